@@ -1,0 +1,25 @@
+// F, elementwise.
+#pragma once
+#include "elementary.h"
+#include "params.h"
+
+namespace pyrank {
+
+constexpr double leaky_slope = 0.01;
+
+template <Activation activation, class V>
+PYRANK_HD inline V activate(V x) {
+    using T = typename V::T;
+    const V zero = V(T(0)), one = V(T(1));
+    if constexpr (activation == Activation::relu) return select(x < zero, zero, x);
+    if constexpr (activation == Activation::leaky_relu) return select(x < zero, x * V(T(leaky_slope)), x);
+    if constexpr (activation == Activation::tanh) {
+        const V t = expm1(select(x > V(T(20)), V(T(40)), x + x));  // 1 to the last bit from 20 on
+        return t / (t + V(T(2)));
+    }
+    if constexpr (activation == Activation::sigmoid) return one / (one + exp(-x));
+    if constexpr (activation == Activation::gelu) return x * normal_cdf(x);
+    return x;
+}
+
+}  // namespace pyrank

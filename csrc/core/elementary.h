@@ -1,0 +1,150 @@
+// Logarithm, sine, cosine, exponential and error function, written once over numbers and vectors alike.
+// The coefficients are Chebyshev interpolants computed in 60-digit arithmetic; the relative error of each polynomial
+// is stated beside it and stays below the rounding error of the type it is used for.
+#pragma once
+#include "host_device.h"
+
+namespace pyrank {
+
+template <class V, class T, int n>
+PYRANK_HD inline V polynomial(V x, const T (&c)[n]) {
+    V sum = V(c[n - 1]);
+    for (int k = n - 2; k >= 0; --k) sum = fma(sum, x, V(c[k]));
+    return sum;
+}
+
+template <class V, class T, int n>
+PYRANK_HD inline V chebyshev_series(V x, const T (&c)[n]) {
+    V b1 = V(T(0)), b2 = V(T(0));
+    for (int k = n - 1; k > 0; --k) {
+        const V b0 = fma(x + x, b1, V(c[k]) - b2);
+        b2 = b1;
+        b1 = b0;
+    }
+    return fma(x, b1, V(c[0]) - b2);
+}
+
+template <class T>
+struct Coefficients;
+
+template <>
+struct Coefficients<float> {
+    // log(1 + f) = f - f^2/2 + f^3 P(f) on [sqrt(1/2) - 1, sqrt(2) - 1]: 2.0e-8
+    static constexpr float log[] = {0.33333330728f, -0.25000306422f, 0.20001045095f, -0.16641281463f,
+                                    0.14214495924f, -0.12998183764f, 0.12622319850f, -0.07902743772f};
+    // sin(2 pi r) / r and cos(2 pi r) in r^2 on [0, 1/64]: 3.4e-9, 6.7e-11
+    static constexpr float sine[] = {6.2831852878f, -41.341662571f, 81.592542871f, -75.401612703f};
+    static constexpr float cosine[] = {1.0f, -19.739208650f, 64.939316136f, -85.442844674f, 59.220168958f};
+    // (exp(r) - 1) / r on [-log(2)/2, log(2)/2]: 2.7e-10
+    static constexpr float exp[] = {1.0f, 0.50000000471f, 0.16666666719f, 0.041666352897f,
+                                    0.0083332984838f, 0.0013941108434f, 0.00019899273959f};
+    // (1 + 2 x) exp(x^2) erfc(x), Chebyshev in (x - 3.75) / (x + 3.75) (Shepherd & Laframboise 1981): 1.6e-8
+    static constexpr float erfc[] = {1.1775789346f, -0.0045900545806f, -0.084249133367f, 0.059209939998f,
+                                     -0.026658668435f, 0.0090749976707f, -0.0024131635395f, 0.00049077583633f,
+                                     -6.9169761712e-05f, 4.1390911670e-06f, 7.7481374664e-07f, -2.2338597030e-07f};
+    static constexpr float exp_limit = 87.0f, log2_high = 0x1.62ep-1f, log2_low = 0x1.0bfbe8p-15f;
+};
+
+template <>
+struct Coefficients<double> {
+    // log((1 + s) / (1 - s)) = 2 s + s^3 Q(s^2): 3.1e-18
+    static constexpr double log[] = {0.66666666666666666465, 0.40000000000000876983, 0.28571428570803611811,
+                                     0.22222222391713917442, 0.18181795640132906276, 0.15386239702814658188,
+                                     0.13268773138656885185, 0.13086626147840102138};
+    // 2.0e-21 and 2.2e-23
+    static constexpr double sine[] = {6.2831853071795864769, -41.341702240399760142, 81.605249276074930668,
+                                      -76.70585975299812673, 42.058693928988783438, -15.094640403891545649,
+                                      3.8197881201632114229, -0.71163580907816659965};
+    static constexpr double cosine[] = {1.0, -19.739208802178717238, 64.93939402266829122, -85.456817206693549861,
+                                        60.244641371818104709, -26.426256772545437796, 7.9035351947629579376,
+                                        -1.7143161879285278382, 0.27945867147528962291};
+    // 2.7e-19
+    static constexpr double exp[] = {1.0, 0.49999999999999999998, 0.16666666666666680806, 0.041666666666666676764,
+                                     0.0083333333333196006109, 0.0013888888888879081845, 0.00019841269890047113707,
+                                     0.000024801587336421322573, 2.7557240918578969823e-6, 2.7557263301474754518e-7,
+                                     2.5110037605963777712e-8, 2.0918129454967065736e-9};
+    // 1.9e-19
+    static constexpr double erfc[] = {
+        1.1775789345674017541, -0.0045900545806464773309, -0.084249133366517915584, 0.059209939998191890498,
+        -0.026658668435305752277, 0.0090749976707052650939, -0.0024131635404176081909, 0.00049077583652580863229,
+        -0.000069169733025012063671, 4.1390279860730101675e-6, 7.7403830661984906686e-7, -2.1886401049234395661e-7,
+        1.0764999465670910377e-8, 4.5219598112182868977e-9, -7.7544002088313510963e-10, -6.318088340886683903e-11,
+        2.868795010930669243e-11, 1.9455868545764956309e-13, -9.6546967484345915304e-13, 3.2525481483663840945e-14,
+        3.3478119488998200495e-14, -1.8645629133902647458e-15, -1.2507952300125244106e-15, 7.4182765994175394933e-17,
+        5.0685779334669014495e-17, -2.2403781435265097274e-18, -2.2847085583204321727e-18};
+    static constexpr double exp_limit = 708.0, log2_high = 0x1.62e42fefa38p-1, log2_low = 0x1.ef35793c7673p-45;
+};
+
+// log(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1]
+template <class V>
+PYRANK_HD inline V log_near_one(V f, float) {
+    const V f2 = f * f;
+    return fma(f2, fma(f, polynomial(f, Coefficients<float>::log), V(-0.5f)), f);
+}
+template <class V>
+PYRANK_HD inline V log_near_one(V f, double) {
+    const V s = f / (f + V(2.0)), s2 = s * s;
+    return fma(s * s2, polynomial(s2, Coefficients<double>::log), s + s);
+}
+
+// log x for positive normal x
+template <class V>
+PYRANK_HD inline V log(V x) {
+    using T = typename V::T;
+    V m;
+    const V e = split_exponent(x, m);
+    return fma(e, V(T(0.693147180559945309417)), log_near_one(m - V(T(1)), T()));
+}
+
+// (cos, sin) of 2 pi u for u in [0, 1]
+template <class V>
+PYRANK_HD inline void cosine_and_sine(V u, V& cosine, V& sine) {
+    using T = typename V::T;
+    typename V::Mask quarter;
+    const V q = round_to_integer(u * V(T(4)), quarter);
+    const V r = fma(q, V(T(-0.25)), u), r2 = r * r;
+    const V s = r * polynomial(r2, Coefficients<T>::sine), c = polynomial(r2, Coefficients<T>::cosine);
+    const auto odd = (quarter & 1) != 0;
+    cosine = flip_sign_by_bit1(select(odd, s, c), quarter + 1);
+    sine = flip_sign_by_bit1(select(odd, c, s), quarter);
+}
+
+// exp(x) - 1 = scale * p + (scale - 1), and exp(x) = scale * p + scale
+template <class V>
+PYRANK_HD inline void split_exp(V x, V& scale, V& p) {
+    using T = typename V::T;
+    using C = Coefficients<T>;
+    x = select(x < V(-C::exp_limit), V(-C::exp_limit), x);
+    x = select(x > V(C::exp_limit), V(C::exp_limit), x);
+    typename V::Mask power;
+    const V n = round_to_integer(x * V(T(1.44269504088896340736)), power);
+    const V r = fma(n, V(-C::log2_low), fma(n, V(-C::log2_high), x));
+    p = r * polynomial(r, C::exp);
+    scale = power_of_two(power, x);
+}
+
+template <class V>
+PYRANK_HD inline V exp(V x) {
+    V scale, p;
+    split_exp(x, scale, p);
+    return fma(scale, p, scale);
+}
+
+template <class V>
+PYRANK_HD inline V expm1(V x) {
+    V scale, p;
+    split_exp(x, scale, p);
+    return fma(scale, p, scale - V(typename V::T(1)));
+}
+
+// The standard normal distribution function, accurate in the lower tail as well.
+template <class V>
+PYRANK_HD inline V normal_cdf(V x) {
+    using T = typename V::T;
+    const V a = abs(x) * V(T(0.707106781186547524401));
+    const V t = (a - V(T(3.75))) / (a + V(T(3.75)));
+    const V tail = exp(V(T(-0.5)) * x * x) * chebyshev_series(t, Coefficients<T>::erfc) / (V(T(2)) + V(T(4)) * a);
+    return select(x < V(T(0)), tail, V(T(1)) - tail);
+}
+
+}  // namespace pyrank

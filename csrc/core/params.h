@@ -1,0 +1,50 @@
+// What crosses every boundary: plain structs of sizes, switches and pointers.
+#pragma once
+#include <cstdint>
+
+#include "accumulator.h"
+
+namespace pyrank {
+
+enum class Law : int32_t { gaussian, uniform, rademacher };
+enum class Activation : int32_t { linear, relu, leaky_relu, tanh, sigmoid, gelu };
+enum class MeasureKind : int32_t { participation_ratio, frobenius_norm, trace, soft_rank, rank_bound_margin };
+
+struct Measure {
+    MeasureKind kind;
+    double tau;  // of soft_rank and rank_bound_margin
+};
+
+// H' = Normalise(H + gamma W F(H)); without a skip connection, Normalise(W F(H)).
+struct ChainParams {
+    int64_t width;  // d
+    int64_t batch;  // N
+    double gamma;
+    bool skip;
+    Law law;
+    double mean, scale;  // of the weights
+    Activation activation;
+    bool recentre, rescale;
+    double eps, alpha, beta;
+    uint64_t seed;
+};
+
+// One call: layers first_layer .. first_layer + layers - 1 of chains first_chain .. first_chain + chains - 1.
+struct Job {
+    ChainParams chain;
+    int64_t first_layer, layers;
+    int64_t first_chain, chains;
+    int64_t burn_in, every;  // layer l is recorded if l >= burn_in and (l - burn_in) % every == 0
+    const Measure* measures;
+    int32_t measure_count;
+    void* state;  // [chains, d, N], float or double
+    AccumulatorView accumulator;
+    int64_t* degenerate_rows;  // [chains]
+    int64_t* flagged;          // [chains]
+    int64_t* ambiguous;        // [chains]
+
+    bool records(int64_t layer) const { return measure_count && layer >= burn_in && (layer - burn_in) % every == 0; }
+    int64_t recorded(int64_t depth) const { return depth <= burn_in ? 0 : (depth - burn_in + every - 1) / every; }
+};
+
+}  // namespace pyrank

@@ -1,0 +1,115 @@
+// From a job to kernels: instruction set, layout, and threads over groups of chains.
+#include "backend.h"
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <thread>
+
+namespace pyrank::cpu {
+namespace {
+
+std::vector<const Kernels*> available() {
+    std::vector<const Kernels*> found;
+#if defined(PYRANK_X86_KERNELS)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw"))
+        found.push_back(&kernels_avx512);
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&kernels_avx2);
+#endif
+    found.push_back(&kernels_baseline);
+    return found;
+}
+
+const Kernels& choose(const std::string& isa) {
+    const auto kernels = available();
+    if (isa.empty()) return *kernels.front();
+    for (const Kernels* k : kernels)
+        if (k->name == isa) return *k;
+    std::string names;
+    for (const Kernels* k : kernels) names += (names.empty() ? "" : ", ") + std::string(k->name);
+    throw std::invalid_argument("PYRANK_ISA = '" + isa + "': expected one of " + names +
+                                "; unset it to use the best of them");
+}
+
+// Lanes while their working set stays in the second-level cache and enough of a register is filled; else Rows.
+constexpr int64_t lanes_cache_bytes = 1 << 20;
+
+bool lanes_fit(const Job& job, Precision precision, int lanes) {
+    const int64_t number = precision == Precision::single ? 4 : 8;
+    return job.chain.width <= 64 && 3 * job.chain.width * job.chain.batch * lanes * number <= lanes_cache_bytes;
+}
+
+std::vector<Group> groups_of(const Job& job, Precision precision, const Kernels& kernels, LayoutChoice layout) {
+    const int64_t lanes = kernels.lanes[int(precision)];
+    const bool fit = lanes_fit(job, precision, int(lanes));
+    std::vector<Group> groups;
+    for (int64_t first = 0; first < job.chains;) {
+        const int64_t count = std::min(lanes, job.chains - first);
+        const bool in_lanes = layout == LayoutChoice::lanes ||
+                              (layout == LayoutChoice::automatic && fit && 2 * count > lanes);
+        groups.push_back({first, in_lanes ? count : 1, in_lanes ? LayoutChoice::lanes : LayoutChoice::rows});
+        first += groups.back().count;
+    }
+    return groups;
+}
+
+struct AlignedDelete {
+    void operator()(void* p) const { ::operator delete(p, std::align_val_t(128)); }
+};
+using Block = std::unique_ptr<void, AlignedDelete>;
+
+Block allocate(size_t bytes) { return Block(::operator new(std::max<size_t>(bytes, 1), std::align_val_t(128))); }
+
+// Work on all groups with `threads` threads; each takes the next group when it is done with one.
+template <class Work>
+void for_groups(const Job& job, Precision precision, const Options& options, Work work) {
+    const Kernels& kernels = choose(options.isa);
+    const auto groups = groups_of(job, precision, kernels, options.layout);
+    size_t bytes = 0;
+    for (const LayoutChoice layout : {LayoutChoice::lanes, LayoutChoice::rows})
+        if (std::any_of(groups.begin(), groups.end(), [&](const Group& g) { return g.layout == layout; }))
+            bytes = std::max(bytes, kernels.workspace(job, precision, layout));
+
+    const size_t workers = std::clamp<size_t>(size_t(options.threads), 1, std::max<size_t>(groups.size(), 1));
+    std::vector<Block> blocks;
+    for (size_t w = 0; w < workers; ++w) blocks.push_back(allocate(bytes));
+
+    std::atomic<size_t> next{0};
+    const auto run = [&](void* block) {
+        for (size_t g; (g = next++) < groups.size();) work(kernels, groups[g], block);
+    };
+    std::vector<std::thread> threads;
+    for (size_t w = 1; w < workers; ++w) threads.emplace_back(run, blocks[w].get());
+    run(blocks[0].get());
+    for (auto& thread : threads) thread.join();
+}
+
+}  // namespace
+
+std::vector<std::string> available_isas() {
+    std::vector<std::string> names;
+    for (const Kernels* k : available()) names.emplace_back(k->name);
+    return names;
+}
+
+void advance(const Job& job, Precision precision, const Options& options) {
+    for_groups(job, precision, options,
+               [&](const Kernels& k, Group group, void* block) { k.advance(job, precision, group, block); });
+}
+
+void measure(const Job& job, Precision precision, const Options& options, double* values) {
+    for_groups(job, precision, options,
+               [&](const Kernels& k, Group group, void* block) { k.measure(job, precision, group, values, block); });
+}
+
+void weights(const ChainParams& chain, Precision precision, const Options& options, int64_t layer, int64_t index,
+             void* out) {
+    const Block block = allocate(1 << 20);
+    choose(options.isa).weights(chain, precision, layer, index, out, block.get());
+}
+
+}  // namespace pyrank::cpu

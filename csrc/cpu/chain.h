@@ -1,0 +1,206 @@
+// The fused chain: all layers of one group, from the first product to the last measure, without leaving the cache.
+#pragma once
+#include "../core/activation.h"
+#include "kernels.h"
+#include "normalize.h"
+#include "panel.h"
+#include "spectrum.h"
+
+namespace pyrank::PYRANK_ISA {
+
+template <class Layout>
+class GroupChain {
+public:
+    using V = typename Layout::V;
+    using T = typename Layout::T;
+
+    GroupChain(const Job& job, Group group, Workspace workspace)
+        : job_(job), chain_(job.chain), group_(group), width_(chain_.width), batch_(chain_.batch),
+          stride_(stride_of<Layout>(width_)), vectors_(vectors_of<Layout>(width_)),
+          h_(workspace.take<T>(batch_ * stride_)), next_(workspace.take<T>(batch_ * stride_)),
+          f_(needs_f() ? workspace.take<T>(batch_ * stride_) : nullptr),
+          panel_(workspace.take<T>(panel_depth * row_block * V::size)), spectrum_(width_, batch_, workspace),
+          exact_(width_, batch_, workspace), values_(workspace.take<double>(job.measure_count * Layout::chains)),
+          used_(workspace.used()) {}
+
+    static size_t workspace_size(const Job& job) { return GroupChain(job, Group{}, Workspace(nullptr)).used_; }
+
+    void load();
+    void store() const;
+    void step(int64_t layer);
+    void measure(double* values, int64_t value_stride);  // [measure, chain of the group]
+    void advance();
+
+private:
+    using Exact = Spectrum<Rows<Vec<double>>>;  // redoes one chain's count in double
+
+    bool needs_f() const { return chain_.activation != Activation::linear || chain_.recentre; }
+    T* state_of(int64_t chain) const { return static_cast<T*>(job_.state) + (group_.first + chain) * width_ * batch_; }
+    const T* activated();
+    template <Activation activation>
+    void activate_all();
+    void multiply_weights(const T* f, int64_t layer);
+    int64_t certain_count(int chain, double tau, bool& exact_is_set);
+
+    const Job& job_;
+    const ChainParams& chain_;
+    Group group_;
+    int64_t width_, batch_, stride_, vectors_;
+    T *h_, *next_, *f_, *panel_;
+    Spectrum<Layout> spectrum_;
+    Exact exact_;
+    double* values_;
+    size_t used_;
+};
+
+template <class Layout>
+void GroupChain<Layout>::load() {
+    for (int64_t p = 0; p < batch_ * stride_; ++p) h_[p] = 0;
+    for (int64_t chain = 0; chain < group_.count; ++chain)
+        for (int64_t i = 0; i < width_; ++i)
+            for (int64_t j = 0; j < batch_; ++j) h_[j * stride_ + i * Layout::unit + chain] = state_of(chain)[i * batch_ + j];
+}
+
+template <class Layout>
+void GroupChain<Layout>::store() const {
+    for (int64_t chain = 0; chain < group_.count; ++chain)
+        for (int64_t i = 0; i < width_; ++i)
+            for (int64_t j = 0; j < batch_; ++j) state_of(chain)[i * batch_ + j] = h_[j * stride_ + i * Layout::unit + chain];
+}
+
+template <class Layout>
+template <Activation activation>
+void GroupChain<Layout>::activate_all() {
+    for (int64_t j = 0; j < batch_; ++j)
+        for (int64_t vector = 0; vector < vectors_; ++vector) {
+            const int64_t at = j * stride_ + vector * V::size;
+            activate<activation>(V::load(h_ + at)).store(f_ + at);
+        }
+}
+
+// F(H). Before a recentring its row means are taken off, which changes nothing exactly and saves the digits that
+// a common offset of all samples would cost.
+template <class Layout>
+const typename Layout::T* GroupChain<Layout>::activated() {
+    if (!needs_f()) return h_;
+    switch (chain_.activation) {
+        case Activation::linear: activate_all<Activation::linear>(); break;
+        case Activation::relu: activate_all<Activation::relu>(); break;
+        case Activation::leaky_relu: activate_all<Activation::leaky_relu>(); break;
+        case Activation::tanh: activate_all<Activation::tanh>(); break;
+        case Activation::sigmoid: activate_all<Activation::sigmoid>(); break;
+        case Activation::gelu: activate_all<Activation::gelu>(); break;
+    }
+    if (chain_.recentre) recentre<Layout>(f_, stride_, width_, batch_);
+    return f_;
+}
+
+// next = H + gamma W F, one panel of W at a time; the sum over k runs in ascending order whatever the panels.
+template <class Layout>
+void GroupChain<Layout>::multiply_weights(const T* f, int64_t layer) {
+    const StreamPosition<Layout> position{chain_.seed, uint32_t(layer), uint32_t(job_.first_chain + group_.first)};
+    const V gamma = V(T(chain_.gamma));
+    for_pieces<row_block>(0, vectors_, [&]<int R>(int64_t vector) {
+        for (int64_t k = 0; k < width_; k += panel_depth) {
+            const int64_t depth = width_ - k < panel_depth ? width_ - k : panel_depth;
+            draw_panel(chain_, position, vector, R, k, depth, panel_);
+            const bool first = k == 0, last = k + depth == width_;
+            for_pieces<column_block>(0, batch_, [&]<int C>(int64_t column) {
+                const int64_t corner = column * stride_ + vector * V::size;
+                multiply_block<Layout, R, C>(
+                    panel_, R * V::size, f + column * stride_ + k * Layout::unit, Layout::unit, stride_, depth,
+                    [&](V (&acc)[C][R]) {
+                        for (int c = 0; c < C; ++c)
+                            for (int r = 0; r < R; ++r)
+                                acc[c][r] = first ? V(T(0)) : V::load(next_ + corner + c * stride_ + r * V::size);
+                    },
+                    [&](V (&acc)[C][R]) {
+                        for (int c = 0; c < C; ++c)
+                            for (int r = 0; r < R; ++r) {
+                                const int64_t at = corner + c * stride_ + r * V::size;
+                                const V z = last && chain_.skip ? fma(gamma, acc[c][r], V::load(h_ + at)) : acc[c][r];
+                                z.store(next_ + at);
+                            }
+                    });
+            });
+        }
+    });
+}
+
+template <class Layout>
+void GroupChain<Layout>::step(int64_t layer) {
+    multiply_weights(activated(), layer);
+    if (chain_.recentre) recentre<Layout>(next_, stride_, width_, batch_);
+    if (chain_.rescale)
+        rescale<Layout>(next_, stride_, chain_, int(group_.count), job_.degenerate_rows + group_.first);
+    T* const swapped = h_;
+    h_ = next_;
+    next_ = swapped;
+}
+
+// The count of one chain that single precision left open.
+template <class Layout>
+int64_t GroupChain<Layout>::certain_count(int chain, double tau, bool& exact_is_set) {
+    ++job_.flagged[group_.first + chain];
+    if (!exact_is_set) exact_.set(h_ + (Layout::rows == 1 ? chain : 0), Layout::unit, stride_);
+    exact_is_set = true;
+    double count[1], S[1], upper[1];
+    exact_.count(tau, count, S);
+    if (count_is_certain<double>(S[0], tau)) return int64_t(count[0]);
+    exact_.count(tau * (1 - tie_width), count, S);
+    const bool lower_is_certain = count_is_certain<double>(S[0], tau);
+    exact_.count(tau * (1 + tie_width), upper, S);
+    if (!(lower_is_certain && count_is_certain<double>(S[0], tau) && count[0] == upper[0]))
+        ++job_.ambiguous[group_.first + chain];
+    return int64_t(count[0]);
+}
+
+template <class Layout>
+void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
+    constexpr int chains = Layout::chains;
+    double trace[chains], squared_norm[chains], count[chains], S[chains];
+    bool exact_is_set[chains] = {};
+    spectrum_.set(h_, Layout::unit, stride_);
+    spectrum_.moments(trace, squared_norm);
+    double counted_tau = 0;
+    for (int m = 0; m < job_.measure_count; ++m) {
+        const Measure& what = job_.measures[m];
+        const bool counts = what.kind == MeasureKind::soft_rank || what.kind == MeasureKind::rank_bound_margin;
+        if (counts && what.tau != counted_tau) {
+            counted_tau = what.tau;
+            spectrum_.count(counted_tau, count, S);
+            for (int chain = 0; chain < group_.count; ++chain)
+                if (!count_is_certain<T>(S[chain], counted_tau))
+                    count[chain] = double(certain_count(chain, counted_tau, exact_is_set[chain]));
+        }
+        for (int chain = 0; chain < group_.count; ++chain) {
+            const double ratio = trace[chain] * trace[chain] / squared_norm[chain];
+            double& value = values[m * value_stride + chain];
+            switch (what.kind) {
+                case MeasureKind::participation_ratio: value = ratio; break;
+                case MeasureKind::frobenius_norm: value = __builtin_sqrt(squared_norm[chain]); break;
+                case MeasureKind::trace: value = trace[chain]; break;
+                case MeasureKind::soft_rank: value = count[chain]; break;
+                case MeasureKind::rank_bound_margin:
+                    value = count[chain] - (1 - what.tau) * (1 - what.tau) * ratio;
+                    break;
+            }
+        }
+    }
+}
+
+template <class Layout>
+void GroupChain<Layout>::advance() {
+    load();
+    for (int64_t layer = job_.first_layer; layer < job_.first_layer + job_.layers; ++layer) {
+        step(layer);
+        if (!job_.records(layer)) continue;
+        measure(values_, Layout::chains);
+        const int64_t sample = job_.recorded(layer);
+        for (int m = 0; m < job_.measure_count; ++m)
+            push<V>(job_.accumulator, m, group_.first, group_.count, values_ + m * Layout::chains, sample);
+    }
+    store();
+}
+
+}  // namespace pyrank::PYRANK_ISA

@@ -1,0 +1,66 @@
+// The table of one instruction set; a file that includes this has named the set in PYRANK_ISA.
+#pragma once
+#include "chain.h"
+
+#define PYRANK_JOIN2(a, b) a##b
+#define PYRANK_JOIN(a, b) PYRANK_JOIN2(a, b)
+#define PYRANK_NAME2(a) #a
+#define PYRANK_NAME(a) PYRANK_NAME2(a)
+
+namespace pyrank::PYRANK_ISA {
+
+// Call body(Layout()) with the layout that a precision and a choice stand for.
+template <class Body>
+auto with_layout(Precision precision, LayoutChoice layout, Body body) {
+    if (precision == Precision::single)
+        return layout == LayoutChoice::lanes ? body(Lanes<Vec<float>>()) : body(Rows<Vec<float>>());
+    return layout == LayoutChoice::lanes ? body(Lanes<Vec<double>>()) : body(Rows<Vec<double>>());
+}
+
+static size_t workspace(const Job& job, Precision precision, LayoutChoice layout) {
+    return with_layout(precision, layout, [&]<class L>(L) { return GroupChain<L>::workspace_size(job); });
+}
+
+static void advance(const Job& job, Precision precision, Group group, void* block) {
+    with_layout(precision, group.layout, [&]<class L>(L) { GroupChain<L>(job, group, Workspace(block)).advance(); });
+}
+
+static void measure(const Job& job, Precision precision, Group group, double* values, void* block) {
+    with_layout(precision, group.layout, [&]<class L>(L) {
+        GroupChain<L> chain(job, group, Workspace(block));
+        chain.load();
+        chain.measure(values + group.first, job.chains);
+    });
+}
+
+// The (d, d) weights of one layer of one chain, by the code that the chain itself draws them with.
+static void weights(const ChainParams& chain, Precision precision, int64_t layer, int64_t index, void* out, void* block) {
+    with_layout(precision, LayoutChoice::rows, [&]<class L>(L) {
+        using T = typename L::T;
+        const StreamPosition<L> position{chain.seed, uint32_t(layer), uint32_t(index)};
+        T* panel = static_cast<T*>(block);
+        for (int64_t vector = 0; vector < vectors_of<L>(chain.width); ++vector)
+            for (int64_t k = 0; k < chain.width; k += panel_depth) {
+                const int64_t depth = chain.width - k < panel_depth ? chain.width - k : panel_depth;
+                draw_panel(chain, position, vector, 1, k, depth, panel);
+                for (int64_t i = vector * L::rows; i < (vector + 1) * L::rows && i < chain.width; ++i)
+                    for (int64_t q = 0; q < depth; ++q)
+                        static_cast<T*>(out)[i * chain.width + k + q] = panel[q * L::rows + i - vector * L::rows];
+            }
+    });
+}
+
+}  // namespace pyrank::PYRANK_ISA
+
+namespace pyrank {
+
+const Kernels PYRANK_JOIN(kernels_, PYRANK_ISA) = {
+    PYRANK_NAME(PYRANK_ISA),
+    {PYRANK_ISA::Vec<float>::size, PYRANK_ISA::Vec<double>::size},
+    PYRANK_ISA::workspace,
+    PYRANK_ISA::advance,
+    PYRANK_ISA::measure,
+    PYRANK_ISA::weights,
+};
+
+}  // namespace pyrank

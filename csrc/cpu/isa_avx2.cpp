@@ -1,0 +1,2 @@
+#define PYRANK_ISA avx2
+#include "instance.h"

@@ -1,0 +1,2 @@
+#define PYRANK_ISA avx512
+#include "instance.h"

@@ -1,0 +1,2 @@
+#define PYRANK_ISA baseline
+#include "instance.h"

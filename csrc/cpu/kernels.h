@@ -1,0 +1,31 @@
+// What one instruction set offers: the table through which the rest of the backend calls it.
+#pragma once
+#include <cstddef>
+
+#include "../core/params.h"
+
+namespace pyrank {
+
+enum class Precision : int32_t { single, twice };
+enum class LayoutChoice : int32_t { automatic, lanes, rows };
+
+// Chains first .. first + count - 1 of a job (counted from the job's first), worked on together by one thread.
+struct Group {
+    int64_t first, count;
+    LayoutChoice layout;  // lanes or rows
+};
+
+struct Kernels {
+    const char* name;
+    int lanes[2];  // chains that fit in a register, by precision
+    size_t (*workspace)(const Job&, Precision, LayoutChoice);
+    void (*advance)(const Job&, Precision, Group, void* workspace);
+    void (*measure)(const Job&, Precision, Group, double* values, void* workspace);  // values: [measure, chain]
+    void (*weights)(const ChainParams&, Precision, int64_t layer, int64_t chain, void* out, void* workspace);
+};
+
+extern const Kernels kernels_baseline;
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512;
+
+}  // namespace pyrank

@@ -1,0 +1,72 @@
+// Weights are born here, a cache-sized panel at a time, and never stored anywhere else.
+#pragma once
+#include "../core/philox.h"
+#include "../core/streams.h"
+#include "../core/weights.h"
+#include "layout.h"
+
+namespace pyrank::PYRANK_ISA {
+
+constexpr int64_t panel_depth = 128;  // columns of W in a panel; a multiple of what one generator call covers
+
+// Where the chain or chains of a layout stand in the stream.
+template <class Layout>
+struct StreamPosition {
+    uint64_t seed;
+    uint32_t layer, chain;
+
+    PYRANK_INLINE void words(int64_t vector, uint32_t block, Words<typename Layout::T> (&out)[4]) const {
+        using W = Words<typename Layout::T>;
+        out[0] = W(layer);
+        if constexpr (Layout::rows == 1) {
+            out[1] = W(uint32_t(vector));
+            out[2] = W::counting_from(chain);
+        } else {
+            out[1] = W::counting_from(uint32_t(vector * Layout::rows));
+            out[2] = W(chain);
+        }
+        out[3] = W(uint32_t(Stream::weights) << 24 | block);
+        philox(out[0], out[1], out[2], out[3], seed);
+    }
+};
+
+// Columns first .. first + count - 1 of one vector of rows, to out[k * step]. Writes whole generator calls, up to
+// panel_depth columns; `first` is a multiple of panel_depth.
+template <Law law, class Layout>
+void draw_columns(const StreamPosition<Layout>& position, int64_t vector, int64_t first, int64_t count,
+                  typename Layout::T* out, int64_t step) {
+    using V = typename Layout::V;
+    Words<typename Layout::T> words[4];
+    if constexpr (law == Law::rademacher) {
+        position.words(vector, uint32_t(first / 128), words);
+        for (int64_t k = 0; k < count; ++k) sign_of_bit(words[k / 32], int(k % 32)).store(out + k * step);
+    } else {
+        for (int64_t k = 0; k < count; k += 4) {
+            position.words(vector, uint32_t((first + k) / 4), words);
+            V w[4];
+            four_weights<law>(words, w);
+            for (int q = 0; q < 4; ++q) w[q].store(out + (k + q) * step);
+        }
+    }
+}
+
+template <class Layout>
+void draw_panel(const ChainParams& chain, const StreamPosition<Layout>& position, int64_t vector, int count_of_vectors,
+                int64_t first, int64_t count, typename Layout::T* out) {
+    using V = typename Layout::V;
+    using T = typename Layout::T;
+    const int64_t step = int64_t(count_of_vectors) * V::size;
+    for (int r = 0; r < count_of_vectors; ++r) {
+        T* column = out + r * V::size;
+        switch (chain.law) {
+            case Law::gaussian: draw_columns<Law::gaussian>(position, vector + r, first, count, column, step); break;
+            case Law::uniform: draw_columns<Law::uniform>(position, vector + r, first, count, column, step); break;
+            case Law::rademacher: draw_columns<Law::rademacher>(position, vector + r, first, count, column, step); break;
+        }
+    }
+    if (chain.scale == 1 && chain.mean == 0) return;
+    const V scale = V(T(chain.scale)), mean = V(T(chain.mean));
+    for (int64_t k = 0; k < count * count_of_vectors; ++k) (V::load(out + k * V::size) * scale + mean).store(out + k * V::size);
+}
+
+}  // namespace pyrank::PYRANK_ISA

@@ -1,0 +1,231 @@
+// The Gram matrix of a state on its smaller side, its moments, and eigenvalue counts by inertia.
+#pragma once
+#include "../core/inertia.h"
+#include "multiply.h"
+
+namespace pyrank::PYRANK_ISA {
+
+template <class Layout>
+class Spectrum {
+public:
+    using V = typename Layout::V;
+    using T = typename Layout::T;
+    static constexpr int unit = Layout::unit;
+
+    Spectrum(int64_t width, int64_t batch, Workspace& workspace)
+        : width_(width), batch_(batch), n_(width < batch ? width : batch), inner_(width < batch ? batch : width),
+          vectors_(vectors_of<Layout>(n_)), stride_(stride_of<Layout>(n_)) {
+        x_ = workspace.take<T>(inner_ * stride_);
+        gram_ = workspace.take<T>(n_ * stride_);
+        minus_u_ = workspace.take<T>(n_ * stride_);
+        l_ = workspace.take<T>(n_ * stride_);
+        row_sums_ = workspace.take<T>(stride_);
+    }
+
+    // Form M = H H^T / N or H^T H / N of a state whose entry (i, j) lies at state[j * column + i * row].
+    template <class S>
+    void set(const S* state, int64_t row, int64_t column) {
+        if (n_ < width_)
+            rotate(state, column, row);
+        else
+            rotate(state, row, column);
+        form_gram();
+    }
+
+    // Tr M and ||M||_F^2 of each chain.
+    void moments(double (&trace)[Layout::chains], double (&squared_norm)[Layout::chains]);
+
+    // Eigenvalues of M above tau, and the S of core/inertia.h (NaN after a zero pivot), of each chain.
+    void count(double tau, double (&count)[Layout::chains], double (&S)[Layout::chains]);
+
+private:
+    template <class S>
+    void rotate(const S* state, int64_t along, int64_t across);
+    void form_gram();
+    template <class S>
+    PYRANK_INLINE static typename Layout::Entry entry(const S* p) {
+        if constexpr (Layout::rows == 1) return V::load(p);
+        else return T(*p);
+    }
+    PYRANK_INLINE static V rows_below(int64_t vector, int64_t row, V x) {  // x in the rows > row, 0 elsewhere
+        if constexpr (Layout::rows == 1) return vector > row ? x : V(T(0));
+        else return select(V::iota() > V(T(row - vector * Layout::rows)), x, V(T(0)));
+    }
+    static constexpr int count_block = 4;  // divides every vector, so that a diagonal block lies in one of them
+    template <int C>
+    void factor_diagonal_block(int64_t first, T* block, T (&inverse)[count_block * V::size],
+                               double (&count)[Layout::chains], double (&S)[Layout::chains]);
+    template <int R, int C>
+    void factor_panel(int64_t vector, int64_t first, const T* inverse);
+
+    int64_t width_, batch_, n_, inner_, vectors_, stride_;
+    T *x_, *gram_, *minus_u_, *l_, *row_sums_;
+};
+
+// x(i, k) for i < n, k < inner: pairs (i, i + n/2) turned by a fixed angle.
+template <class Layout>
+template <class S>
+void Spectrum<Layout>::rotate(const S* state, int64_t along, int64_t across) {
+    using Entry = typename Layout::Entry;
+    const Entry c = T(rotation_cosine), s = T(rotation_sine), minus_s = T(-rotation_sine);
+    const int64_t half = n_ / 2;
+    for (int64_t k = 0; k < inner_; ++k) {
+        const S* from = state + k * across;
+        T* to = x_ + k * stride_;
+        for (int64_t i = 0; i < half; ++i) {
+            const Entry a = entry(from + i * along), b = entry(from + (i + half) * along);
+            Layout::write(to + i * unit, fma(s, b, c * a));
+            Layout::write(to + (i + half) * unit, fma(minus_s, a, c * b));
+        }
+        if (n_ % 2) Layout::write(to + (n_ - 1) * unit, entry(from + (n_ - 1) * along));
+        for (int64_t p = n_ * unit; p < vectors_ * V::size; ++p) to[p] = 0;
+    }
+}
+
+template <class Layout>
+void Spectrum<Layout>::form_gram() {
+    const V factor = V(T(1) / T(batch_));
+    for_pieces<column_block>(0, n_, [&]<int C>(int64_t column) {
+        for_pieces<row_block>(column / Layout::rows, vectors_, [&]<int R>(int64_t vector) {
+            multiply_block<Layout, R, C>(
+                x_ + vector * V::size, stride_, x_ + column * unit, stride_, unit, inner_,
+                [](V (&acc)[C][R]) {
+                    for (auto& of_column : acc)
+                        for (V& x : of_column) x = V(T(0));
+                },
+                [&](V (&acc)[C][R]) {
+                    T* to = gram_ + column * stride_ + vector * V::size;
+                    for (int c = 0; c < C; ++c)
+                        for (int r = 0; r < R; ++r) (acc[c][r] * factor).store(to + c * stride_ + r * V::size);
+                });
+        });
+    });
+}
+
+template <class Layout>
+void Spectrum<Layout>::moments(double (&trace)[Layout::chains], double (&squared_norm)[Layout::chains]) {
+    for (int chain = 0; chain < Layout::chains; ++chain) trace[chain] = squared_norm[chain] = 0;
+    for (int64_t vector = 0; vector < vectors_; ++vector) {
+        const int64_t first = vector * Layout::rows, last = first + Layout::rows < n_ ? first + Layout::rows : n_;
+        const T* rows = gram_ + vector * V::size;
+        V below = V(T(0));
+        for (int64_t c = 0; c < first; ++c) {
+            const V x = V::load(rows + c * stride_);
+            below = fma(x, x, below);
+        }
+        for (int64_t c = first; c + 1 < last; ++c) {
+            const V x = rows_below(vector, c, V::load(rows + c * stride_));
+            below = fma(x, x, below);
+        }
+        T off_diagonal[V::size];
+        below.store(off_diagonal);
+        for (int64_t row = first; row < last; ++row)
+            for (int chain = 0; chain < Layout::chains; ++chain) {
+                const double m = gram_[row * stride_ + row * unit + chain];
+                trace[chain] += m;
+                squared_norm[chain] += 2 * double(off_diagonal[row - first + chain]) + m * m;
+            }
+    }
+}
+
+// Left-looking L D L^T by blocks of columns: minus_u holds -L D, l holds L.
+template <class Layout>
+void Spectrum<Layout>::count(double tau, double (&count)[Layout::chains], double (&S)[Layout::chains]) {
+    for (int chain = 0; chain < Layout::chains; ++chain) count[chain] = S[chain] = 0;
+    for (int64_t p = 0; p < vectors_ * V::size; ++p) row_sums_[p] = 0;
+    T inverse[count_block * V::size];
+    const auto columns = [&]<int C>(int64_t first) {
+        constexpr int diagonal_vectors = Layout::rows == 1 ? C : 1;
+        T block[C * diagonal_vectors * V::size];
+        const int64_t top = first / Layout::rows;
+        multiply_block<Layout, diagonal_vectors, C>(
+            minus_u_ + top * V::size, stride_, l_ + first * unit, stride_, unit, first,
+            [&](V (&acc)[C][diagonal_vectors]) {
+                for (int c = 0; c < C; ++c)
+                    for (int r = 0; r < diagonal_vectors; ++r)
+                        acc[c][r] = V::load(gram_ + (first + c) * stride_ + (top + r) * V::size);
+                for (int c = 0; c < C; ++c) {
+                    const int r = Layout::rows == 1 ? c : 0;
+                    const V is_diagonal = Layout::rows == 1 ? V(T(1)) : select(V::iota() == V(T(first + c - top * Layout::rows)), V(T(1)), V(T(0)));
+                    acc[c][r] = acc[c][r] - is_diagonal * V(T(tau));
+                }
+            },
+            [&](V (&acc)[C][diagonal_vectors]) {
+                for (int c = 0; c < C; ++c)
+                    for (int r = 0; r < diagonal_vectors; ++r) acc[c][r].store(block + (c * diagonal_vectors + r) * V::size);
+            });
+        factor_diagonal_block<C>(first, block, inverse, count, S);
+        for_pieces<row_block>(top + diagonal_vectors, vectors_,
+                              [&]<int R>(int64_t vector) { factor_panel<R, C>(vector, first, inverse); });
+    };
+    int64_t first = 0;
+    for (; first + count_block <= n_; first += count_block) columns.template operator()<count_block>(first);
+    for_pieces<count_block>(first, n_, columns);
+    for (int64_t row = 0; row < n_; ++row)
+        for (int chain = 0; chain < Layout::chains; ++chain) S[chain] += row_sums_[row * unit + chain];
+}
+
+template <class Layout>
+template <int C>
+void Spectrum<Layout>::factor_diagonal_block(int64_t first, T* block, T (&inverse)[count_block * V::size],
+                                             double (&count)[Layout::chains], double (&S)[Layout::chains]) {
+    constexpr int vectors = Layout::rows == 1 ? C : 1;
+    const int64_t top = first / Layout::rows;
+    for (int c = 0; c < C; ++c) {
+        const int64_t column = first + c;
+        T* block_column = block + c * vectors * V::size;
+        const T* pivots = block_column + (column - top * Layout::rows) * unit;
+        (V(T(1)) / Layout::spread(pivots)).store(inverse + c * V::size);
+        for (int chain = 0; chain < Layout::chains; ++chain) {
+            count[chain] += pivots[chain] > 0;
+            S[chain] += pivots[chain] < 0 ? -double(pivots[chain]) : double(pivots[chain]);
+        }
+        for (int r = Layout::rows == 1 ? c + 1 : 0; r < vectors; ++r) {
+            const V u = V::load(block_column + r * V::size), l = u * V::load(inverse + c * V::size);
+            const int64_t at = column * stride_ + (top + r) * V::size;
+            (-u).store(minus_u_ + at);
+            l.store(l_ + at);
+            T* sums = row_sums_ + (top + r) * V::size;
+            fma(rows_below(top + r, column, abs(u)), rows_below(top + r, column, abs(l)), V::load(sums)).store(sums);
+        }
+        for (int later = c + 1; later < C; ++later) {
+            const V factor = Layout::spread(l_ + column * stride_ + (first + later) * unit);
+            for (int r = Layout::rows == 1 ? later : 0; r < vectors; ++r) {
+                T* target = block + (later * vectors + r) * V::size;
+                fma(V::load(minus_u_ + column * stride_ + (top + r) * V::size), factor, V::load(target)).store(target);
+            }
+        }
+    }
+}
+
+// Rows below the diagonal block: the product with all earlier columns, then the small triangle, all in registers.
+template <class Layout>
+template <int R, int C>
+void Spectrum<Layout>::factor_panel(int64_t vector, int64_t first, const T* inverse) {
+    const T* gram = gram_ + first * stride_ + vector * V::size;
+    multiply_block<Layout, R, C>(
+        minus_u_ + vector * V::size, stride_, l_ + first * unit, stride_, unit, first,
+        [&](V (&acc)[C][R]) {
+            for (int c = 0; c < C; ++c)
+                for (int r = 0; r < R; ++r) acc[c][r] = V::load(gram + c * stride_ + r * V::size);
+        },
+        [&](V (&acc)[C][R]) {
+            V sum[R];
+            for (int r = 0; r < R; ++r) sum[r] = V::load(row_sums_ + (vector + r) * V::size);
+            for (int c = 0; c < C; ++c) {
+                const int64_t column = (first + c) * stride_;
+                const V inv = V::load(inverse + c * V::size);
+                for (int r = 0; r < R; ++r) {
+                    const V minus_u = -acc[c][r], l = acc[c][r] * inv;
+                    minus_u.store(minus_u_ + column + (vector + r) * V::size);
+                    l.store(l_ + column + (vector + r) * V::size);
+                    sum[r] = fma(abs(minus_u), abs(l), sum[r]);
+                    for (int later = c + 1; later < C; ++later)
+                        acc[later][r] = fma(minus_u, Layout::spread(l_ + column + (first + later) * unit), acc[later][r]);
+                }
+            }
+            for (int r = 0; r < R; ++r) sum[r].store(row_sums_ + (vector + r) * V::size);
+        });
+}
+
+}  // namespace pyrank::PYRANK_ISA

@@ -1,0 +1,91 @@
+"""Exact, accelerated simulation of very deep random networks: how many directions survive, layer by layer.
+
+>>> import math, pyrank
+>>> chain = pyrank.Chain(width=32, gamma=math.inf)
+>>> run = pyrank.simulate(chain, depth=10_000, chains=16, seed=0)
+>>> run["soft_rank(0.5)"].mean  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pyrank._version import __version__
+
+if TYPE_CHECKING:
+    from pyrank import reference
+    from pyrank.chain import Chain, Normalization, Weights
+    from pyrank.checkpoint import CheckpointError
+    from pyrank.config import show_config
+    from pyrank.errors import ArgumentError
+    from pyrank.estimate import Estimate
+    from pyrank.measures import Measure
+    from pyrank.reference import (
+        draw_weights,
+        frobenius_norm,
+        layer_step,
+        participation_ratio,
+        rank_bound_margin,
+        soft_rank,
+        trace,
+    )
+    from pyrank.run import Run
+    from pyrank.simulation import Interrupted, simulate
+
+# Names are looked up on first use, so that `pyrank --help` does not wait for torch.
+_HOMES = {
+    "ArgumentError": "errors",
+    "Chain": "chain",
+    "CheckpointError": "checkpoint",
+    "Estimate": "estimate",
+    "Interrupted": "simulation",
+    "Measure": "measures",
+    "Normalization": "chain",
+    "Run": "run",
+    "Weights": "chain",
+    "draw_weights": "reference",
+    "frobenius_norm": "reference",
+    "layer_step": "reference",
+    "participation_ratio": "reference",
+    "rank_bound_margin": "reference",
+    "show_config": "config",
+    "simulate": "simulation",
+    "soft_rank": "reference",
+    "trace": "reference",
+}
+
+__all__ = [
+    "ArgumentError",
+    "Chain",
+    "CheckpointError",
+    "Estimate",
+    "Interrupted",
+    "Measure",
+    "Normalization",
+    "Run",
+    "Weights",
+    "__version__",
+    "draw_weights",
+    "frobenius_norm",
+    "layer_step",
+    "participation_ratio",
+    "rank_bound_margin",
+    "reference",
+    "show_config",
+    "simulate",
+    "soft_rank",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "reference":
+        return import_module("pyrank.reference")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pyrank' has no attribute {name!r}")
+    return getattr(import_module(f"pyrank.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,71 @@
+"""Which backend advances a chain, and why."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyrank import native, reference
+from pyrank.chain import Chain
+from pyrank.errors import invalid
+from pyrank.estimate import Accumulator
+from pyrank.plan import Plan
+
+NAMES = ("auto", "cpu", "reference")
+
+Advance = Callable[[Plan, Tensor, int, int, Accumulator, NDArray[np.int64]], None]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A way to advance chains; runs of the same identity agree to the last bit."""
+
+    name: str
+    identity: str
+    reason: str
+    state_dtype: torch.dtype
+    advance: Advance
+
+
+def choose(chain: Chain, device: str = "cpu", backend: str = "auto", threads: int | None = None) -> Backend:
+    """Return the backend for a chain.
+
+    Parameters
+    ----------
+    chain
+        The specification.
+    device
+        ``"cpu"``; kernels for CUDA are not part of this version.
+    backend
+        ``"auto"``, ``"cpu"`` (compiled) or ``"reference"`` (pure torch, float64).
+    threads
+        Threads of the compiled backend; all cores if not given.
+
+    Raises
+    ------
+    ArgumentError
+        If a name is unknown or the device is not supported.
+    ImportError
+        If ``"cpu"`` is asked for and the extension is missing.
+    """
+    if backend not in NAMES:
+        raise invalid("backend", backend, f"one of {', '.join(NAMES)}", "use 'auto' if unsure")
+    if str(device) != "cpu":
+        raise invalid("device", device, "'cpu'", "this version has no kernels for other devices")
+    if backend == "reference":
+        return Backend("reference", "reference", "asked for: pure torch in float64", torch.float64, reference.advance)
+    if missing := native.why_missing():
+        if backend == "cpu":
+            raise ImportError(missing)
+        return Backend("reference", "reference", f"{missing}; pure torch in float64 instead", torch.float64, reference.advance)
+    isa = native.isa_in_use()
+    threads = threads or torch.get_num_threads()
+    reason = f"compiled kernels for {isa}, {threads} thread{'s' if threads > 1 else ''}"
+    advance = functools.partial(native.advance, threads=threads, isa=isa)
+    return Backend("cpu", f"cpu {isa}", reason, getattr(torch, chain.dtype), advance)

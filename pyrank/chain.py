@@ -1,0 +1,193 @@
+"""What a chain is: the layer `H' = Normalise(H + gamma W F(H))` as immutable, validated values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pyrank.errors import invalid
+
+WEIGHT_LAWS = ("gaussian", "uniform", "rademacher")
+ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sigmoid", "gelu")
+DTYPES = ("float32", "float64")
+MAX_SIZE = 1 << 20
+"""Largest width or batch: far above what fits in memory, far below what the stream's counters can number."""
+
+# Squares of state entries must neither overflow nor vanish, or a row would be lost without a trace.
+_SCALE_RANGE = {"float32": (1e-12, 1e12), "float64": (1e-100, 1e100)}
+
+
+def as_integer(argument: str, value: object, low: int, high: int, remedy: str) -> int:
+    """Return ``value`` as an int within [low, high], or raise the error that says what is wrong with it."""
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if not whole and hasattr(value, "__index__"):
+        whole, value = True, value.__index__()
+    if isinstance(value, bool) or not whole or not low <= value <= high:  # type: ignore[operator]
+        raise invalid(argument, value, f"an integer from {low} to {high}", remedy)
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def as_number(argument: str, value: object, low: float, high: float, remedy: str) -> float:
+    """Return ``value`` as a float within [low, high] (NaN is outside of every range), or raise."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if not low <= number <= high:
+        raise invalid(argument, value, f"a number from {low:g} to {high:g}", remedy)
+    return number
+
+
+def as_choice(argument: str, value: object, choices: tuple[str, ...]) -> str:
+    """Return ``value`` if it is one of ``choices``, or raise."""
+    if not isinstance(value, str) or value not in choices:
+        raise invalid(argument, value, f"one of {', '.join(choices)}", "check the spelling")
+    return value
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The law of the i.i.d. entries of W: ``mean + scale * w`` with w of mean 0 and variance 1.
+
+    Parameters
+    ----------
+    law
+        ``"gaussian"`` N(0, 1), ``"uniform"`` on [-sqrt 3, sqrt 3], or ``"rademacher"`` (+1 or -1 with equal chance).
+    mean, scale
+        Shift and standard deviation of an entry.
+    """
+
+    law: str = "gaussian"
+    mean: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        as_choice("weights", self.law, WEIGHT_LAWS)
+        mean = as_number("weights.mean", self.mean, -1e12, 1e12, "give a finite mean")
+        scale = as_number("weights.scale", self.scale, 0.0, 1e100, "give a finite standard deviation >= 0")
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "scale", scale)
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What follows the product: each row over the batch is recentred, then rescaled, each on its own switch.
+
+    Parameters
+    ----------
+    recentre
+        Subtract each row's mean.
+    rescale
+        Divide each row by ``sqrt(mean z^2 + eps)``; a row of zeros stays zero and is counted.
+    eps
+        Added inside the root; 0 is the theory's choice.
+    alpha, beta
+        Affine parameters of a rescaled row: ``alpha + beta * z``.
+    """
+
+    recentre: bool = False
+    rescale: bool = True
+    eps: float = 0.0
+    alpha: float = 0.0
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        for switch in ("recentre", "rescale"):
+            if not isinstance(getattr(self, switch), bool):
+                raise invalid(f"normalization.{switch}", getattr(self, switch), "True or False", "give a bool")
+        eps = as_number("normalization.eps", self.eps, 0.0, 1e12, "give a small number >= 0")
+        alpha = as_number("normalization.alpha", self.alpha, -1e12, 1e12, "give a finite shift")
+        beta = as_number("normalization.beta", self.beta, -1e12, 1e12, "give a finite factor")
+        if not self.rescale and (eps, alpha, beta) != (0.0, 0.0, 1.0):
+            raise invalid("normalization", (eps, alpha, beta), "eps, alpha and beta only with rescale=True",
+                          "switch rescale on or leave them at 0, 0, 1")  # fmt: skip
+        for name, value in (("eps", eps), ("alpha", alpha), ("beta", beta)):
+            object.__setattr__(self, name, value)
+
+
+NORMALIZATIONS = {
+    "rescale": Normalization(),
+    "batch": Normalization(recentre=True),
+    "recentre": Normalization(recentre=True, rescale=False),
+    "none": Normalization(rescale=False),
+}
+
+
+@dataclass(frozen=True, init=False)
+class Chain:
+    """A random network of constant width, as the law of a Markov chain on d x N matrices.
+
+    One layer takes H to ``Normalise(H + gamma W F(H))`` with a fresh (d, d) matrix W; for ``gamma = inf`` there is
+    no skip connection and the layer is ``Normalise(W F(H))``. The defaults are Eq. (1) of Daneshmand et al. 2020.
+
+    Parameters
+    ----------
+    width
+        d, the number of rows (features).
+    batch
+        N, the number of columns (samples); d if not given.
+    gamma
+        Strength of the random branch, from 0 to infinity.
+    weights
+        A law's name or a `Weights`.
+    activation
+        F, elementwise: linear, relu, leaky_relu (slope 0.01), tanh, sigmoid or gelu (the exact one).
+    normalization
+        ``"rescale"`` (the paper's), ``"batch"`` (recentre and rescale), ``"recentre"``, ``"none"``, or a
+        `Normalization`.
+    dtype
+        ``"float32"`` or ``"float64"``: the precision of the state and of the weights.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is outside of what is said here.
+    """
+
+    width: int
+    batch: int
+    gamma: float
+    weights: Weights
+    activation: str
+    normalization: Normalization
+    dtype: str
+
+    def __init__(
+        self,
+        width: int,
+        batch: int | None = None,
+        *,
+        gamma: float = math.inf,
+        weights: str | Weights = "gaussian",
+        activation: str = "linear",
+        normalization: str | Normalization = "rescale",
+        dtype: str = "float32",
+    ) -> None:
+        width = as_integer("width", width, 1, MAX_SIZE, "give the number of features d")
+        batch = width if batch is None else as_integer("batch", batch, 1, MAX_SIZE, "give the number of samples N")
+        gamma = as_number("gamma", gamma, 0.0, math.inf, "give a number >= 0, or math.inf for no skip connection")
+        if not isinstance(weights, Weights):
+            weights = Weights(as_choice("weights", weights, WEIGHT_LAWS))
+        if not isinstance(normalization, Normalization):
+            normalization = NORMALIZATIONS[as_choice("normalization", normalization, tuple(NORMALIZATIONS))]
+        as_choice("activation", activation, ACTIVATIONS)
+        dtype = as_choice("dtype", str(dtype).removeprefix("torch."), DTYPES)
+        values = dict(width=width, batch=batch, gamma=gamma, weights=weights, activation=activation,
+                      normalization=normalization, dtype=dtype)  # fmt: skip
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        self._check_scale()
+
+    def _check_scale(self) -> None:
+        low, high = _SCALE_RANGE[self.dtype]
+        scale = self.weights.scale * (1.0 if math.isinf(self.gamma) else self.gamma)
+        if scale and not low <= scale <= high:
+            raise invalid("gamma * weights.scale", scale, f"0 or {low:g} to {high:g} in {self.dtype}",
+                          "choose a moderate scale, or dtype='float64'")  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain, JSON-friendly values (gamma as a string when infinite)."""
+        values = asdict(self)
+        values["gamma"] = "inf" if math.isinf(self.gamma) else self.gamma
+        return values

@@ -1,0 +1,84 @@
+"""Where chains start: named random states, drawn from the stream, or a given tensor."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import torch
+from torch import Tensor
+
+from pyrank.chain import Chain, as_number
+from pyrank.errors import invalid
+from pyrank.reference import stream
+
+DEFAULT_PERTURBATION = 1e-5
+
+_NAMED = re.compile(r"\s*(gaussian|identity|collinear)\s*(?:\(\s*([^()\s]+)\s*\))?\s*")
+
+
+def canonical(initial: str | Tensor) -> str:
+    """Return how an initial state is written in a checkpoint: its name, or the digest of a tensor."""
+    if isinstance(initial, str):
+        name, perturbation = _parse(initial)
+        return name if perturbation is None else f"{name}({perturbation!r})"
+    data = torch.as_tensor(initial).detach().double().cpu().contiguous().numpy()
+    return f"tensor {tuple(data.shape)} sha256:{hashlib.sha256(data.tobytes()).hexdigest()[:16]}"
+
+
+def state(initial: str | Tensor, chain: Chain, chains: int, seed: int, dtype: torch.dtype) -> Tensor:
+    """Return H_0 of shape (chains, d, N).
+
+    Parameters
+    ----------
+    initial
+        ``"gaussian"``: i.i.d. N(0, 1); ``"identity"``: ones on the diagonal; ``"collinear(p)"``: every column is the
+        same gaussian vector plus p times its own gaussian vector, p = 1e-5 if not given; or a tensor (d, N) shared by
+        all chains or (chains, d, N).
+    chain, chains, seed
+        Specification, number of chains, and seed.
+    dtype
+        Of the result.
+
+    Raises
+    ------
+    ArgumentError
+        If the name is unknown, or a tensor has the wrong shape, is not real, or is not finite.
+    """
+    shape = (chain.width, chain.batch)
+    if not isinstance(initial, str):
+        return _from_tensor(initial, (chains, *shape), dtype)
+    name, perturbation = _parse(initial)
+    if name == "identity":
+        return torch.eye(*shape, dtype=dtype).expand(chains, *shape).clone()
+    index = torch.arange(chains)
+    noise = stream.draw("gaussian", seed, stream.INITIAL, 0, *shape, index, torch.float64)
+    if name == "gaussian":
+        return noise.to(dtype)
+    common = stream.draw("gaussian", seed, stream.INITIAL, 1, chain.width, 1, index, torch.float64)
+    return (common + perturbation * noise).to(dtype)
+
+
+def _parse(initial: str) -> tuple[str, float | None]:
+    match = _NAMED.fullmatch(initial)
+    if match is None or (match[2] is not None and match[1] != "collinear"):
+        raise invalid("initial", initial, "gaussian, identity, collinear, collinear(p) or a tensor", "check the spelling")
+    if match[1] != "collinear":
+        return match[1], None
+    text = match[2] or DEFAULT_PERTURBATION
+    return match[1], as_number("initial perturbation", text, 0.0, 1e6, "write for example 'collinear(1e-5)'")
+
+
+def _from_tensor(initial: Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> Tensor:
+    try:
+        given = torch.as_tensor(initial).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise invalid("initial", initial, "a name or a tensor", "pass a torch tensor or a numpy array") from None
+    if tuple(given.shape) not in (shape[1:], shape):
+        raise invalid("initial", tuple(given.shape), f"shape {shape[1:]} or {shape}", "(d, N) or (chains, d, N)")
+    if given.is_complex():
+        raise invalid("initial", given.dtype, "real numbers", "pass a real tensor")
+    converted = given.to(device="cpu", dtype=dtype)
+    if not torch.isfinite(converted).all():
+        raise invalid("initial", tuple(given.shape), f"finite numbers in {dtype}", "remove NaN and inf from the state")
+    return converted.expand(shape).clone(memory_format=torch.contiguous_format)

@@ -1,0 +1,170 @@
+"""The only module that imports the compiled extension; it speaks numpy and specs, not codes."""
+
+from __future__ import annotations
+
+import functools
+import os
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyrank.chain import ACTIVATIONS, WEIGHT_LAWS, Chain
+from pyrank.errors import ArgumentError
+from pyrank.estimate import Accumulator
+from pyrank.measures import KERNEL_MEASURES, Measure
+from pyrank.plan import COUNTERS, Plan
+
+LAYOUTS = ("auto", "lanes", "rows")
+_MEASURE_CODES = {
+    name: code
+    for code, name in enumerate(("participation_ratio", "frobenius_norm", "trace", "soft_rank", "rank_bound_margin"))
+}
+assert set(_MEASURE_CODES) == set(KERNEL_MEASURES)
+
+
+@functools.cache
+def _load() -> tuple[ModuleType | None, str]:
+    try:
+        from pyrank import _native
+    except ImportError as error:
+        return None, str(error)
+    return _native, ""
+
+
+def why_missing() -> str:
+    """Why the extension cannot be used, in one line; empty if it can."""
+    module, reason = _load()
+    if module is not None:
+        return ""
+    return f"the compiled kernels are not there ({reason}); build them with `pip install .` and run outside the checkout"
+
+
+def _extension() -> Any:
+    module, _ = _load()
+    if module is None:
+        raise ImportError(why_missing())
+    return module
+
+
+def isas() -> list[str]:
+    """Instruction sets that were built and that this machine can run, best first."""
+    return list(_extension().available_isas())
+
+
+def isa_in_use() -> str:
+    """Return the instruction set that `PYRANK_ISA` asks for, or the best one."""
+    wanted = os.environ.get("PYRANK_ISA", "")
+    if wanted and wanted not in isas():
+        raise ArgumentError(f"PYRANK_ISA = {wanted!r}: expected one of {', '.join(isas())}; unset it to use the best")
+    return wanted or isas()[0]
+
+
+def build_info() -> dict[str, str]:
+    """What the extension was built with."""
+    module = _extension()
+    return {"compiler": module.compiler, "cuda_architectures": module.cuda_architectures or "none"}
+
+
+def _params(chain: Chain, seed: int) -> Any:
+    skip = np.isfinite(chain.gamma)
+    norm = chain.normalization
+    return _extension().ChainParams(
+        width=chain.width,
+        batch=chain.batch,
+        gamma=chain.gamma if skip else 0.0,
+        skip=bool(skip),
+        law=WEIGHT_LAWS.index(chain.weights.law),
+        mean=chain.weights.mean,
+        scale=chain.weights.scale,
+        activation=ACTIVATIONS.index(chain.activation),
+        recentre=norm.recentre,
+        rescale=norm.rescale,
+        eps=norm.eps,
+        alpha=norm.alpha,
+        beta=norm.beta,
+        seed=seed,
+    )
+
+
+def _codes(measures: tuple[Measure, ...]) -> list[tuple[int, float]]:
+    return [(_MEASURE_CODES[measure.name], measure.tau or 0.0) for measure in measures]
+
+
+def advance(
+    plan: Plan,
+    state: Tensor,
+    first_layer: int,
+    layers: int,
+    accumulator: Accumulator,
+    counters: NDArray[np.int64],
+    *,
+    threads: int = 1,
+    isa: str = "",
+    layout: str = "auto",
+) -> None:
+    """Take ``state`` in place from H_first_layer to H_{first_layer + layers}: the compiled `pyrank.reference.advance`.
+
+    ``threads``, ``isa`` and ``layout`` change the speed; the first and the last never change a bit.
+    """
+    _extension().advance(
+        chain=_params(plan.chain, plan.seed),
+        state=state,
+        first_layer=first_layer,
+        layers=layers,
+        first_chain=0,
+        burn_in=plan.burn_in,
+        every=plan.every,
+        measures=_codes(plan.measures),
+        **accumulator.arrays(),
+        counters=counters,
+        isa=isa or isa_in_use(),
+        layout=LAYOUTS.index(layout),
+        threads=threads,
+    )
+
+
+def measure(
+    state: Tensor, measures: tuple[Measure, ...], *, isa: str = "", layout: str = "auto"
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.int64]]]:
+    """Evaluate kernel measures on states (chains, d, N), float32 or float64.
+
+    Returns
+    -------
+    values : ndarray, shape (measures, chains)
+    counters : dict
+        The event counters of `pyrank.plan.COUNTERS`, each of shape (chains,).
+    """
+    chains, width, batch = state.shape
+    counters = np.zeros((len(COUNTERS), chains), dtype=np.int64)
+    values = np.full((len(measures), chains), np.nan)
+    _extension().measure(
+        chain=_params(Chain(width, batch), 0),
+        state=state,
+        measures=_codes(measures),
+        counters=counters,
+        values=values,
+        isa=isa or isa_in_use(),
+        layout=LAYOUTS.index(layout),
+        threads=1,
+    )
+    return values, dict(zip(COUNTERS, counters, strict=True))
+
+
+def draw_weights(chain: Chain, seed: int, layer: int, index: int = 0, *, isa: str = "") -> NDArray[np.floating[Any]]:
+    """Return the compiled twin of `pyrank.draw_weights`, (d, d)."""
+    out = np.full((chain.width, chain.width), np.nan, dtype=chain.dtype)
+    _extension().draw_weights(_params(chain, seed), layer, index, out, isa or isa_in_use())
+    return out
+
+
+def accumulate(accumulator: Accumulator, values: NDArray[np.float64], sample: int) -> None:
+    """Record ``values`` (samples, measures, chains), the first being number ``sample``: the twin of `push`."""
+    _extension().accumulate(**accumulator.arrays(), values=values, sample=sample)
+
+
+def philox(counter: tuple[int, int, int, int], key: int) -> list[int]:
+    """Return the four words of one call of the compiled generator."""
+    return list(_extension().philox(list(counter), key))

@@ -1,0 +1,50 @@
+"""What a run computes, apart from how far it goes: the identity that checkpoints and backends share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pyrank.chain import Chain
+from pyrank.measures import Measure
+
+COUNTERS = ("degenerate_rows", "flagged", "ambiguous")
+"""Rows of the event counters: rows found to be zero; counts redone in double; counts that stay undecided."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Chains 0 .. chains - 1 of one law, one seed, and what is recorded of them.
+
+    Layer l takes H_l to H_{l+1}; what is recorded "at layer l" is measured on H_{l+1}.
+    """
+
+    chain: Chain
+    seed: int
+    chains: int
+    measures: tuple[Measure, ...]
+    burn_in: int
+    every: int
+    trace: int
+    initial: str
+
+    def records(self, layer: int) -> bool:
+        """Whether layer ``layer`` is recorded."""
+        return layer >= self.burn_in and (layer - self.burn_in) % self.every == 0
+
+    def recorded(self, depth: int) -> int:
+        """Return how many of the layers 0 .. depth - 1 are recorded."""
+        return max(0, -(-(depth - self.burn_in) // self.every))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain, JSON-friendly values."""
+        return {
+            "chain": self.chain.to_dict(),
+            "seed": self.seed,
+            "chains": self.chains,
+            "measures": [str(measure) for measure in self.measures],
+            "burn_in": self.burn_in,
+            "every": self.every,
+            "trace": self.trace,
+            "initial": self.initial,
+        }

@@ -1,0 +1,38 @@
+"""The chain in pure torch: the oracle that every other backend is held against."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyrank.estimate import Accumulator
+from pyrank.plan import Plan
+from pyrank.reference.layer import combine, degenerate_rows, normalize
+from pyrank.reference.measures import measure
+from pyrank.reference.weights import weights
+
+
+def advance(
+    plan: Plan,
+    state: Tensor,
+    first_layer: int,
+    layers: int,
+    accumulator: Accumulator,
+    counters: NDArray[np.int64],
+) -> None:
+    """Take ``state`` (chains, d, N) in place from H_first_layer to H_{first_layer + layers}, recording on the way.
+
+    All arithmetic is in the state's dtype (float64 by default); weights are rounded as the chain's dtype asks.
+    """
+    chain = plan.chain
+    index = torch.arange(plan.chains)
+    for layer in range(first_layer, first_layer + layers):
+        W = weights(chain, plan.seed, layer, index).to(state.dtype)
+        Z = combine(state, W, chain.gamma, chain.activation)
+        counters[0] += degenerate_rows(Z, chain.normalization).numpy()
+        state.copy_(normalize(Z, chain.normalization))
+        if plan.measures and plan.records(layer):
+            values = torch.stack([measure(state, what) for what in plan.measures])
+            accumulator.push(values.numpy(), plan.recorded(layer))

@@ -1,0 +1,81 @@
+"""The measures of design: each as one formula on tensors (..., d, N)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyrank.errors import invalid
+from pyrank.measures import Measure
+
+
+def gram(H: Tensor) -> Tensor:
+    """H H^T / N or H^T H / N, whichever is smaller; both have the same non-zero spectrum."""
+    if H.ndim < 2 or H.shape[-1] == 0 or H.shape[-2] == 0 or not H.is_floating_point():
+        raise invalid("H", tuple(H.shape), "a floating point tensor (..., d, N)", "pass the hidden matrix")
+    d, n = H.shape[-2:]
+    return (H @ H.mT if d <= n else H.mT @ H) / n
+
+
+def trace(H: Tensor) -> Tensor:
+    """Tr M for M = H H^T / N, of (..., d, N); shape (...), differentiable."""
+    return (H * H).sum(dim=(-2, -1)) / H.shape[-1]
+
+
+def frobenius_norm(H: Tensor) -> Tensor:
+    """||M||_F for M = H H^T / N, of (..., d, N); shape (...), differentiable."""
+    return torch.linalg.matrix_norm(gram(H))
+
+
+def participation_ratio(H: Tensor) -> Tensor:
+    """Tr(M)^2 / ||M||_F^2 for M = H H^T / N: the r(H) of Daneshmand et al. 2020, between 1 and rank H.
+
+    Elsewhere "stable rank" means ||H||_F^2 / ||H||_2^2, which is another number.
+
+    Parameters
+    ----------
+    H
+        (..., d, N).
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (...), differentiable; NaN where H is zero.
+    """
+    return trace(H) ** 2 / gram(H).square().sum(dim=(-2, -1))
+
+
+def soft_rank(H: Tensor, tau: float = 0.5) -> Tensor:
+    """Count the eigenvalues of M = H H^T / N that are >= tau.
+
+    Eigenvalues are computed in float64, whatever the dtype of H.
+
+    Parameters
+    ----------
+    H
+        (..., d, N).
+    tau
+        Threshold, > 0.
+
+    Returns
+    -------
+    torch.Tensor
+        int64, shape (...).
+    """
+    threshold = Measure("soft_rank", tau).tau
+    return (torch.linalg.eigvalsh(gram(H.detach().double())) >= threshold).sum(dim=-1)
+
+
+def rank_bound_margin(H: Tensor, tau: float = 0.5) -> Tensor:
+    """soft_rank(tau) - (1 - tau)^2 participation_ratio: >= 0 when Tr M = d (Daneshmand et al. 2020, Lemma 1)."""
+    return soft_rank(H, tau) - (1.0 - tau) ** 2 * participation_ratio(H)
+
+
+_FORMULAS = {f.__name__: f for f in (trace, frobenius_norm, participation_ratio, soft_rank, rank_bound_margin)}
+
+
+def measure(H: Tensor, what: Measure) -> Tensor:
+    """Evaluate a measure on states (..., d, N); float64, shape (...)."""
+    formula = _FORMULAS[what.name]
+    value = formula(H) if what.tau is None else formula(H, what.tau)  # type: ignore[operator]
+    return value.double()  # type: ignore[no-any-return]

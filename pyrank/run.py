@@ -1,0 +1,132 @@
+"""What a simulation returns: estimates by measure, the last state, and how it was computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyrank.errors import invalid
+from pyrank.estimate import Estimate
+from pyrank.measures import Measure
+from pyrank.plan import COUNTERS, Plan
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclass(frozen=True, eq=False)
+class Run(Mapping[str, Estimate]):
+    """The result of `pyrank.simulate`: a mapping from measures to estimates.
+
+    ``run["soft_rank(0.5)"]``, ``run["soft_rank(tau=0.5)"]`` and ``run[Measure("soft_rank", 0.5)]`` are the same.
+
+    Attributes
+    ----------
+    plan
+        What was computed.
+    depth
+        Layers simulated.
+    state
+        H_depth of every chain, (chains, d, N).
+    counters
+        ``degenerate_rows``: rows that rescaling found to be zero; ``flagged``: eigenvalue counts redone in double;
+        ``ambiguous``: counts that stayed undecided because an eigenvalue equals tau. Each an int64 array (chains,).
+    seconds
+        Time spent advancing chains, over all resumptions.
+    """
+
+    plan: Plan
+    depth: int
+    state: Tensor = field(repr=False)
+    estimates: Mapping[str, Estimate] = field(repr=False)
+    counters: Mapping[str, NDArray[np.int64]] = field(repr=False)
+    backend: str
+    reason: str
+    seconds: float
+
+    def __getitem__(self, measure: str | Measure) -> Estimate:
+        name = str(Measure.parse(measure))
+        if name not in self.estimates:
+            recorded = ", ".join(self.estimates) or "nothing"
+            raise invalid("measure", name, f"one that was recorded: {recorded}", "add it to measures=[...]")
+        return self.estimates[name]
+
+    def __contains__(self, measure: object) -> bool:
+        return isinstance(measure, str | Measure) and str(Measure.parse(measure)) in self.estimates
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.estimates)
+
+    def __len__(self) -> int:
+        return len(self.estimates)
+
+    @property
+    def recorded(self) -> int:
+        """Recorded layers per chain."""
+        return self.plan.recorded(self.depth)
+
+    def explain(self) -> str:
+        """Say which backend was used and why."""
+        return f"backend {self.backend}: {self.reason}"
+
+    def __str__(self) -> str:
+        chain, plan = self.plan.chain, self.plan
+        lines = [
+            f"{plan.chains} chains of width {chain.width}, batch {chain.batch}, gamma {chain.gamma:g}, "
+            f"{chain.activation}, {chain.weights.law} weights, {chain.dtype}",
+            f"{self.depth:,} layers in {self.seconds:.2f} s; {self.recorded:,} recorded per chain "
+            f"(burn-in {plan.burn_in:,}, every {plan.every:,}), seed {plan.seed}; {self.backend}",
+        ]
+        if self.estimates:
+            wide = max(len("measure"), *map(len, self.estimates))
+            lines.append("")
+            lines.append(f"{'measure':<{wide}}  {'mean':>12}  {'stderr':>9}  {'ess':>10}  {'r-hat':>6}  flags")
+            for name, e in self.estimates.items():
+                flags = ", ".join(e.flags) or "-"
+                lines.append(f"{name:<{wide}}  {e.mean:>12.6g}  {e.stderr:>9.2g}  {e.ess:>10.4g}  {e.rhat:>6.3f}  {flags}")
+        events = {name: int(count.sum()) for name, count in self.counters.items()}
+        lines.append("")
+        lines.append("; ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in events.items()))
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers, ready for JSON: the plan, the counters, and each estimate's headline."""
+        headline = ("mean", "stderr", "ess", "rhat", "std", "min", "max", "count")
+        return {
+            "plan": self.plan.to_dict(),
+            "depth": self.depth,
+            "seconds": self.seconds,
+            "backend": self.backend,
+            "counters": {name: int(self.counters[name].sum()) for name in COUNTERS},
+            "estimates": {
+                name: {key: getattr(e, key) for key in headline} | {"flags": list(e.flags)}
+                for name, e in self.estimates.items()
+            },
+        }
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return the traces as a dataset with dimensions (chain, draw) and the layer of each draw as a coordinate.
+
+        Raises
+        ------
+        ArgumentError
+            If no trace was kept.
+        """
+        import xarray
+
+        if not self.estimates or not self.plan.trace:
+            raise invalid("trace", self.plan.trace, "a recorded trace", "simulate with for example trace=4096")
+        some = next(iter(self.estimates.values()))
+        assert some.trace is not None
+        draws = some.trace.shape[1]
+        layer = self.plan.burn_in + self.plan.every * some.trace_stride * np.arange(draws)
+        return xarray.Dataset(
+            {name: (("chain", "draw"), e.trace) for name, e in self.estimates.items()},
+            coords={"chain": np.arange(self.plan.chains), "draw": np.arange(draws), "layer": ("draw", layer)},
+            attrs={"width": self.plan.chain.width, "batch": self.plan.chain.batch, "seed": self.plan.seed},
+        )

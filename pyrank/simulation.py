@@ -1,0 +1,295 @@
+"""The one entry: run chains to a depth, in constant memory, with progress, interruption and checkpoints."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from warnings import warn
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from pyrank import backends, checkpoint, initial
+from pyrank._version import __version__
+from pyrank.chain import Chain, as_integer
+from pyrank.errors import ArgumentError, invalid
+from pyrank.estimate import Accumulator, estimate
+from pyrank.estimate.accumulator import SLOTS
+from pyrank.measures import Measure, parse_measures
+from pyrank.plan import COUNTERS, Plan
+from pyrank.run import Run
+
+DEFAULT_MEASURES = ("participation_ratio", "soft_rank(0.5)")
+CALL_SECONDS = 0.2  # aim of one call into a backend: long enough to cost nothing, short enough to interrupt
+CHECKPOINT_SECONDS = 30.0
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a simulation; ``run`` holds what was recorded so far."""
+
+    def __init__(self, message: str, run: Run) -> None:
+        super().__init__(message)
+        self.run = run
+
+
+@dataclass
+class _Progress:
+    """Everything that changes during a run, and that a checkpoint keeps."""
+
+    layer: int
+    seconds: float
+    state: Tensor
+    accumulator: Accumulator
+    counters: NDArray[np.int64]
+
+    def save(self, path: Path, plan: Plan, backend: backends.Backend) -> None:
+        header = {"plan": plan.to_dict(), "layer": self.layer, "seconds": self.seconds, "version": __version__,
+                  "backend": backend.identity}  # fmt: skip
+        arrays = {"state": self.state.numpy(), "counters": self.counters, **self.accumulator.arrays()}
+        checkpoint.save(path, header, arrays)
+
+
+def simulate(
+    chain: Chain,
+    depth: int,
+    *,
+    chains: int = 16,
+    seed: int = 0,
+    measures: Iterable[str | Measure] = DEFAULT_MEASURES,
+    initial: str | Tensor = "gaussian",
+    burn_in: int = 0,
+    every: int = 1,
+    trace: int = 4096,
+    device: str = "cpu",
+    backend: str = "auto",
+    threads: int | None = None,
+    progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> Run:
+    """Run independent chains to a depth and measure them on the way.
+
+    Memory does not grow with depth. The result depends on the chain, the seed, the measures and the backend alone:
+    not on threads, on how many other chains run, or on where a run was interrupted and resumed.
+
+    Parameters
+    ----------
+    chain
+        The law of the network.
+    depth
+        Number of layers, up to 2**32.
+    chains
+        Number of independent chains, numbered from 0.
+    seed
+        0 <= seed < 2**64.
+    measures
+        Names such as ``"soft_rank(0.5)"`` or `Measure` objects; ``[]`` runs the chain alone.
+    initial
+        H_0: ``"gaussian"``, ``"identity"``, ``"collinear"``, ``"collinear(p)"``, or a tensor (d, N) or (chains, d, N).
+    burn_in
+        That many first layers run unrecorded.
+    every
+        Of the layers after burn-in, the first and then each ``every``-th is recorded.
+    trace
+        Capacity of the thinned trace kept for each chain and measure, even; 0 for none.
+    device
+        ``"cpu"``.
+    backend
+        ``"auto"``, ``"cpu"`` (compiled) or ``"reference"`` (pure torch, float64).
+    threads
+        Threads of the compiled backend; all cores if not given.
+    progress
+        Whether to show a progress bar; if not given, only on a terminal.
+    checkpoint
+        A file written every half minute and at the end. If it exists and belongs to this run, the run continues from
+        it, also to a larger depth.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ArgumentError
+        If an argument cannot be used, or the checkpoint belongs to another run.
+    FloatingPointError
+        If the state stops being finite.
+    Interrupted
+        On Ctrl-C, within a second, after the checkpoint was written; a KeyboardInterrupt.
+    """
+    plan = _plan(chain, chains, seed, measures, initial, burn_in, every, trace)
+    depth = as_integer("depth", depth, 1, 2**32, "give the number of layers")
+    if plan.burn_in >= depth:
+        raise invalid("burn_in", burn_in, f"fewer layers than depth = {depth}", "raise depth or lower burn_in")
+    if threads is not None:
+        threads = as_integer("threads", threads, 1, 4096, "leave it out to use all cores")
+    engine = backends.choose(chain, device, backend, threads)
+    path = None if checkpoint is None else Path(checkpoint)
+    now = _start_or_resume(plan, depth, engine, initial, path)
+    saved = time.monotonic()
+    interrupted = False
+    with _interrupts() as stop, _bar(progress, depth, now.layer) as bar:
+        layers = 1
+        while now.layer < depth and not interrupted:
+            layers = min(layers, depth - now.layer)
+            began = time.perf_counter()
+            engine.advance(plan, now.state, now.layer, layers, now.accumulator, now.counters)
+            elapsed = time.perf_counter() - began
+            if not torch.isfinite(now.state).all():
+                raise FloatingPointError(_not_finite(plan, now.layer, layers))
+            now.layer += layers
+            now.seconds += elapsed
+            bar.update(layers)
+            layers = max(1, min(4 * layers, int(layers * CALL_SECONDS / max(elapsed, 1e-9))))
+            interrupted = stop.is_set()
+            if path is not None and time.monotonic() - saved > CHECKPOINT_SECONDS and now.layer < depth:
+                now.save(path, plan, engine)
+                saved = time.monotonic()
+    if path is not None:
+        now.save(path, plan, engine)
+    run = _result(plan, now, engine)
+    if interrupted and now.layer < depth:
+        raise Interrupted(_how_to_resume(now.layer, depth, path), run)
+    return run
+
+
+def _plan(
+    chain: Chain, chains: int, seed: int, measures: Iterable[str | Measure], start: str | Tensor, burn_in: int,
+    every: int, trace: int,
+) -> Plan:  # fmt: skip
+    if not isinstance(chain, Chain):
+        raise invalid("chain", chain, "a pyrank.Chain", "write for example pyrank.Chain(width=32)")
+    chains = as_integer("chains", chains, 1, 2**32, "give the number of independent chains")
+    trace = as_integer("trace", trace, 0, 2**30, "give an even number of samples to keep, or 0")
+    if trace % 2:
+        raise invalid("trace", trace, "an even number", f"use {trace + 1}")
+    plan = Plan(
+        chain=chain,
+        seed=as_integer("seed", seed, 0, 2**64 - 1, "give an integer seed"),
+        chains=chains,
+        measures=parse_measures(measures),
+        burn_in=as_integer("burn_in", burn_in, 0, 2**32, "give a number of layers"),
+        every=as_integer("every", every, 1, 2**32, "give a stride in layers"),
+        trace=trace,
+        initial=initial.canonical(start),
+    )
+    _check_memory(plan)
+    return plan
+
+
+def _check_memory(plan: Plan) -> None:
+    """Refuse sizes that no allocation on this machine can satisfy, before anything is allocated."""
+    chain = plan.chain
+    number = 4 if chain.dtype == "float32" else 8
+    side = min(chain.width, chain.batch)
+    working_sets = 8 * (chain.width * chain.batch + side * side) * number
+    record = len(plan.measures) * (SLOTS + plan.trace + side + 1) * 8
+    needed = plan.chains * (3 * chain.width * chain.batch * number + record) + working_sets
+    try:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return
+    if needed > available:
+        sizes = {"width": chain.width, "batch": chain.batch, "chains": plan.chains}
+        raise invalid("sizes", sizes, f"at most the {available / 2**30:.0f} GiB of this machine, not {needed / 2**30:.0f}",
+                      "run fewer chains at a time or a smaller network")  # fmt: skip
+
+
+def _start_or_resume(
+    plan: Plan, depth: int, engine: backends.Backend, start: str | Tensor, path: Path | None
+) -> _Progress:
+    if path is not None:
+        checkpoint.check_writable(path)
+        if checkpoint.exists(path):
+            return _resume(plan, depth, engine, path)
+    flags = [measure.is_rank for measure in plan.measures]
+    bins = min(plan.chain.width, plan.chain.batch) + 1
+    return _Progress(
+        layer=0,
+        seconds=0.0,
+        state=initial.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype),
+        accumulator=Accumulator.empty(flags, plan.chains, bins, plan.trace),
+        counters=np.zeros((len(COUNTERS), plan.chains), dtype=np.int64),
+    )
+
+
+def _resume(plan: Plan, depth: int, engine: backends.Backend, path: Path) -> _Progress:
+    header, arrays = checkpoint.load(path)
+    if differences := checkpoint.differences(header["plan"], plan.to_dict()):
+        raise ArgumentError(f"checkpoint = {str(path)!r} belongs to another run ({'; '.join(differences)}); "
+                            "choose another file, or ask for the same run")  # fmt: skip
+    if header["layer"] > depth:
+        raise invalid("depth", depth, f"at least the {header['layer']} layers in the checkpoint",
+                      "raise depth or choose another file")  # fmt: skip
+    for what, now in (("version", __version__), ("backend", engine.identity)):
+        if header[what] != now:
+            warn(f"resumed with {what} {now}, begun with {header[what]}: the result is as valid, but not the same "
+                 "to the last bit as an uninterrupted run", stacklevel=4)  # fmt: skip
+    return _Progress(
+        layer=header["layer"],
+        seconds=header["seconds"],
+        state=torch.from_numpy(arrays["state"].copy()).to(engine.state_dtype),
+        accumulator=Accumulator.from_arrays(arrays),
+        counters=arrays["counters"].copy(),
+    )
+
+
+def _result(plan: Plan, now: _Progress, engine: backends.Backend) -> Run:
+    count = plan.recorded(now.layer)
+    return Run(
+        plan=plan,
+        depth=now.layer,
+        state=now.state,
+        estimates={str(what): estimate(now.accumulator, m, count) for m, what in enumerate(plan.measures)},
+        counters=dict(zip(COUNTERS, now.counters, strict=True)),
+        backend=engine.name,
+        reason=engine.reason,
+        seconds=now.seconds,
+    )
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into an event, so that it takes effect between two calls, never inside one."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _bar(progress: bool | None, depth: int, done: int) -> Any:
+    return tqdm(
+        total=depth,
+        initial=done,
+        unit=" layers",
+        unit_scale=True,
+        dynamic_ncols=True,
+        disable=None if progress is None else not progress,
+    )
+
+
+def _not_finite(plan: Plan, layer: int, layers: int) -> str:
+    where = f"between layers {layer} and {layer + layers}"
+    if not plan.chain.normalization.rescale:
+        return f"the state overflowed {where}: a chain without rescaling grows; use a smaller weights.scale or depth"
+    return f"the state is not finite {where}; use dtype='float64' or a smaller weights.scale"
+
+
+def _how_to_resume(layer: int, depth: int, path: Path | None) -> str:
+    if path is None:
+        return f"interrupted at layer {layer:,} of {depth:,}; with checkpoint=... a run can be resumed"
+    return f"interrupted at layer {layer:,} of {depth:,}; run the same again to resume from {path}"
