@@ -22,7 +22,7 @@ def canonical(initial: str | Tensor) -> str:
     if isinstance(initial, str):
         name, perturbation = _parse(initial)
         return name if perturbation is None else f"{name}({perturbation!r})"
-    data = torch.as_tensor(initial).detach().double().cpu().contiguous().numpy()
+    data = _real_tensor(initial).double().contiguous().numpy()
     return f"tensor {tuple(data.shape)} sha256:{hashlib.sha256(data.tobytes()).hexdigest()[:16]}"
 
 
@@ -69,16 +69,21 @@ def _parse(initial: str) -> tuple[str, float | None]:
     return match[1], as_number("initial perturbation", text, 0.0, 1e6, "write for example 'collinear(1e-5)'")
 
 
-def _from_tensor(initial: Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> Tensor:
+def _real_tensor(initial: Tensor) -> Tensor:
     try:
-        given = torch.as_tensor(initial).detach()
+        given = torch.as_tensor(initial).detach().cpu()
     except (TypeError, ValueError, RuntimeError):
         raise invalid("initial", initial, "a name or a tensor", "pass a torch tensor or a numpy array") from None
-    if tuple(given.shape) not in (shape[1:], shape):
-        raise invalid("initial", tuple(given.shape), f"shape {shape[1:]} or {shape}", "(d, N) or (chains, d, N)")
     if given.is_complex():
         raise invalid("initial", given.dtype, "real numbers", "pass a real tensor")
-    converted = given.to(device="cpu", dtype=dtype)
+    return given
+
+
+def _from_tensor(initial: Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> Tensor:
+    given = _real_tensor(initial)
+    if tuple(given.shape) not in (shape[1:], shape):
+        raise invalid("initial", tuple(given.shape), f"shape {shape[1:]} or {shape}", "(d, N) or (chains, d, N)")
+    converted = given.to(dtype)
     if not torch.isfinite(converted).all():
         raise invalid("initial", tuple(given.shape), f"finite numbers in {dtype}", "remove NaN and inf from the state")
     return converted.expand(shape).clone(memory_format=torch.contiguous_format)

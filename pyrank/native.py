@@ -142,7 +142,7 @@ def measure(
     values = np.full((len(measures), chains), np.nan)
     _extension().measure(
         chain=_params(Chain(width, batch), 0),
-        state=state,
+        state=state.contiguous(),
         measures=_codes(measures),
         counters=counters,
         values=values,

@@ -55,9 +55,11 @@ public:
         if (!managed) throw py::error_already_set();
         tensor_ = &managed->dl_tensor;
         check(tensor_->device.device_type == 1, "a tensor in CPU memory");
-        int64_t expected = 1;
+        int64_t expected = 1, size = 1;
+        for (int k = 0; k < tensor_->ndim; ++k) size *= tensor_->shape[k];
         for (int k = tensor_->ndim - 1; k >= 0; --k) {
-            check(!tensor_->strides || tensor_->shape[k] <= 1 || tensor_->strides[k] == expected, "a contiguous tensor");
+            check(!size || !tensor_->strides || tensor_->shape[k] == 1 || tensor_->strides[k] == expected,
+                  "a contiguous tensor");
             expected *= tensor_->shape[k];
         }
     }

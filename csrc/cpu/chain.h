@@ -40,7 +40,7 @@ private:
     template <Activation activation>
     void activate_all();
     void multiply_weights(const T* f, int64_t layer);
-    int64_t certain_count(int chain, double tau, bool& exact_is_set);
+    int64_t certain_count(int chain, double tau, int& chain_in_double);
 
     const Job& job_;
     const ChainParams& chain_;
@@ -140,10 +140,10 @@ void GroupChain<Layout>::step(int64_t layer) {
 
 // The count of one chain that single precision left open.
 template <class Layout>
-int64_t GroupChain<Layout>::certain_count(int chain, double tau, bool& exact_is_set) {
+int64_t GroupChain<Layout>::certain_count(int chain, double tau, int& chain_in_double) {
     ++job_.flagged[group_.first + chain];
-    if (!exact_is_set) exact_.set(h_ + (Layout::rows == 1 ? chain : 0), Layout::unit, stride_);
-    exact_is_set = true;
+    if (chain_in_double != chain) exact_.set(h_ + chain, Layout::unit, stride_);
+    chain_in_double = chain;
     double count[1], S[1], upper[1];
     exact_.count(tau, count, S);
     if (count_is_certain<double>(S[0], tau)) return int64_t(count[0]);
@@ -159,7 +159,7 @@ template <class Layout>
 void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
     constexpr int chains = Layout::chains;
     double trace[chains], squared_norm[chains], count[chains], S[chains];
-    bool exact_is_set[chains] = {};
+    int chain_in_double = -1;
     spectrum_.set(h_, Layout::unit, stride_);
     spectrum_.moments(trace, squared_norm);
     double counted_tau = 0;
@@ -171,7 +171,7 @@ void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
             spectrum_.count(counted_tau, count, S);
             for (int chain = 0; chain < group_.count; ++chain)
                 if (!count_is_certain<T>(S[chain], counted_tau))
-                    count[chain] = double(certain_count(chain, counted_tau, exact_is_set[chain]));
+                    count[chain] = double(certain_count(chain, counted_tau, chain_in_double));
         }
         for (int chain = 0; chain < group_.count; ++chain) {
             const double ratio = trace[chain] * trace[chain] / squared_norm[chain];

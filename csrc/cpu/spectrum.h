@@ -51,7 +51,8 @@ private:
         if constexpr (Layout::rows == 1) return vector > row ? x : V(T(0));
         else return select(V::iota() > V(T(row - vector * Layout::rows)), x, V(T(0)));
     }
-    static constexpr int count_block = 4;  // divides every vector, so that a diagonal block lies in one of them
+    // Columns factored at a time: divides a vector of rows, so that a diagonal block lies within one.
+    static constexpr int count_block = Layout::rows == 1 || Layout::rows > 4 ? 4 : Layout::rows;
     template <int C>
     void factor_diagonal_block(int64_t first, T* block, T (&inverse)[count_block * V::size],
                                double (&count)[Layout::chains], double (&S)[Layout::chains]);
@@ -178,7 +179,8 @@ void Spectrum<Layout>::factor_diagonal_block(int64_t first, T* block, T (&invers
         (V(T(1)) / Layout::spread(pivots)).store(inverse + c * V::size);
         for (int chain = 0; chain < Layout::chains; ++chain) {
             count[chain] += pivots[chain] > 0;
-            S[chain] += pivots[chain] < 0 ? -double(pivots[chain]) : double(pivots[chain]);
+            const double size = __builtin_fabs(double(pivots[chain]));
+            S[chain] += size > 0 ? size : __builtin_nan("");  // after a zero pivot nothing is known
         }
         for (int r = Layout::rows == 1 ? c + 1 : 0; r < vectors; ++r) {
             const V u = V::load(block_column + r * V::size), l = u * V::load(inverse + c * V::size);

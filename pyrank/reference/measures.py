@@ -61,9 +61,17 @@ def soft_rank(H: Tensor, tau: float = 0.5) -> Tensor:
     -------
     torch.Tensor
         int64, shape (...).
+
+    Raises
+    ------
+    FloatingPointError
+        If H H^T is not finite.
     """
     threshold = Measure("soft_rank", tau).tau
-    return (torch.linalg.eigvalsh(gram(H.detach().double())) >= threshold).sum(dim=-1)
+    M = gram(H.detach().double())
+    if not torch.isfinite(M).all():
+        raise FloatingPointError("H H^T overflowed or holds NaN: it has no eigenvalues to count; rescale H first")
+    return (torch.linalg.eigvalsh(M) >= threshold).sum(dim=-1)
 
 
 def rank_bound_margin(H: Tensor, tau: float = 0.5) -> Tensor:

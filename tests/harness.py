@@ -1,0 +1,46 @@
+"""Small helpers that run the compiled backend in every way it can be run."""
+
+import numpy as np
+import torch
+
+from pyrank import initial, native
+from pyrank.estimate import Accumulator
+from pyrank.measures import parse_measures
+from pyrank.plan import COUNTERS, Plan
+
+ALL_MEASURES = ("participation_ratio", "frobenius_norm", "trace", "soft_rank(0.5)", "soft_rank(1)",
+                "rank_bound_margin(0.5)")  # fmt: skip
+
+
+def make_plan(chain, chains=3, seed=1, measures=ALL_MEASURES, burn_in=0, every=1, trace=8, start="gaussian"):
+    return Plan(chain, seed, chains, parse_measures(measures), burn_in, every, trace, start)
+
+
+def start(plan, dtype=None):
+    """State, accumulator and counters of a run that has not begun."""
+    chain = plan.chain
+    dtype = dtype or getattr(torch, chain.dtype)
+    flags = [measure.is_rank for measure in plan.measures]
+    return (
+        initial.state(plan.initial, chain, plan.chains, plan.seed, dtype),
+        Accumulator.empty(flags, plan.chains, min(chain.width, chain.batch) + 1, plan.trace),
+        np.zeros((len(COUNTERS), plan.chains), dtype=np.int64),
+    )
+
+
+def advance(plan, chunks, **options):
+    """Run the compiled backend through chunks of layers; everything it leaves behind, as arrays by name."""
+    state, accumulator, counters = start(plan)
+    layer = 0
+    for layers in chunks:
+        native.advance(plan, state, layer, layers, accumulator, counters, **options)
+        layer += layers
+    return {"state": state.numpy(), "counters": counters, **accumulator.arrays()}
+
+
+def assert_same(a, b):
+    """Bitwise equality of two results, NaN never equal to anything."""
+    assert a.keys() == b.keys()
+    for name, array in a.items():
+        np.testing.assert_array_equal(array, b[name], err_msg=name, strict=True)
+        assert not np.isnan(array).any(), name

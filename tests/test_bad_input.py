@@ -1,0 +1,208 @@
+"""Bad input gets one clear line that names the argument, or a defined result; never a crash."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import pyrank
+from pyrank import native
+from pyrank.measures import parse_measures
+
+CHAIN = pyrank.Chain(4, 3)
+
+
+def assert_one_line(error, *words):
+    message = str(error.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(("arguments", "name"), [
+    ({"width": 0}, "width"),
+    ({"width": -3}, "width"),
+    ({"width": 2.5}, "width"),
+    ({"width": "8"}, "width"),
+    ({"width": True}, "width"),
+    ({"width": 2**40}, "width"),
+    ({"width": 4, "batch": 0}, "batch"),
+    ({"width": 4, "gamma": -1}, "gamma"),
+    ({"width": 4, "gamma": math.nan}, "gamma"),
+    ({"width": 4, "gamma": "much"}, "gamma"),
+    ({"width": 4, "weights": "cauchy"}, "weights"),
+    ({"width": 4, "activation": "selu"}, "activation"),
+    ({"width": 4, "activation": None}, "activation"),
+    ({"width": 4, "normalization": "group"}, "normalization"),
+    ({"width": 4, "dtype": "float16"}, "dtype"),
+    ({"width": 4, "weights": pyrank.Weights(scale=1e30)}, "scale"),
+    ({"width": 4, "gamma": 1e30}, "scale"),
+])  # fmt: skip
+def test_chain(arguments, name):
+    with pytest.raises(pyrank.ArgumentError) as error:
+        pyrank.Chain(**arguments)
+    assert_one_line(error, name, "expected")
+
+
+@pytest.mark.parametrize("make", [
+    lambda: pyrank.Weights(scale=-1), lambda: pyrank.Weights(mean=math.inf), lambda: pyrank.Weights("zipf"),
+    lambda: pyrank.Normalization(eps=-1), lambda: pyrank.Normalization(eps=math.nan),
+    lambda: pyrank.Normalization(recentre=1), lambda: pyrank.Normalization(rescale=False, beta=2),
+    lambda: pyrank.Measure("rank"), lambda: pyrank.Measure("soft_rank"), lambda: pyrank.Measure("trace", 0.5),
+    lambda: pyrank.Measure("soft_rank", 0), lambda: pyrank.Measure("soft_rank", math.nan),
+    lambda: pyrank.Measure.parse("soft_rank(-1)"), lambda: pyrank.Measure.parse("soft_rank(half)"),
+    lambda: pyrank.Measure.parse("soft rank"), lambda: pyrank.Measure.parse(3),
+])  # fmt: skip
+def test_specs(make):
+    with pytest.raises(pyrank.ArgumentError) as error:
+        make()
+    assert_one_line(error, "expected")
+
+
+@pytest.mark.parametrize(("options", "name"), [
+    ({"depth": 0}, "depth"),
+    ({"depth": -5}, "depth"),
+    ({"depth": 1.5}, "depth"),
+    ({"depth": 2**40}, "depth"),
+    ({"depth": None}, "depth"),
+    ({"chains": 0}, "chains"),
+    ({"chains": 10**9}, "chains"),
+    ({"seed": -1}, "seed"),
+    ({"seed": 2**64}, "seed"),
+    ({"burn_in": 10}, "burn_in"),
+    ({"burn_in": -1}, "burn_in"),
+    ({"every": 0}, "every"),
+    ({"trace": 3}, "trace"),
+    ({"threads": 0}, "threads"),
+    ({"measures": ["soft_rank(0)"]}, "tau"),
+    ({"measures": ["entropy"]}, "measure"),
+    ({"initial": "sparse"}, "initial"),
+    ({"initial": "gaussian(3)"}, "initial"),
+    ({"initial": "collinear(-1)"}, "initial"),
+    ({"initial": torch.zeros(3, 3)}, "initial"),
+    ({"initial": torch.zeros(2, 4, 3)}, "initial"),
+    ({"initial": torch.full((4, 3), math.nan)}, "initial"),
+    ({"initial": torch.full((4, 3), 1e300, dtype=torch.float64)}, "initial"),
+    ({"initial": torch.zeros(4, 3, dtype=torch.complex64)}, "initial"),
+    ({"initial": object()}, "initial"),
+    ({"backend": "gpu"}, "backend"),
+    ({"device": "cuda"}, "device"),
+])  # fmt: skip
+def test_simulate(options, name):
+    arguments = {"depth": 10, "chains": 3, "progress": False, **options}
+    with pytest.raises(pyrank.ArgumentError) as error:
+        pyrank.simulate(CHAIN, **arguments)
+    assert_one_line(error, name, "expected")
+
+
+def test_not_a_chain():
+    with pytest.raises(pyrank.ArgumentError, match=r"pyrank\.Chain"):
+        pyrank.simulate(32, 10)
+
+
+def test_unknown_instruction_set(monkeypatch):
+    monkeypatch.setenv("PYRANK_ISA", "mmx")
+    with pytest.raises(pyrank.ArgumentError, match="PYRANK_ISA"):
+        pyrank.simulate(CHAIN, 1, progress=False)
+
+
+def test_huge_network_is_refused_before_anything_is_allocated():
+    with pytest.raises(pyrank.ArgumentError, match="GiB"):
+        pyrank.simulate(pyrank.Chain(2**20, 2**20), 1, chains=1, progress=False)
+
+
+@pytest.mark.parametrize("initial", [
+    torch.arange(12).reshape(4, 3),
+    torch.arange(12.0).reshape(3, 4).T,
+    torch.arange(24.0, dtype=torch.float64).reshape(4, 6)[:, ::2],
+    torch.arange(1.0, 13.0).reshape(4, 3).requires_grad_(),
+    np.arange(12.0).reshape(4, 3),
+    torch.arange(36.0).reshape(3, 4, 3),
+])  # fmt: skip
+def test_any_real_tensor_is_a_state(initial):
+    """Integers, non-contiguous views, tensors that require a gradient, arrays: used by value, never changed."""
+    before = torch.as_tensor(initial).detach().clone()
+    run = pyrank.simulate(CHAIN, 5, chains=3, initial=initial, progress=False)
+    expected = pyrank.simulate(CHAIN, 5, chains=3, initial=before.contiguous().float(), progress=False)
+    assert torch.equal(run.state, expected.state)
+    assert torch.equal(torch.as_tensor(initial).detach(), before)
+    assert not run.state.requires_grad
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("normalization", ["rescale", "batch"])
+def test_zero_rows_stay_zero_and_are_counted(backend, normalization):
+    chain = pyrank.Chain(4, 3, normalization=normalization)
+    run = pyrank.simulate(chain, 5, chains=3, initial=torch.zeros(4, 3), backend=backend, progress=False)
+    assert (run.state == 0).all()
+    np.testing.assert_array_equal(run.counters["degenerate_rows"], 20)
+    assert run["soft_rank(0.5)"].max == 0
+
+
+def test_recentring_equal_samples_gives_exact_zeros():
+    """Three equal samples: their mean is not representable in general, their distances are exactly zero."""
+    chain = pyrank.Chain(5, 3, normalization="batch", gamma=0.7)
+    column = torch.tensor([0.1, -1 / 3, 7.7, 1e-5, 3e4])
+    run = pyrank.simulate(chain, 3, chains=2, initial=column[:, None].expand(5, 3), progress=False)
+    assert (run.state == 0).all()
+    np.testing.assert_array_equal(run.counters["degenerate_rows"], 15)
+
+
+def test_one_sample_recentred_is_zero():
+    run = pyrank.simulate(pyrank.Chain(6, 1, normalization="batch"), 2, chains=2, progress=False)
+    assert (run.state == 0).all()
+
+
+def test_gamma_zero_freezes_the_chain():
+    run = pyrank.simulate(pyrank.Chain(6, 5, gamma=0.0), 50, chains=2, progress=False)
+    once = pyrank.simulate(pyrank.Chain(6, 5, gamma=0.0), 1, chains=2, progress=False)
+    torch.testing.assert_close(run.state, once.state)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_overflow_is_noticed(backend):
+    chain = pyrank.Chain(8, normalization="none")
+    with pytest.raises(FloatingPointError, match="overflowed"):
+        pyrank.simulate(chain, 5_000, chains=2, backend=backend, progress=False)
+
+
+def test_overflow_of_squares_is_noticed():
+    """Finite entries whose squares are not: never scaled to a silent zero."""
+    with pytest.raises(FloatingPointError, match="not finite"):
+        pyrank.simulate(CHAIN, 1, chains=1, initial=torch.full((4, 3), 1e30), progress=False)
+
+
+def test_missing_extension_says_how_to_build_it(monkeypatch):
+    monkeypatch.setattr(native, "_load", lambda: (None, "No module named 'pyrank._native'"))
+    with pytest.raises(ImportError, match="pip install"):
+        pyrank.simulate(CHAIN, 2, backend="cpu", progress=False)
+    run = pyrank.simulate(CHAIN, 2, progress=False)
+    assert "pip install" in run.explain()
+
+
+@pytest.mark.parametrize("wrong", [
+    {"state": np.zeros((2, 4, 3), dtype=np.float16)},
+    {"state": np.zeros((2, 3, 4), dtype=np.float32)},
+    {"state": np.zeros((2, 4, 6), dtype=np.float32)[:, :, ::2]},
+    {"values": np.zeros((2, 2))},
+    {"values": np.zeros((1, 2), dtype=np.float32)},
+    {"counters": np.zeros((2, 2), dtype=np.int64)},
+    {"counters": np.zeros((3, 2), dtype=np.int32)},
+    {"state": None},
+    {"isa": "mmx"},
+])  # fmt: skip
+def test_the_binding_checks_every_tensor(wrong):
+    arguments = {
+        "chain": native._params(CHAIN, 0),
+        "state": np.zeros((2, 4, 3), dtype=np.float32),
+        "measures": native._codes(parse_measures(["trace"])),
+        "counters": np.zeros((3, 2), dtype=np.int64),
+        "values": np.zeros((1, 2)),
+        "isa": "baseline",
+        "layout": 0,
+        "threads": 1,
+    }
+    native._extension().measure(**arguments)
+    with pytest.raises((ValueError, TypeError)):
+        native._extension().measure(**{**arguments, **wrong})

@@ -1,0 +1,183 @@
+"""The promises of the README, literally: what a result depends on, and what it does not."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import pyrank
+from harness import advance, assert_same, make_plan, start
+from pyrank import checkpoint, native
+
+CHAINS = {
+    "paper": pyrank.Chain(8),
+    "textbook": pyrank.Chain(17, 9, gamma=0.3, activation="relu", normalization="batch"),
+    "double": pyrank.Chain(12, 20, gamma=1.0, activation="tanh", dtype="float64", weights="rademacher"),
+    "wide": pyrank.Chain(70, 66, weights="uniform"),
+}
+
+
+@pytest.fixture(params=CHAINS)
+def plan(request):
+    return make_plan(CHAINS[request.param], chains=21, burn_in=3, every=2)
+
+
+def test_p1_same_twice(plan, isa):
+    assert_same(advance(plan, [9], isa=isa), advance(plan, [9], isa=isa))
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_p2_threads(plan, isa, threads):
+    assert_same(advance(plan, [9], isa=isa), advance(plan, [9], isa=isa, threads=threads))
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_p2_chunks(plan, isa, chunk):
+    depth = 30
+    chunks = [min(chunk, depth - done) for done in range(0, depth, chunk)]
+    assert_same(advance(plan, [depth], isa=isa), advance(plan, chunks, isa=isa))
+
+
+def test_p2_long_chunks():
+    """Through a doubling of batches and of the trace."""
+    plan = make_plan(CHAINS["paper"], chains=5)
+    assert_same(advance(plan, [2100]), advance(plan, [1000, 1, 7, 1000, 92]))
+
+
+@pytest.mark.parametrize("chains", [1, 2, 7, 15, 16, 17, 40])
+def test_p2_position_and_number_of_chains(chains, isa):
+    for chain in CHAINS.values():
+        many = advance(make_plan(chain, chains=40), [5], isa=isa)
+        few = advance(make_plan(chain, chains=chains), [5], isa=isa)
+        for name, array in few.items():
+            if name == "rank_index":
+                continue
+            first = many[name][:chains] if name == "state" else many[name][..., :chains]
+            np.testing.assert_array_equal(array, first, err_msg=name)
+
+
+def test_other_seeds_give_other_results(plan):
+    other = make_plan(plan.chain, chains=21, seed=2, burn_in=3, every=2)
+    assert not np.array_equal(advance(plan, [9])["state"], advance(other, [9])["state"])
+
+
+def test_instruction_sets_agree_statistically():
+    """Not promised to the last bit across instruction sets, but every vector set performs the same operations."""
+    plan = make_plan(pyrank.Chain(16, dtype="float64"), chains=8)
+    results = [advance(plan, [20], isa=isa) for isa in native.isas()]
+    for result in results[1:]:
+        np.testing.assert_allclose(result["state"], results[0]["state"], rtol=1e-6, atol=1e-9)
+
+
+def simulate(depth, path=None, **options):
+    chain = pyrank.Chain(6, 5, gamma=0.5, activation="relu", normalization="batch")
+    options = {"chains": 3, "measures": ["participation_ratio", "soft_rank(0.5)"], "burn_in": 4, "every": 3,
+               "trace": 4, "progress": False, **options}  # fmt: skip
+    return pyrank.simulate(chain, depth, checkpoint=path, **options)
+
+
+def as_arrays(run):
+    arrays = {"state": run.state.numpy(), **run.counters}
+    for name, e in run.estimates.items():
+        arrays |= {f"{name} headline": np.array([e.mean, e.stderr, e.std, e.min, e.max, e.count]), f"{name} trace": e.trace,
+                   f"{name} batches": e.batch_means}  # fmt: skip
+        if e.histogram is not None:
+            arrays[f"{name} histogram"] = e.histogram
+    return arrays
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_p3_resume_at_every_layer(tmp_path, backend):
+    whole = as_arrays(simulate(50, backend=backend))
+    for layer in range(5, 50):
+        path = tmp_path / f"{layer}.ckpt"
+        simulate(layer, path, backend=backend)
+        assert_same(as_arrays(simulate(50, path, backend=backend)), whole)
+
+
+def test_p3_checkpoint_times(tmp_path, monkeypatch):
+    monkeypatch.setattr("pyrank.simulation.CHECKPOINT_SECONDS", 0.0)
+    assert_same(as_arrays(simulate(500, tmp_path / "often.ckpt")), as_arrays(simulate(500)))
+
+
+def test_p3_sigkill_at_random_moments(tmp_path):
+    """The real command is killed again and again; what is left always continues to the uninterrupted result."""
+    path = tmp_path / "killed.ckpt"
+    command = [sys.executable, "-c", "import pyrank.simulation as s, sys, pyrank.cli; s.CHECKPOINT_SECONDS = 0.02; "
+               "sys.exit(pyrank.cli.main(sys.argv[1:]))", "simulate", "--width", "8", "--depth", "400_000", "--chains",
+               "2", "--threads", "1", "--checkpoint", str(path)]  # fmt: skip
+    rng = random.Random(1)
+    layers = [0]
+    for _ in range(6):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+        while not checkpoint.exists(path) and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.0, 0.3))
+        process.kill()
+        process.wait()
+        header, _ = checkpoint.load(path)
+        layers.append(header["layer"])
+        assert layers[-1] >= layers[-2]
+    chain = pyrank.Chain(8)
+    resumed = pyrank.simulate(chain, 400_000, chains=2, checkpoint=path, progress=False)
+    assert_same(as_arrays(resumed), as_arrays(pyrank.simulate(chain, 400_000, chains=2, progress=False)))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_resume(tmp_path):
+    path = tmp_path / "interrupted.ckpt"
+    command = [sys.executable, "-m", "pyrank.cli", "simulate", "--width", "32", "--depth", "100_000_000", "--checkpoint",
+               str(path)]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True,
+                               env={**os.environ, "PYTHONUNBUFFERED": "1"})  # fmt: skip
+    time.sleep(4.0)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=30)
+    assert time.monotonic() - began < 3.0  # a second to stop, the rest to leave the interpreter
+    assert process.returncode == 130
+    assert len(message.strip().splitlines()) == 1
+    assert str(path) in message
+    header, _ = checkpoint.load(path)
+    assert header["layer"] > 0
+
+
+def test_p5_checkpoint_of_another_run_is_refused(tmp_path):
+    path = tmp_path / "run.ckpt"
+    simulate(20, path)
+    with pytest.raises(pyrank.ArgumentError, match=r"seed: 0 in the checkpoint, 1 asked for"):
+        simulate(20, path, seed=1)
+    with pytest.raises(pyrank.ArgumentError, match="measures"):
+        simulate(20, path, measures=["trace"])
+    with pytest.raises(pyrank.ArgumentError, match="depth"):
+        simulate(10, path)
+
+
+def test_p5_corrupt_checkpoint_is_not_used(tmp_path):
+    path = tmp_path / "run.ckpt"
+    simulate(20, path)
+    simulate(30, path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.warns(UserWarning, match="previous"):
+        resumed = simulate(50, path)
+    assert_same(as_arrays(resumed), as_arrays(simulate(50)))
+
+
+def test_compiled_record_equals_its_numpy_twin():
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 9, (900, 6, 5)) + rng.random((900, 6, 5)) * (np.array([1, 1, 1, 0, 0, 1])[:, None])
+    plan = make_plan(pyrank.Chain(8), chains=5, trace=64)
+    _, compiled, _ = start(plan)
+    twin = compiled.copy()
+    native.accumulate(compiled, values[:313], 0)
+    native.accumulate(compiled, values[313:], 313)
+    for n, sample in enumerate(values):
+        twin.push(sample, n)
+    assert_same(compiled.arrays(), twin.arrays())

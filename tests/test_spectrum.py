@@ -1,0 +1,174 @@
+"""Eigenvalue counts by inertia: planted spectra, the hard coincidences, and real states of chains."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pyrank
+from pyrank import native, reference
+from pyrank.measures import parse_measures
+from tolerances import COUNT_MARGIN, gram_tolerance
+
+TAUS = (0.1, 0.5, 1.0, 2.0)
+
+
+def orthogonal(rng, n):
+    q, r = np.linalg.qr(rng.standard_normal((n, n)))
+    return q * np.sign(np.diag(r))
+
+
+def planted(rng, eigenvalues, width, batch):
+    """A state (width, batch) for which H H^T / N has these eigenvalues, and zeros."""
+    k = len(eigenvalues)
+    return math.sqrt(batch) * (orthogonal(rng, width)[:, :k] * np.sqrt(eigenvalues)) @ orthogonal(rng, batch)[:, :k].T
+
+
+def counts(states, taus, **options):
+    measures = parse_measures(f"soft_rank({tau!r})" for tau in taus)
+    return native.measure(torch.as_tensor(states), measures, **options)
+
+
+def assert_counts(states, taus, **options):
+    """Equal to the float64 count wherever no eigenvalue is close to tau; within the margin elsewhere."""
+    states = torch.as_tensor(states)
+    measured, events = counts(states, taus, **options)
+    eigenvalues = torch.linalg.eigvalsh(reference.measures.gram(states.double())).numpy()
+    margin = COUNT_MARGIN * np.maximum(1.0, eigenvalues.max(axis=-1))
+    for tau, row in zip(taus, measured, strict=True):
+        most = (eigenvalues >= tau - margin[:, None]).sum(axis=-1)
+        least = (eigenvalues >= tau + margin[:, None]).sum(axis=-1)
+        assert ((least <= row) & (row <= most)).all(), (tau, least, row, most)
+    assert (np.diff(measured[np.argsort(taus)], axis=0) <= 0).all()  # monotone in tau
+    return measured, events
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 5), (8, 8), (17, 17), (33, 12), (12, 33), (64, 64), (100, 70), (129, 129)])
+def test_planted_spectra(shape, dtype, layout):
+    rng = np.random.default_rng(shape)
+    n = min(shape)
+    for spread in (0.5, 3.0, 8.0):
+        states = np.stack([planted(rng, 10.0 ** rng.uniform(-spread, spread / 3, n), *shape) for _ in range(5)])
+        assert_counts(torch.tensor(states, dtype=dtype), TAUS, layout=layout)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gap_around_tau_gives_the_exact_count(dtype, layout):
+    rng = np.random.default_rng(7)
+    for tau in TAUS:
+        for above in range(0, 25, 3):
+            values = np.concatenate([tau * rng.uniform(1.01, 4, above), tau * rng.uniform(0.01, 0.99, 24 - above)])
+            states = np.stack([planted(rng, values, 24, 30) for _ in range(3)])
+            measured, events = counts(torch.tensor(states, dtype=dtype), [tau], layout=layout)
+            np.testing.assert_array_equal(measured, above)
+            assert events["ambiguous"].sum() == 0
+
+
+@pytest.mark.parametrize("width", [8, 16, 32, 64, 100])
+@pytest.mark.parametrize("normalization", ["rescale", "batch"])
+def test_states_of_chains(width, normalization, layout):
+    """With normalised rows diag(M) = 1, where a naive factorisation at tau = 1 fails in most cases."""
+    for batch in (width, width // 2, 2 * width):
+        chain = pyrank.Chain(width, batch, normalization=normalization)
+        for depth in (1, 40):
+            run = pyrank.simulate(chain, depth, chains=40, measures=[], progress=False, seed=depth)
+            assert_counts(run.state, TAUS, layout=layout)
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.36, 0.64, 0.04])
+def test_all_eigenvalues_equal_to_tau(tau, layout):
+    """Undecidable in floating point, but never more than the rounding of tau away from the truth."""
+    state = torch.eye(6)[None] * math.sqrt(6 * tau)
+    assert_counts(state, [tau], layout=layout)
+    clear, events = counts(state, [0.999 * tau, 1.001 * tau], layout=layout)
+    assert clear[:, 0].tolist() == [6, 0]
+    assert events["ambiguous"].sum() == 0
+
+
+def test_exact_tie_is_ambiguous_and_counts_as_at_least_tau(layout):
+    """M = (4) and tau = 4: the pivot is exactly zero in every precision."""
+    measured, events = counts(torch.full((3, 1, 1), 2.0), [4.0], layout=layout)
+    np.testing.assert_array_equal(measured, 1)
+    for event in ("flagged", "ambiguous"):
+        np.testing.assert_array_equal(events[event], 1)
+
+
+def test_zero_diagonal(layout):
+    """M - tau I = [[0, 1], [1, 0]]: no pivot is usable before the rows are mixed."""
+    root = np.linalg.cholesky(np.array([[1.5, 1.0], [1.0, 1.5]])) * math.sqrt(2)
+    measured, events = counts(torch.tensor(root)[None], [1.5], layout=layout)
+    assert measured[0, 0] == 1
+    assert events["ambiguous"].sum() == 0
+
+
+def test_tau_equal_to_a_diagonal_entry(layout):
+    rng = np.random.default_rng(3)
+    states = torch.tensor(rng.standard_normal((50, 12, 12)), dtype=torch.float32)
+    for state in states:
+        tau = float((state @ state.T / 12)[0, 0])
+        assert_counts(state[None], [tau], layout=layout)
+
+
+def test_small_thresholds_use_double():
+    """Thresholds far below the largest eigenvalue, where a float32 Gram matrix knows nothing."""
+    rng = np.random.default_rng(4)
+    values = np.concatenate([np.geomspace(1, 30, 10), np.full(6, 3e-6), np.full(4, 3e-8)])
+    state = torch.tensor(planted(rng, values, 20, 20), dtype=torch.float64)
+    measured, events = counts(state[None], [1e-4, 1e-6, 1e-9])
+    assert measured[:, 0].tolist() == [10, 16, 20]
+    single, events = counts(state[None].float(), [1e-4, 1e-6])
+    assert single[:, 0].tolist() == [10, 16]
+    assert events["flagged"].sum() >= 1
+
+
+def test_zero_state(layout):
+    measured, events = counts(torch.zeros(3, 5, 4), TAUS, layout=layout)
+    np.testing.assert_array_equal(measured, 0)
+    assert events["ambiguous"].sum() == 0
+
+
+def test_nan_row_is_ambiguous_and_stays_in_its_chain(layout):
+    rng = np.random.default_rng(5)
+    states = torch.tensor(rng.standard_normal((4, 9, 9)), dtype=torch.float32)
+    clean, _ = counts(states, TAUS, layout=layout)
+    states[2, 4] = math.nan
+    dirty, events = counts(states, TAUS, layout=layout)
+    np.testing.assert_array_equal(events["ambiguous"], [0, 0, len(TAUS), 0])
+    np.testing.assert_array_equal(clean[:, [0, 1, 3]], dirty[:, [0, 1, 3]])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32), st.sampled_from(TAUS))
+def test_permutations_and_transposition_change_nothing(width, batch, seed, tau):
+    rng = np.random.default_rng(seed)
+    state = rng.standard_normal((width, batch)) * 10.0 ** rng.uniform(-2, 1, (width, 1))
+    # H^T / sqrt(width) * sqrt(batch) has the other Gram matrix, with the same non-zero spectrum
+    variants = [state, state[rng.permutation(width)], state[:, rng.permutation(batch)]]
+    measured = [int(assert_counts(torch.tensor(v)[None], [tau])[0][0, 0]) for v in variants]
+    other, _ = counts(torch.tensor(state.T.copy() * math.sqrt(width / batch))[None], [tau])
+    eigenvalues = np.linalg.eigvalsh(state @ state.T / batch)
+    if np.abs(eigenvalues - tau).min() > COUNT_MARGIN * max(1.0, eigenvalues.max()):
+        assert {*measured, int(other[0, 0])} == {(eigenvalues >= tau).sum()}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (16, 16), (31, 64), (64, 31), (130, 129)])
+def test_moments(shape, dtype, layout):
+    rng = np.random.default_rng(shape)
+    states = torch.tensor(rng.standard_normal((5, *shape)) + 0.5, dtype=dtype)
+    measures = parse_measures(["participation_ratio", "frobenius_norm", "trace", "rank_bound_margin(0.5)"])
+    values, _ = native.measure(states, measures, layout=layout)
+    expected = torch.stack([reference.measures.measure(states.double(), m) for m in measures]).numpy()
+    dtype_name = str(dtype).removeprefix("torch.")
+    np.testing.assert_allclose(values, expected, rtol=gram_tolerance(dtype_name, max(shape)), atol=1e-12)
+
+
+def test_naive_factorisation_would_fail():
+    """Negative control: without the mixing of rows, tau = 1 stops at the first pivot."""
+    state = pyrank.simulate(pyrank.Chain(16), 50, chains=1, measures=[], progress=False).state[0]
+    gram = (state @ state.T / 16).numpy()
+    assert np.abs(np.diag(gram) - 1).max() < 1e-5
