@@ -18,11 +18,6 @@ from pyrank.measures import KERNEL_MEASURES, Measure
 from pyrank.plan import COUNTERS, Plan
 
 LAYOUTS = ("auto", "lanes", "rows")
-_MEASURE_CODES = {
-    name: code
-    for code, name in enumerate(("participation_ratio", "frobenius_norm", "trace", "soft_rank", "rank_bound_margin"))
-}
-assert set(_MEASURE_CODES) == set(KERNEL_MEASURES)
 
 
 @functools.cache
@@ -90,7 +85,7 @@ def _params(chain: Chain, seed: int) -> Any:
 
 
 def _codes(measures: tuple[Measure, ...]) -> list[tuple[int, float]]:
-    return [(_MEASURE_CODES[measure.name], measure.tau or 0.0) for measure in measures]
+    return [(KERNEL_MEASURES.index(measure.name), measure.tau or 0.0) for measure in measures]
 
 
 def advance(

@@ -12,8 +12,14 @@
 namespace pyrank {
 
 constexpr double rotation_cosine = 0.8, rotation_sine = 0.6;
-constexpr double count_tolerance = 1e-3;  // distance from tau, relative to min(1, tau), below which a count is open
-constexpr double tie_width = 1e-9;        // relative distance below which an eigenvalue is called equal to tau
+constexpr double tie_width = 1e-9;  // relative distance below which an eigenvalue is called equal to tau
+
+// An eigenvalue further than this from tau is counted on the right side: one part in 1000 of the largest eigenvalue
+// (of the bound ||M||_F^2 / Tr M <= lambda_max), but never more than two per cent of tau.
+PYRANK_HD inline double count_tolerance(double tau, double trace, double squared_norm) {
+    const double largest = squared_norm > trace ? squared_norm / trace : 1;
+    return 1e-3 * largest < 0.02 * tau ? 1e-3 * largest : 0.02 * tau;
+}
 
 template <class T>
 constexpr double unit_roundoff = 0;
@@ -24,8 +30,8 @@ constexpr double unit_roundoff<double> = 0x1p-53;
 
 // False for NaN.
 template <class T>
-PYRANK_HD inline bool count_is_certain(double S, double tau) {
-    return 0.2 * unit_roundoff<T> * S <= count_tolerance * (tau < 1 ? tau : 1);
+PYRANK_HD inline bool count_is_certain(double S, double tolerance) {
+    return 0.2 * unit_roundoff<T> * S <= tolerance;
 }
 
 }  // namespace pyrank

@@ -40,7 +40,7 @@ private:
     template <Activation activation>
     void activate_all();
     void multiply_weights(const T* f, int64_t layer);
-    int64_t certain_count(int chain, double tau, int& chain_in_double);
+    int64_t certain_count(int chain, double tau, double tolerance, int& chain_in_double);
 
     const Job& job_;
     const ChainParams& chain_;
@@ -140,17 +140,17 @@ void GroupChain<Layout>::step(int64_t layer) {
 
 // The count of one chain that single precision left open.
 template <class Layout>
-int64_t GroupChain<Layout>::certain_count(int chain, double tau, int& chain_in_double) {
+int64_t GroupChain<Layout>::certain_count(int chain, double tau, double tolerance, int& chain_in_double) {
     ++job_.flagged[group_.first + chain];
     if (chain_in_double != chain) exact_.set(h_ + chain, Layout::unit, stride_);
     chain_in_double = chain;
     double count[1], S[1], upper[1];
     exact_.count(tau, count, S);
-    if (count_is_certain<double>(S[0], tau)) return int64_t(count[0]);
+    if (count_is_certain<double>(S[0], tolerance)) return int64_t(count[0]);
     exact_.count(tau * (1 - tie_width), count, S);
-    const bool lower_is_certain = count_is_certain<double>(S[0], tau);
+    const bool lower_is_certain = count_is_certain<double>(S[0], tolerance);
     exact_.count(tau * (1 + tie_width), upper, S);
-    if (!(lower_is_certain && count_is_certain<double>(S[0], tau) && count[0] == upper[0]))
+    if (!(lower_is_certain && count_is_certain<double>(S[0], tolerance) && count[0] == upper[0]))
         ++job_.ambiguous[group_.first + chain];
     return int64_t(count[0]);
 }
@@ -169,9 +169,11 @@ void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
         if (counts && what.tau != counted_tau) {
             counted_tau = what.tau;
             spectrum_.count(counted_tau, count, S);
-            for (int chain = 0; chain < group_.count; ++chain)
-                if (!count_is_certain<T>(S[chain], counted_tau))
-                    count[chain] = double(certain_count(chain, counted_tau, chain_in_double));
+            for (int chain = 0; chain < group_.count; ++chain) {
+                const double tolerance = count_tolerance(counted_tau, trace[chain], squared_norm[chain]);
+                if (!count_is_certain<T>(S[chain], tolerance))
+                    count[chain] = double(certain_count(chain, counted_tau, tolerance, chain_in_double));
+            }
         }
         for (int chain = 0; chain < group_.count; ++chain) {
             const double ratio = trace[chain] * trace[chain] / squared_norm[chain];

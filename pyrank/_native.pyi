@@ -1,0 +1,57 @@
+from typing import Any
+
+compiler: str
+cuda_architectures: str
+
+class ChainParams:
+    def __init__(
+        self,
+        *,
+        width: int,
+        batch: int,
+        gamma: float,
+        skip: bool,
+        law: int,
+        mean: float,
+        scale: float,
+        activation: int,
+        recentre: bool,
+        rescale: bool,
+        eps: float,
+        alpha: float,
+        beta: float,
+        seed: int,
+    ) -> None: ...
+
+def available_isas() -> list[str]: ...
+def advance(
+    chain: ChainParams,
+    state: Any,
+    first_layer: int,
+    layers: int,
+    first_chain: int,
+    burn_in: int,
+    every: int,
+    measures: list[tuple[int, float]],
+    moments: Any,
+    histogram: Any,
+    trace: Any,
+    rank_index: Any,
+    counters: Any,
+    isa: str,
+    layout: int,
+    threads: int,
+) -> None: ...
+def measure(
+    chain: ChainParams,
+    state: Any,
+    measures: list[tuple[int, float]],
+    counters: Any,
+    values: Any,
+    isa: str,
+    layout: int,
+    threads: int,
+) -> None: ...
+def draw_weights(chain: ChainParams, layer: int, index: int, out: Any, isa: str) -> None: ...
+def accumulate(moments: Any, histogram: Any, trace: Any, rank_index: Any, values: Any, sample: int) -> None: ...
+def philox(counter: list[int], key: int) -> list[int]: ...
