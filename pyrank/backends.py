@@ -63,7 +63,9 @@ def choose(chain: Chain, device: str = "cpu", backend: str = "auto", threads: in
     if missing := native.why_missing():
         if backend == "cpu":
             raise ImportError(missing)
-        return Backend("reference", "reference", f"{missing}; pure torch in float64 instead", torch.float64, reference.advance)
+        return Backend(
+            "reference", "reference", f"{missing}; pure torch in float64 instead", torch.float64, reference.advance
+        )
     isa = native.isa_in_use()
     threads = threads or torch.get_num_threads()
     reason = f"compiled kernels for {isa}, {threads} thread{'s' if threads > 1 else ''}"

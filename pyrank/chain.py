@@ -173,8 +173,8 @@ class Chain:
             normalization = NORMALIZATIONS[as_choice("normalization", normalization, tuple(NORMALIZATIONS))]
         as_choice("activation", activation, ACTIVATIONS)
         dtype = as_choice("dtype", str(dtype).removeprefix("torch."), DTYPES)
-        values = dict(width=width, batch=batch, gamma=gamma, weights=weights, activation=activation,
-                      normalization=normalization, dtype=dtype)  # fmt: skip
+        values = {"width": width, "batch": batch, "gamma": gamma, "weights": weights, "activation": activation,
+                  "normalization": normalization, "dtype": dtype}  # fmt: skip
         for name, value in values.items():
             object.__setattr__(self, name, value)
         self._check_scale()

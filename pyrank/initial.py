@@ -21,7 +21,7 @@ def canonical(initial: str | Tensor) -> str:
     """Return how an initial state is written in a checkpoint: its name, or the digest of a tensor."""
     if isinstance(initial, str):
         name, perturbation = _parse(initial)
-        return name if perturbation is None else f"{name}({perturbation!r})"
+        return f"{name}({perturbation!r})" if name == "collinear" else name
     data = _real_tensor(initial).double().contiguous().numpy()
     return f"tensor {tuple(data.shape)} sha256:{hashlib.sha256(data.tobytes()).hexdigest()[:16]}"
 
@@ -54,17 +54,19 @@ def state(initial: str | Tensor, chain: Chain, chains: int, seed: int, dtype: to
     index = torch.arange(chains)
     noise = stream.draw("gaussian", seed, stream.INITIAL, 0, *shape, index, torch.float64)
     if name == "gaussian":
-        return noise.to(dtype)
+        return noise.to(dtype).contiguous()
     common = stream.draw("gaussian", seed, stream.INITIAL, 1, chain.width, 1, index, torch.float64)
-    return (common + perturbation * noise).to(dtype)
+    return (common + perturbation * noise).to(dtype).contiguous()
 
 
-def _parse(initial: str) -> tuple[str, float | None]:
+def _parse(initial: str) -> tuple[str, float]:
     match = _NAMED.fullmatch(initial)
     if match is None or (match[2] is not None and match[1] != "collinear"):
-        raise invalid("initial", initial, "gaussian, identity, collinear, collinear(p) or a tensor", "check the spelling")
+        raise invalid(
+            "initial", initial, "gaussian, identity, collinear, collinear(p) or a tensor", "check the spelling"
+        )
     if match[1] != "collinear":
-        return match[1], None
+        return match[1], 0.0
     text = match[2] or DEFAULT_PERTURBATION
     return match[1], as_number("initial perturbation", text, 0.0, 1e6, "write for example 'collinear(1e-5)'")
 

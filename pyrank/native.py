@@ -34,7 +34,9 @@ def why_missing() -> str:
     module, reason = _load()
     if module is not None:
         return ""
-    return f"the compiled kernels are not there ({reason}); build them with `pip install .` and run outside the checkout"
+    return (
+        f"the compiled kernels are not there ({reason}); build them with `pip install .` and run outside the checkout"
+    )
 
 
 def _extension() -> Any:
@@ -58,7 +60,7 @@ def isa_in_use() -> str:
 
 
 def build_info() -> dict[str, str]:
-    """What the extension was built with."""
+    """Return what the extension was built with."""
     module = _extension()
     return {"compiler": module.compiler, "cuda_architectures": module.cuda_architectures or "none"}
 

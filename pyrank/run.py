@@ -88,7 +88,9 @@ class Run(Mapping[str, Estimate]):
             lines.append(f"{'measure':<{wide}}  {'mean':>12}  {'stderr':>9}  {'ess':>10}  {'r-hat':>6}  flags")
             for name, e in self.estimates.items():
                 flags = ", ".join(e.flags) or "-"
-                lines.append(f"{name:<{wide}}  {e.mean:>12.6g}  {e.stderr:>9.2g}  {e.ess:>10.4g}  {e.rhat:>6.3f}  {flags}")
+                lines.append(
+                    f"{name:<{wide}}  {e.mean:>12.6g}  {e.stderr:>9.2g}  {e.ess:>10.4g}  {e.rhat:>6.3f}  {flags}"
+                )
         events = {name: int(count.sum()) for name, count in self.counters.items()}
         lines.append("")
         lines.append("; ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in events.items()))

@@ -6,11 +6,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from warnings import warn
 
 import numpy as np
@@ -73,7 +72,7 @@ def simulate(
     device: str = "cpu",
     backend: str = "auto",
     threads: int | None = None,
-    progress: bool | None = None,
+    progress: bool | Callable[[int], object] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> Run:
     """Run independent chains to a depth and measure them on the way.
@@ -108,7 +107,8 @@ def simulate(
     threads
         Threads of the compiled backend; all cores if not given.
     progress
-        Whether to show a progress bar; if not given, only on a terminal.
+        Whether to show a progress bar; if not given, only on a terminal. Or a function, which is called with the
+        number of layers of each step, first with those found in the checkpoint.
     checkpoint
         A file written every half minute and at the end. If it exists and belongs to this run, the run continues from
         it, also to a larger depth.
@@ -135,11 +135,10 @@ def simulate(
     engine = backends.choose(chain, device, backend, threads)
     path = None if checkpoint is None else Path(checkpoint)
     now = _start_or_resume(plan, depth, engine, initial, path)
-    saved = time.monotonic()
-    interrupted = False
-    with _interrupts() as stop, _bar(progress, depth, now.layer) as bar:
+    begun, saved = now.layer, time.monotonic()
+    with _interrupts() as stop, _report(progress, depth, now.layer) as report:
         layers = 1
-        while now.layer < depth and not interrupted:
+        while now.layer < depth and not stop.is_set():
             layers = min(layers, depth - now.layer)
             began = time.perf_counter()
             engine.advance(plan, now.state, now.layer, layers, now.accumulator, now.counters)
@@ -148,16 +147,15 @@ def simulate(
                 raise FloatingPointError(_not_finite(plan, now.layer, layers))
             now.layer += layers
             now.seconds += elapsed
-            bar.update(layers)
+            report(layers)
             layers = max(1, min(4 * layers, int(layers * CALL_SECONDS / max(elapsed, 1e-9))))
-            interrupted = stop.is_set()
             if path is not None and time.monotonic() - saved > CHECKPOINT_SECONDS and now.layer < depth:
                 now.save(path, plan, engine)
                 saved = time.monotonic()
-    if path is not None:
+    if path is not None and now.layer > begun:
         now.save(path, plan, engine)
     run = _result(plan, now, engine)
-    if interrupted and now.layer < depth:
+    if stop.is_set():
         raise Interrupted(_how_to_resume(now.layer, depth, path), run)
     return run
 
@@ -200,8 +198,8 @@ def _check_memory(plan: Plan) -> None:
         return
     if needed > available:
         sizes = {"width": chain.width, "batch": chain.batch, "chains": plan.chains}
-        raise invalid("sizes", sizes, f"at most the {available / 2**30:.0f} GiB of this machine, not {needed / 2**30:.0f}",
-                      "run fewer chains at a time or a smaller network")  # fmt: skip
+        wanted = f"at most the {available / 2**30:.0f} GiB of this machine, not {needed / 2**30:.0f}"
+        raise invalid("sizes", sizes, wanted, "run fewer chains at a time or a smaller network")
 
 
 def _start_or_resume(
@@ -271,15 +269,24 @@ def _interrupts() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _bar(progress: bool | None, depth: int, done: int) -> Any:
-    return tqdm(
+@contextmanager
+def _report(
+    progress: bool | Callable[[int], object] | None, depth: int, done: int
+) -> Iterator[Callable[[int], object]]:
+    """Yield the function to call after each step with its number of layers."""
+    if callable(progress):
+        progress(done)
+        yield progress
+        return
+    with tqdm(
         total=depth,
         initial=done,
         unit=" layers",
         unit_scale=True,
         dynamic_ncols=True,
         disable=None if progress is None else not progress,
-    )
+    ) as bar:
+        yield bar.update
 
 
 def _not_finite(plan: Plan, layer: int, layers: int) -> str:

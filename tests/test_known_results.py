@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import pyrank
+
 from tolerances import FACTS_SHARE, SIGMAS, gram_tolerance
 
 # width, gamma -> mean rank_0.5 and mean participation ratio; derived with an independent program

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import pyrank
-from harness import advance, assert_same, make_plan, start
 from pyrank import checkpoint, native
+
+from harness import advance, assert_same, make_plan, start
 
 CHAINS = {
     "paper": pyrank.Chain(8),
@@ -84,8 +85,8 @@ def simulate(depth, path=None, **options):
 def as_arrays(run):
     arrays = {"state": run.state.numpy(), **run.counters}
     for name, e in run.estimates.items():
-        arrays |= {f"{name} headline": np.array([e.mean, e.stderr, e.std, e.min, e.max, e.count]), f"{name} trace": e.trace,
-                   f"{name} batches": e.batch_means}  # fmt: skip
+        arrays[f"{name} headline"] = np.array([e.mean, e.stderr, e.std, e.min, e.max, e.count])
+        arrays |= {f"{name} trace": e.trace, f"{name} batches": e.batch_means}
         if e.histogram is not None:
             arrays[f"{name} histogram"] = e.histogram
     return arrays
@@ -131,8 +132,8 @@ def test_p3_sigkill_at_random_moments(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_resume(tmp_path):
     path = tmp_path / "interrupted.ckpt"
-    command = [sys.executable, "-m", "pyrank.cli", "simulate", "--width", "32", "--depth", "100_000_000", "--checkpoint",
-               str(path)]  # fmt: skip
+    command = [sys.executable, "-m", "pyrank.cli", "simulate", "--width", "32", "--depth", "1e8"]
+    command += ["--checkpoint", str(path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True,
                                env={**os.environ, "PYTHONUNBUFFERED": "1"})  # fmt: skip
     time.sleep(4.0)

@@ -10,17 +10,22 @@ import pytest
 import torch
 
 import pyrank
-from harness import make_plan
 from pyrank import native, reference
+
+from harness import make_plan
 
 CHAIN = pyrank.Chain(6, 5, gamma=0.5)
 OPTIONS = {"chains": 3, "progress": False}
 
 
-@pytest.mark.parametrize(("burn_in", "every", "depth"), [(0, 1, 10), (3, 1, 10), (3, 4, 20), (9, 1, 10), (9, 7, 10), (2, 3, 3)])
+@pytest.mark.parametrize(
+    ("burn_in", "every", "depth"), [(0, 1, 10), (3, 1, 10), (3, 4, 20), (9, 1, 10), (9, 7, 10), (2, 3, 3)]
+)
 def test_recorded_layers_are_those_of_the_schedule(burn_in, every, depth):
     """Measure H_{l+1} at l = burn_in, burn_in + every, ... and nothing else."""
-    run = pyrank.simulate(CHAIN, depth, burn_in=burn_in, every=every, measures=["trace", "participation_ratio"], **OPTIONS)
+    run = pyrank.simulate(
+        CHAIN, depth, burn_in=burn_in, every=every, measures=["trace", "participation_ratio"], **OPTIONS
+    )
     layers = range(burn_in, depth, every)
     states = [pyrank.simulate(CHAIN, layer + 1, measures=[], **OPTIONS).state for layer in layers]
     expected = torch.stack([pyrank.participation_ratio(state.double()) for state in states], dim=-1)
@@ -32,7 +37,9 @@ def test_recorded_layers_are_those_of_the_schedule(burn_in, every, depth):
 
 
 def test_measures_are_named_in_any_spelling():
-    run = pyrank.simulate(CHAIN, 5, measures=["soft_rank(1)", pyrank.Measure("soft_rank", 0.5), "soft_rank(1.0)"], **OPTIONS)
+    run = pyrank.simulate(
+        CHAIN, 5, measures=["soft_rank(1)", pyrank.Measure("soft_rank", 0.5), "soft_rank(1.0)"], **OPTIONS
+    )
     assert list(run) == ["soft_rank(1.0)", "soft_rank(0.5)"]
     assert run["soft_rank(tau=1)"] is run[pyrank.Measure("soft_rank", 1)]
     assert "soft_rank(.5)" in run

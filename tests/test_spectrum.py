@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import pyrank
 from pyrank import native, reference
 from pyrank.measures import parse_measures
+
 from tolerances import COUNT_MARGIN, gram_tolerance
 
 TAUS = (0.1, 0.5, 1.0, 2.0)
@@ -47,7 +48,9 @@ def assert_counts(states, taus, **options):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(1, 1), (2, 5), (8, 8), (17, 17), (33, 12), (12, 33), (64, 64), (100, 70), (129, 129)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (2, 5), (8, 8), (17, 17), (33, 12), (12, 33), (64, 64), (100, 70), (129, 129)]
+)
 def test_planted_spectra(shape, dtype, layout):
     rng = np.random.default_rng(shape)
     n = min(shape)

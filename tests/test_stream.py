@@ -11,6 +11,7 @@ from scipy import stats
 import pyrank
 from pyrank import native
 from pyrank.reference import stream
+
 from tolerances import GAUSSIAN_ULPS, SIGMAS
 
 KNOWN_ANSWERS = [
@@ -54,7 +55,10 @@ def test_mapping_is_the_published_one(i, j):
     rademacher = 2 * (bits[(j >> 5) & 3] >> (j & 31) & 1) - 1
     for law, expected in zip(LAWS, (gaussian, uniform, rademacher), strict=True):
         chain = pyrank.Chain(d, weights=law, dtype="float64")
-        for drawn in (pyrank.draw_weights(chain, SEED, layer, index).numpy(), native.draw_weights(chain, SEED, layer, index)):
+        for drawn in (
+            pyrank.draw_weights(chain, SEED, layer, index).numpy(),
+            native.draw_weights(chain, SEED, layer, index),
+        ):
             assert drawn[i, j] == pytest.approx(expected, rel=1e-13, abs=1e-14)
 
 

@@ -30,11 +30,15 @@ struct Accumulators {
                 histogram.data<int64_t>({ranks, bins, chains}),
                 trace.data<double>({measures, capacity, chains}),
                 rank_index.data<int32_t>({measures}),
-                chains, int32_t(measures), int32_t(bins), int32_t(capacity)};
+                chains,
+                int32_t(measures),
+                int32_t(bins),
+                int32_t(capacity)};
     }
 };
 
-Job job_on(const ChainParams& chain, const Tensor& state, const Tensor& counters, const std::vector<Measure>& measures) {
+Job job_on(const ChainParams& chain, const Tensor& state, const Tensor& counters,
+           const std::vector<Measure>& measures) {
     Job job{};
     job.chain = chain;
     job.chains = state.size(0);
@@ -58,7 +62,8 @@ void advance(const ChainParams& chain, const py::object& state_object, int64_t f
              const py::object& counters_object, const std::string& isa, int32_t layout, int threads) {
     const Tensor state(state_object, "state"), counters(counters_object, "counters");
     const auto measures = measures_of(list);
-    const Accumulators accumulators{{moments, "moments"}, {histogram, "histogram"}, {trace, "trace"}, {rank_index, "rank_index"}};
+    const Accumulators accumulators{
+        {moments, "moments"}, {histogram, "histogram"}, {trace, "trace"}, {rank_index, "rank_index"}};
     Job job = job_on(chain, state, counters, measures);
     job.first_layer = first_layer;
     job.layers = layers;
@@ -93,16 +98,18 @@ void accumulate(const py::object& moments, const py::object& histogram, const py
                 const py::object& rank_index, const py::object& values_object, int64_t sample) {
     const Tensor values(values_object, "values");
     const int64_t layers = values.size(0), measures = values.size(1), chains = values.size(2);
-    const Accumulators accumulators{{moments, "moments"}, {histogram, "histogram"}, {trace, "trace"}, {rank_index, "rank_index"}};
+    const Accumulators accumulators{
+        {moments, "moments"}, {histogram, "histogram"}, {trace, "trace"}, {rank_index, "rank_index"}};
     const AccumulatorView view = accumulators.view(measures, chains);
     const double* value = values.data<double>({layers, measures, chains});
     for (int64_t layer = 0; layer < layers; ++layer)
-        for (int64_t m = 0; m < measures; ++m, value += chains) push<void>(view, int32_t(m), 0, chains, value, sample + layer);
+        for (int64_t m = 0; m < measures; ++m, value += chains)
+            push<void>(view, int32_t(m), 0, chains, value, sample + layer);
 }
 
 std::array<uint32_t, 4> philox_words(std::array<uint32_t, 4> counter, uint64_t key) {
     Word x{counter[0]}, y{counter[1]}, z{counter[2]}, w{counter[3]};
-    philox(x, y, z, w, key);
+    philox(x, y, z, w, RoundKeys(key));
     return {x.value, y.value, z.value, w.value};
 }
 
@@ -119,8 +126,8 @@ PYBIND11_MODULE(_native, m) {
         .def(py::init([](int64_t width, int64_t batch, double gamma, bool skip, int32_t law, double mean, double scale,
                          int32_t activation, bool recentre, bool rescale, double eps, double alpha, double beta,
                          uint64_t seed) {
-                 return ChainParams{width, batch, gamma, skip, Law(law), mean, scale, Activation(activation),
-                                    recentre, rescale, eps, alpha, beta, seed};
+                 return ChainParams{width,    batch,   gamma, skip,  Law(law), mean, scale, Activation(activation),
+                                    recentre, rescale, eps,   alpha, beta,     seed};
              }),
              py::kw_only(), py::arg("width"), py::arg("batch"), py::arg("gamma"), py::arg("skip"), py::arg("law"),
              py::arg("mean"), py::arg("scale"), py::arg("activation"), py::arg("recentre"), py::arg("rescale"),
@@ -132,8 +139,8 @@ PYBIND11_MODULE(_native, m) {
           py::arg("layout"), py::arg("threads"));
     m.def("measure", &bindings::measure, py::arg("chain"), py::arg("state"), py::arg("measures"), py::arg("counters"),
           py::arg("values"), py::arg("isa"), py::arg("layout"), py::arg("threads"));
-    m.def("draw_weights", &bindings::draw_weights, py::arg("chain"), py::arg("layer"), py::arg("index"),
-          py::arg("out"), py::arg("isa"));
+    m.def("draw_weights", &bindings::draw_weights, py::arg("chain"), py::arg("layer"), py::arg("index"), py::arg("out"),
+          py::arg("isa"));
     m.def("accumulate", &accumulate, py::arg("moments"), py::arg("histogram"), py::arg("trace"), py::arg("rank_index"),
           py::arg("values"), py::arg("sample"));
     m.def("philox", &philox_words, py::arg("counter"), py::arg("key"));

@@ -60,7 +60,7 @@ struct Recorder {
     }
 
     PYRANK_HD void start(const double* __restrict values) const {
-        double *__restrict shift = slot(kShift), *__restrict low = slot(kMin), *__restrict high = slot(kMax);
+        double* __restrict shift = slot(kShift), * __restrict low = slot(kMin), * __restrict high = slot(kMax);
         for (int64_t c = 0; c < count; ++c) shift[c] = low[c] = high[c] = values[c];
     }
 
@@ -79,8 +79,8 @@ struct Recorder {
     // `running` becomes the dyadic block of length 1 that ends with this sample.
     PYRANK_HD void add(const double* __restrict values, int64_t batch, double* __restrict running) const {
         const double* __restrict shift = slot(kShift);
-        double *__restrict sum = slot(kSum), *__restrict squares = slot(kSumSquares);
-        double *__restrict low = slot(kMin), *__restrict high = slot(kMax);
+        double* __restrict sum = slot(kSum), * __restrict squares = slot(kSumSquares);
+        double* __restrict low = slot(kMin), * __restrict high = slot(kMax);
         double* __restrict batch_sum = slot(kBatchSums + batch);
         for (int64_t c = 0; c < count; ++c) {
             const double x = values[c], v = x - shift[c];

@@ -24,6 +24,7 @@ PYRANK_HD inline V chebyshev_series(V x, const T (&c)[n]) {
     return fma(x, b1, V(c[0]) - b2);
 }
 
+// clang-format off
 template <class T>
 struct Coefficients;
 
@@ -32,9 +33,10 @@ struct Coefficients<float> {
     // log(1 + f) = f - f^2/2 + f^3 P(f) on [sqrt(1/2) - 1, sqrt(2) - 1]: 2.0e-8
     static constexpr float log[] = {0.33333330728f, -0.25000306422f, 0.20001045095f, -0.16641281463f,
                                     0.14214495924f, -0.12998183764f, 0.12622319850f, -0.07902743772f};
-    // sin(2 pi r) / r and cos(2 pi r) in r^2 on [0, 1/64]: 3.4e-9, 6.7e-11
-    static constexpr float sine[] = {6.2831852878f, -41.341662571f, 81.592542871f, -75.401612703f};
-    static constexpr float cosine[] = {1.0f, -19.739208650f, 64.939316136f, -85.442844674f, 59.220168958f};
+    // sin(pi t) / t and -2 cos(pi t) in t^2 on [0, 1/4]: 6.7e-9, 4.4e-10
+    static constexpr float sine[] = {3.1415926401f, -5.1677100767f, 2.5500773865f, -0.59829041128f, 0.077655912276f};
+    static constexpr float cosine[] = {-1.9999999996f, 9.8696042739f,   -8.1174183095f,
+                                       2.6704238988f,  -0.46987413719f, 0.048791864195f};
     // (exp(r) - 1) / r on [-log(2)/2, log(2)/2]: 2.7e-10
     static constexpr float exp[] = {1.0f, 0.50000000471f, 0.16666666719f, 0.041666352897f,
                                     0.0083332984838f, 0.0013941108434f, 0.00019899273959f};
@@ -51,13 +53,22 @@ struct Coefficients<double> {
     static constexpr double log[] = {0.66666666666666666465, 0.40000000000000876983, 0.28571428570803611811,
                                      0.22222222391713917442, 0.18181795640132906276, 0.15386239702814658188,
                                      0.13268773138656885185, 0.13086626147840102138};
-    // 2.0e-21 and 2.2e-23
-    static constexpr double sine[] = {6.2831853071795864769, -41.341702240399760142, 81.605249276074930668,
-                                      -76.70585975299812673, 42.058693928988783438, -15.094640403891545649,
-                                      3.8197881201632114229, -0.71163580907816659965};
-    static constexpr double cosine[] = {1.0, -19.739208802178717238, 64.93939402266829122, -85.456817206693549861,
-                                        60.244641371818104709, -26.426256772545437796, 7.9035351947629579376,
-                                        -1.7143161879285278382, 0.27945867147528962291};
+    // 4.8e-22, 1.7e-23
+    static constexpr double sine[] = {3.1415926535897932385,     -5.1677127800499700285,     2.5501640398773453428,
+                                      -0.59926452932078689914,   0.082145886610993557444,    -0.0073704309437021358482,
+                                      0.00046630278745932727291, -0.000021915250301851374269, 7.9485390373723208439e-7,
+                                      -2.2283712160696968871e-8};
+    static constexpr double cosine[] = {-2.0,
+                                        9.8696044010893586188,
+                                        -8.1174242528335364337,
+                                        2.6705255377091788266,
+                                        -0.47066126071778112265,
+                                        0.051613782779929400412,
+                                        -0.003859148617658441259,
+                                        0.00020927620125334627234,
+                                        -8.6060978563821768023e-6,
+                                        2.7745562489096889376e-7,
+                                        -7.0006241474075244025e-9};
     // 2.7e-19
     static constexpr double exp[] = {1.0, 0.49999999999999999998, 0.16666666666666680806, 0.041666666666666676764,
                                      0.0083333333333196006109, 0.0013888888888879081845, 0.00019841269890047113707,
@@ -74,6 +85,8 @@ struct Coefficients<double> {
         5.0685779334669014495e-17, -2.2403781435265097274e-18, -2.2847085583204321727e-18};
     static constexpr double exp_limit = 708.0, log2_high = 0x1.62e42fefa38p-1, log2_low = 0x1.ef35793c7673p-45;
 };
+
+// clang-format on
 
 // log(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1]
 template <class V>
@@ -96,17 +109,15 @@ PYRANK_HD inline V log(V x) {
     return fma(e, V(T(0.693147180559945309417)), log_near_one(m - V(T(1)), T()));
 }
 
-// (cos, sin) of 2 pi u for u in [0, 1]
+// (cos, sin) of 2 pi u for u in [0, 1], by half the angle: with t = u - 1/2, cos 2 pi u = 2 sin^2 pi t - 1 and
+// sin 2 pi u = -2 sin pi t cos pi t, so that no quadrant has to be told from another.
 template <class V>
 PYRANK_HD inline void cosine_and_sine(V u, V& cosine, V& sine) {
     using T = typename V::T;
-    typename V::Mask quarter;
-    const V q = round_to_integer(u * V(T(4)), quarter);
-    const V r = fma(q, V(T(-0.25)), u), r2 = r * r;
-    const V s = r * polynomial(r2, Coefficients<T>::sine), c = polynomial(r2, Coefficients<T>::cosine);
-    const auto odd = (quarter & 1) != 0;
-    cosine = flip_sign_by_bit1(select(odd, s, c), quarter + 1);
-    sine = flip_sign_by_bit1(select(odd, c, s), quarter);
+    const V t = u - V(T(0.5)), t2 = t * t;
+    const V s = t * polynomial(t2, Coefficients<T>::sine);
+    cosine = fma(s + s, s, V(T(-1)));
+    sine = s * polynomial(t2, Coefficients<T>::cosine);
 }
 
 // exp(x) - 1 = scale * p + (scale - 1), and exp(x) = scale * p + scale

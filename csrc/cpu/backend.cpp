@@ -35,22 +35,25 @@ const Kernels& choose(const std::string& isa) {
                                 "; unset it to use the best of them");
 }
 
-// Lanes while their working set stays in the second-level cache and enough of a register is filled; else Rows.
+// Lanes waste what they do not fill, but factor many small matrices without waiting for a pivot; Rows waste little from
+// about width 48 on. So lanes are worth it when the share of a register they fill exceeds width / 48 (measured with
+// AVX-512), as long as their working set stays in the second-level cache.
+constexpr int64_t rows_win_from_width = 48;
 constexpr int64_t lanes_cache_bytes = 1 << 20;
 
-bool lanes_fit(const Job& job, Precision precision, int lanes) {
+bool lanes_are_faster(const Job& job, Precision precision, int64_t count, int64_t lanes) {
     const int64_t number = precision == Precision::single ? 4 : 8;
-    return job.chain.width <= 64 && 3 * job.chain.width * job.chain.batch * lanes * number <= lanes_cache_bytes;
+    const int64_t working_set = 3 * job.chain.width * job.chain.batch * lanes * number;
+    return count * rows_win_from_width > lanes * job.chain.width && working_set <= lanes_cache_bytes;
 }
 
 std::vector<Group> groups_of(const Job& job, Precision precision, const Kernels& kernels, LayoutChoice layout) {
     const int64_t lanes = kernels.lanes[int(precision)];
-    const bool fit = lanes_fit(job, precision, int(lanes));
     std::vector<Group> groups;
     for (int64_t first = 0; first < job.chains;) {
         const int64_t count = std::min(lanes, job.chains - first);
-        const bool in_lanes = layout == LayoutChoice::lanes ||
-                              (layout == LayoutChoice::automatic && fit && 2 * count > lanes);
+        const bool in_lanes = layout == LayoutChoice::automatic ? lanes_are_faster(job, precision, count, lanes)
+                                                                : layout == LayoutChoice::lanes;
         groups.push_back({first, in_lanes ? count : 1, in_lanes ? LayoutChoice::lanes : LayoutChoice::rows});
         first += groups.back().count;
     }

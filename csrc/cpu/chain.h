@@ -58,14 +58,16 @@ void GroupChain<Layout>::load() {
     for (int64_t p = 0; p < batch_ * stride_; ++p) h_[p] = 0;
     for (int64_t chain = 0; chain < group_.count; ++chain)
         for (int64_t i = 0; i < width_; ++i)
-            for (int64_t j = 0; j < batch_; ++j) h_[j * stride_ + i * Layout::unit + chain] = state_of(chain)[i * batch_ + j];
+            for (int64_t j = 0; j < batch_; ++j)
+                h_[j * stride_ + i * Layout::unit + chain] = state_of(chain)[i * batch_ + j];
 }
 
 template <class Layout>
 void GroupChain<Layout>::store() const {
     for (int64_t chain = 0; chain < group_.count; ++chain)
         for (int64_t i = 0; i < width_; ++i)
-            for (int64_t j = 0; j < batch_; ++j) state_of(chain)[i * batch_ + j] = h_[j * stride_ + i * Layout::unit + chain];
+            for (int64_t j = 0; j < batch_; ++j)
+                state_of(chain)[i * batch_ + j] = h_[j * stride_ + i * Layout::unit + chain];
 }
 
 template <class Layout>
@@ -98,7 +100,8 @@ const typename Layout::T* GroupChain<Layout>::activated() {
 // next = H + gamma W F, one panel of W at a time; the sum over k runs in ascending order whatever the panels.
 template <class Layout>
 void GroupChain<Layout>::multiply_weights(const T* f, int64_t layer) {
-    const StreamPosition<Layout> position{chain_.seed, uint32_t(layer), uint32_t(job_.first_chain + group_.first)};
+    const StreamPosition<Layout> position{RoundKeys(chain_.seed), uint32_t(layer),
+                                          uint32_t(job_.first_chain + group_.first)};
     const V gamma = V(T(chain_.gamma));
     for_pieces<row_block>(0, vectors_, [&]<int R>(int64_t vector) {
         for (int64_t k = 0; k < width_; k += panel_depth) {
@@ -109,12 +112,12 @@ void GroupChain<Layout>::multiply_weights(const T* f, int64_t layer) {
                 const int64_t corner = column * stride_ + vector * V::size;
                 multiply_block<Layout, R, C>(
                     panel_, R * V::size, f + column * stride_ + k * Layout::unit, Layout::unit, stride_, depth,
-                    [&](V (&acc)[C][R]) {
+                    [&](V(&acc)[C][R]) {
                         for (int c = 0; c < C; ++c)
                             for (int r = 0; r < R; ++r)
                                 acc[c][r] = first ? V(T(0)) : V::load(next_ + corner + c * stride_ + r * V::size);
                     },
-                    [&](V (&acc)[C][R]) {
+                    [&](V(&acc)[C][R]) {
                         for (int c = 0; c < C; ++c)
                             for (int r = 0; r < R; ++r) {
                                 const int64_t at = corner + c * stride_ + r * V::size;
@@ -131,8 +134,7 @@ template <class Layout>
 void GroupChain<Layout>::step(int64_t layer) {
     multiply_weights(activated(), layer);
     if (chain_.recentre) recentre<Layout>(next_, stride_, width_, batch_);
-    if (chain_.rescale)
-        rescale<Layout>(next_, stride_, chain_, int(group_.count), job_.degenerate_rows + group_.first);
+    if (chain_.rescale) rescale<Layout>(next_, stride_, chain_, int(group_.count), job_.degenerate_rows + group_.first);
     T* const swapped = h_;
     h_ = next_;
     next_ = swapped;

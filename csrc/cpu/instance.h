@@ -34,10 +34,11 @@ static void measure(const Job& job, Precision precision, Group group, double* va
 }
 
 // The (d, d) weights of one layer of one chain, by the code that the chain itself draws them with.
-static void weights(const ChainParams& chain, Precision precision, int64_t layer, int64_t index, void* out, void* block) {
+static void weights(const ChainParams& chain, Precision precision, int64_t layer, int64_t index, void* out,
+                    void* block) {
     with_layout(precision, LayoutChoice::rows, [&]<class L>(L) {
         using T = typename L::T;
-        const StreamPosition<L> position{chain.seed, uint32_t(layer), uint32_t(index)};
+        const StreamPosition<L> position{RoundKeys(chain.seed), uint32_t(layer), uint32_t(index)};
         T* panel = static_cast<T*>(block);
         for (int64_t vector = 0; vector < vectors_of<L>(chain.width); ++vector)
             for (int64_t k = 0; k < chain.width; k += panel_depth) {
@@ -55,12 +56,9 @@ static void weights(const ChainParams& chain, Precision precision, int64_t layer
 namespace pyrank {
 
 const Kernels PYRANK_JOIN(kernels_, PYRANK_ISA) = {
-    PYRANK_NAME(PYRANK_ISA),
-    {PYRANK_ISA::Vec<float>::size, PYRANK_ISA::Vec<double>::size},
-    PYRANK_ISA::workspace,
-    PYRANK_ISA::advance,
-    PYRANK_ISA::measure,
-    PYRANK_ISA::weights,
+    PYRANK_NAME(PYRANK_ISA), {PYRANK_ISA::Vec<float>::size, PYRANK_ISA::Vec<double>::size},
+    PYRANK_ISA::workspace,   PYRANK_ISA::advance,
+    PYRANK_ISA::measure,     PYRANK_ISA::weights,
 };
 
 }  // namespace pyrank

@@ -18,9 +18,9 @@ template <class V_>
 struct Lanes {
     using V = V_;
     using T = typename V::T;
-    using Entry = V;                                      // what one matrix entry is
-    static constexpr int unit = V::size;                  // distance of two rows of a column, in numbers
-    static constexpr int rows = 1, chains = V::size;      // held by one vector
+    using Entry = V;                                  // what one matrix entry is
+    static constexpr int unit = V::size;              // distance of two rows of a column, in numbers
+    static constexpr int rows = 1, chains = V::size;  // held by one vector
     PYRANK_INLINE static V spread(const T* p) { return V::load(p); }
     PYRANK_INLINE static Entry read(const T* p) { return V::load(p); }
     PYRANK_INLINE static void write(T* p, Entry x) { x.store(p); }
@@ -40,9 +40,13 @@ struct Rows {
 
 // Vectors in a column of `rows` rows, and the distance of two columns in numbers.
 template <class Layout>
-constexpr int64_t vectors_of(int64_t rows) { return (rows + Layout::rows - 1) / Layout::rows; }
+constexpr int64_t vectors_of(int64_t rows) {
+    return (rows + Layout::rows - 1) / Layout::rows;
+}
 template <class Layout>
-constexpr int64_t stride_of(int64_t rows) { return (vectors_of<Layout>(rows) | 1) * Layout::V::size; }
+constexpr int64_t stride_of(int64_t rows) {
+    return (vectors_of<Layout>(rows) | 1) * Layout::V::size;
+}
 
 // A bump allocator over one aligned block, so that a thread allocates once; with no block it only counts.
 class Workspace {

@@ -38,11 +38,21 @@ PYRANK_INLINE void for_pieces(int64_t first, int64_t last, Body body) {
         const int size = int((last - first + pieces - 1) / pieces);
         switch (size) {
             case 1: body.template operator()<1>(first); break;
-            case 2: if constexpr (most >= 2) body.template operator()<2>(first); break;
-            case 3: if constexpr (most >= 3) body.template operator()<3>(first); break;
-            case 4: if constexpr (most >= 4) body.template operator()<4>(first); break;
-            case 5: if constexpr (most >= 5) body.template operator()<5>(first); break;
-            case 6: if constexpr (most >= 6) body.template operator()<6>(first); break;
+            case 2:
+                if constexpr (most >= 2) body.template operator()<2>(first);
+                break;
+            case 3:
+                if constexpr (most >= 3) body.template operator()<3>(first);
+                break;
+            case 4:
+                if constexpr (most >= 4) body.template operator()<4>(first);
+                break;
+            case 5:
+                if constexpr (most >= 5) body.template operator()<5>(first);
+                break;
+            case 6:
+                if constexpr (most >= 6) body.template operator()<6>(first);
+                break;
         }
         first += size;
     }

@@ -12,21 +12,23 @@ constexpr int64_t panel_depth = 128;  // columns of W in a panel; a multiple of 
 // Where the chain or chains of a layout stand in the stream.
 template <class Layout>
 struct StreamPosition {
-    uint64_t seed;
+    RoundKeys keys;
     uint32_t layer, chain;
 
-    PYRANK_INLINE void words(int64_t vector, uint32_t block, Words<typename Layout::T> (&out)[4]) const {
+    // The words of one generator call are a function of its block: counters that stay are set once.
+    PYRANK_INLINE auto words_of(int64_t vector) const {
         using W = Words<typename Layout::T>;
-        out[0] = W(layer);
-        if constexpr (Layout::rows == 1) {
-            out[1] = W(uint32_t(vector));
-            out[2] = W::counting_from(chain);
-        } else {
-            out[1] = W::counting_from(uint32_t(vector * Layout::rows));
-            out[2] = W(chain);
-        }
-        out[3] = W(uint32_t(Stream::weights) << 24 | block);
-        philox(out[0], out[1], out[2], out[3], seed);
+        constexpr bool lanes = Layout::rows == 1;
+        const W x(layer);
+        const W y = lanes ? W(uint32_t(vector)) : W::counting_from(uint32_t(vector * Layout::rows));
+        const W z = lanes ? W::counting_from(chain) : W(chain);
+        return [x, y, z, keys = keys](uint32_t block, W(&out)[4]) {
+            out[0] = x;
+            out[1] = y;
+            out[2] = z;
+            out[3] = W(uint32_t(Stream::weights) << 24 | block);
+            philox(out[0], out[1], out[2], out[3], keys);
+        };
     }
 };
 
@@ -37,12 +39,13 @@ void draw_columns(const StreamPosition<Layout>& position, int64_t vector, int64_
                   typename Layout::T* out, int64_t step) {
     using V = typename Layout::V;
     Words<typename Layout::T> words[4];
+    const auto draw_words = position.words_of(vector);
     if constexpr (law == Law::rademacher) {
-        position.words(vector, uint32_t(first / 128), words);
+        draw_words(uint32_t(first / 128), words);
         for (int64_t k = 0; k < count; ++k) sign_of_bit(words[k / 32], int(k % 32)).store(out + k * step);
     } else {
         for (int64_t k = 0; k < count; k += 4) {
-            position.words(vector, uint32_t((first + k) / 4), words);
+            draw_words(uint32_t((first + k) / 4), words);
             V w[4];
             four_weights<law>(words, w);
             for (int q = 0; q < 4; ++q) w[q].store(out + (k + q) * step);
@@ -61,12 +64,15 @@ void draw_panel(const ChainParams& chain, const StreamPosition<Layout>& position
         switch (chain.law) {
             case Law::gaussian: draw_columns<Law::gaussian>(position, vector + r, first, count, column, step); break;
             case Law::uniform: draw_columns<Law::uniform>(position, vector + r, first, count, column, step); break;
-            case Law::rademacher: draw_columns<Law::rademacher>(position, vector + r, first, count, column, step); break;
+            case Law::rademacher:
+                draw_columns<Law::rademacher>(position, vector + r, first, count, column, step);
+                break;
         }
     }
     if (chain.scale == 1 && chain.mean == 0) return;
     const V scale = V(T(chain.scale)), mean = V(T(chain.mean));
-    for (int64_t k = 0; k < count * count_of_vectors; ++k) (V::load(out + k * V::size) * scale + mean).store(out + k * V::size);
+    for (int64_t k = 0; k < count * count_of_vectors; ++k)
+        (V::load(out + k * V::size) * scale + mean).store(out + k * V::size);
 }
 
 }  // namespace pyrank::PYRANK_ISA

@@ -1,5 +1,7 @@
 // The Gram matrix of a state on its smaller side, its moments, and eigenvalue counts by inertia.
 #pragma once
+#include <limits>
+
 #include "../core/inertia.h"
 #include "multiply.h"
 
@@ -20,6 +22,7 @@ public:
         minus_u_ = workspace.take<T>(n_ * stride_);
         l_ = workspace.take<T>(n_ * stride_);
         row_sums_ = workspace.take<T>(stride_);
+        inverse_ = workspace.take<T>(count_block * V::size);
     }
 
     // Form M = H H^T / N or H^T H / N of a state whose entry (i, j) lies at state[j * column + i * row].
@@ -44,23 +47,35 @@ private:
     void form_gram();
     template <class S>
     PYRANK_INLINE static typename Layout::Entry entry(const S* p) {
-        if constexpr (Layout::rows == 1) return V::load(p);
-        else return T(*p);
+        if constexpr (Layout::rows == 1)
+            return V::load(p);
+        else
+            return T(*p);
+    }
+    PYRANK_INLINE static V in_row(int64_t first_row, int64_t row, V x) {  // x in that row of a vector, 0 elsewhere
+        if constexpr (Layout::rows == 1)
+            return x;
+        else
+            return select(V::iota() == V(T(row - first_row)), x, V(T(0)));
     }
     PYRANK_INLINE static V rows_below(int64_t vector, int64_t row, V x) {  // x in the rows > row, 0 elsewhere
-        if constexpr (Layout::rows == 1) return vector > row ? x : V(T(0));
-        else return select(V::iota() > V(T(row - vector * Layout::rows)), x, V(T(0)));
+        if constexpr (Layout::rows == 1)
+            return vector > row ? x : V(T(0));
+        else
+            return select(V::iota() > V(T(row - vector * Layout::rows)), x, V(T(0)));
     }
     // Columns factored at a time: divides a vector of rows, so that a diagonal block lies within one.
     static constexpr int count_block = Layout::rows == 1 || Layout::rows > 4 ? 4 : Layout::rows;
     template <int C>
-    void factor_diagonal_block(int64_t first, T* block, T (&inverse)[count_block * V::size],
-                               double (&count)[Layout::chains], double (&S)[Layout::chains]);
+    static constexpr int block_vectors = Layout::rows == 1 ? C : 1;  // vectors that hold C rows of a diagonal block
+    template <int C>
+    PYRANK_INLINE void factor_diagonal_block(int64_t first, V (&block)[C][block_vectors<C>]);
     template <int R, int C>
-    void factor_panel(int64_t vector, int64_t first, const T* inverse);
+    void factor_panel(int64_t vector, int64_t first);
 
     int64_t width_, batch_, n_, inner_, vectors_, stride_;
-    T *x_, *gram_, *minus_u_, *l_, *row_sums_;
+    T *x_, *gram_, *minus_u_, *l_, *row_sums_, *inverse_;
+    V positive_pivots_, pivot_sizes_;
 };
 
 // x(i, k) for i < n, k < inner: pairs (i, i + n/2) turned by a fixed angle.
@@ -90,11 +105,11 @@ void Spectrum<Layout>::form_gram() {
         for_pieces<row_block>(column / Layout::rows, vectors_, [&]<int R>(int64_t vector) {
             multiply_block<Layout, R, C>(
                 x_ + vector * V::size, stride_, x_ + column * unit, stride_, unit, inner_,
-                [](V (&acc)[C][R]) {
+                [](V(&acc)[C][R]) {
                     for (auto& of_column : acc)
                         for (V& x : of_column) x = V(T(0));
                 },
-                [&](V (&acc)[C][R]) {
+                [&](V(&acc)[C][R]) {
                     T* to = gram_ + column * stride_ + vector * V::size;
                     for (int c = 0; c < C; ++c)
                         for (int r = 0; r < R; ++r) (acc[c][r] * factor).store(to + c * stride_ + r * V::size);
@@ -132,70 +147,71 @@ void Spectrum<Layout>::moments(double (&trace)[Layout::chains], double (&squared
 // Left-looking L D L^T by blocks of columns: minus_u holds -L D, l holds L.
 template <class Layout>
 void Spectrum<Layout>::count(double tau, double (&count)[Layout::chains], double (&S)[Layout::chains]) {
-    for (int chain = 0; chain < Layout::chains; ++chain) count[chain] = S[chain] = 0;
+    positive_pivots_ = pivot_sizes_ = V(T(0));
     for (int64_t p = 0; p < vectors_ * V::size; ++p) row_sums_[p] = 0;
-    T inverse[count_block * V::size];
     const auto columns = [&]<int C>(int64_t first) {
-        constexpr int diagonal_vectors = Layout::rows == 1 ? C : 1;
-        T block[C * diagonal_vectors * V::size];
+        constexpr int vectors = block_vectors<C>;
         const int64_t top = first / Layout::rows;
-        multiply_block<Layout, diagonal_vectors, C>(
+        multiply_block<Layout, vectors, C>(
             minus_u_ + top * V::size, stride_, l_ + first * unit, stride_, unit, first,
-            [&](V (&acc)[C][diagonal_vectors]) {
+            [&](V(&acc)[C][vectors]) {
                 for (int c = 0; c < C; ++c)
-                    for (int r = 0; r < diagonal_vectors; ++r)
+                    for (int r = 0; r < vectors; ++r)
                         acc[c][r] = V::load(gram_ + (first + c) * stride_ + (top + r) * V::size);
                 for (int c = 0; c < C; ++c) {
-                    const int r = Layout::rows == 1 ? c : 0;
-                    const V is_diagonal = Layout::rows == 1 ? V(T(1)) : select(V::iota() == V(T(first + c - top * Layout::rows)), V(T(1)), V(T(0)));
-                    acc[c][r] = acc[c][r] - is_diagonal * V(T(tau));
+                    V& diagonal = acc[c][Layout::rows == 1 ? c : 0];
+                    diagonal = diagonal - in_row(top * Layout::rows, first + c, V(T(tau)));
                 }
             },
-            [&](V (&acc)[C][diagonal_vectors]) {
-                for (int c = 0; c < C; ++c)
-                    for (int r = 0; r < diagonal_vectors; ++r) acc[c][r].store(block + (c * diagonal_vectors + r) * V::size);
-            });
-        factor_diagonal_block<C>(first, block, inverse, count, S);
-        for_pieces<row_block>(top + diagonal_vectors, vectors_,
-                              [&]<int R>(int64_t vector) { factor_panel<R, C>(vector, first, inverse); });
+            [&](V(&acc)[C][vectors]) { factor_diagonal_block<C>(first, acc); });
+        for_pieces<row_block>(top + vectors, vectors_,
+                              [&]<int R>(int64_t vector) { factor_panel<R, C>(vector, first); });
     };
     int64_t first = 0;
     for (; first + count_block <= n_; first += count_block) columns.template operator()<count_block>(first);
     for_pieces<count_block>(first, n_, columns);
+
+    T counts[V::size], sizes[V::size];
+    positive_pivots_.store(counts);
+    pivot_sizes_.store(sizes);
+    for (int chain = 0; chain < Layout::chains; ++chain) {
+        count[chain] = counts[chain];
+        S[chain] = sizes[chain];
+    }
     for (int64_t row = 0; row < n_; ++row)
         for (int chain = 0; chain < Layout::chains; ++chain) S[chain] += row_sums_[row * unit + chain];
 }
 
 template <class Layout>
 template <int C>
-void Spectrum<Layout>::factor_diagonal_block(int64_t first, T* block, T (&inverse)[count_block * V::size],
-                                             double (&count)[Layout::chains], double (&S)[Layout::chains]) {
-    constexpr int vectors = Layout::rows == 1 ? C : 1;
+PYRANK_INLINE void Spectrum<Layout>::factor_diagonal_block(int64_t first, V (&block)[C][block_vectors<C>]) {
+    constexpr int vectors = block_vectors<C>;
+    constexpr bool lanes = Layout::rows == 1;
     const int64_t top = first / Layout::rows;
     for (int c = 0; c < C; ++c) {
-        const int64_t column = first + c;
-        T* block_column = block + c * vectors * V::size;
-        const T* pivots = block_column + (column - top * Layout::rows) * unit;
-        (V(T(1)) / Layout::spread(pivots)).store(inverse + c * V::size);
-        for (int chain = 0; chain < Layout::chains; ++chain) {
-            count[chain] += pivots[chain] > 0;
-            const double size = __builtin_fabs(double(pivots[chain]));
-            S[chain] += size > 0 ? size : __builtin_nan("");  // after a zero pivot nothing is known
-        }
-        for (int r = Layout::rows == 1 ? c + 1 : 0; r < vectors; ++r) {
-            const V u = V::load(block_column + r * V::size), l = u * V::load(inverse + c * V::size);
-            const int64_t at = column * stride_ + (top + r) * V::size;
-            (-u).store(minus_u_ + at);
-            l.store(l_ + at);
-            T* sums = row_sums_ + (top + r) * V::size;
-            fma(rows_below(top + r, column, abs(u)), rows_below(top + r, column, abs(l)), V::load(sums)).store(sums);
+        const int64_t row = first + c;
+        T* const u_column = minus_u_ + row * stride_;
+        T* const l_column = l_ + row * stride_;
+        const V pivot = lanes ? block[c][lanes ? c : 0] : block[c][0].element(row - top * Layout::rows);
+        const V inverse = V(T(1)) / pivot, size = abs(pivot);
+        inverse.store(inverse_ + c * V::size);
+        positive_pivots_ = positive_pivots_ + select(pivot > V(T(0)), V(T(1)), V(T(0)));
+        // after a zero pivot nothing is known
+        pivot_sizes_ = pivot_sizes_ + select(size > V(T(0)), size, V(std::numeric_limits<T>::quiet_NaN()));
+        V minus_u[vectors], l[vectors];
+        for (int r = lanes ? c + 1 : 0; r < vectors; ++r) {
+            minus_u[r] = -block[c][r];
+            l[r] = block[c][r] * inverse;
+            minus_u[r].store(u_column + (top + r) * V::size);
+            l[r].store(l_column + (top + r) * V::size);
+            T* const sums = row_sums_ + (top + r) * V::size;
+            const V u_below = rows_below(top + r, row, abs(minus_u[r])), l_below = rows_below(top + r, row, abs(l[r]));
+            fma(u_below, l_below, V::load(sums)).store(sums);
         }
         for (int later = c + 1; later < C; ++later) {
-            const V factor = Layout::spread(l_ + column * stride_ + (first + later) * unit);
-            for (int r = Layout::rows == 1 ? later : 0; r < vectors; ++r) {
-                T* target = block + (later * vectors + r) * V::size;
-                fma(V::load(minus_u_ + column * stride_ + (top + r) * V::size), factor, V::load(target)).store(target);
-            }
+            const V factor = lanes ? l[lanes ? later : 0] : l[0].element(first + later - top * Layout::rows);
+            for (int r = lanes ? later : 0; r < vectors; ++r)
+                block[later][r] = fma(minus_u[r], factor, block[later][r]);
         }
     }
 }
@@ -203,27 +219,28 @@ void Spectrum<Layout>::factor_diagonal_block(int64_t first, T* block, T (&invers
 // Rows below the diagonal block: the product with all earlier columns, then the small triangle, all in registers.
 template <class Layout>
 template <int R, int C>
-void Spectrum<Layout>::factor_panel(int64_t vector, int64_t first, const T* inverse) {
+void Spectrum<Layout>::factor_panel(int64_t vector, int64_t first) {
     const T* gram = gram_ + first * stride_ + vector * V::size;
     multiply_block<Layout, R, C>(
         minus_u_ + vector * V::size, stride_, l_ + first * unit, stride_, unit, first,
-        [&](V (&acc)[C][R]) {
+        [&](V(&acc)[C][R]) {
             for (int c = 0; c < C; ++c)
                 for (int r = 0; r < R; ++r) acc[c][r] = V::load(gram + c * stride_ + r * V::size);
         },
-        [&](V (&acc)[C][R]) {
+        [&](V(&acc)[C][R]) {
             V sum[R];
             for (int r = 0; r < R; ++r) sum[r] = V::load(row_sums_ + (vector + r) * V::size);
             for (int c = 0; c < C; ++c) {
                 const int64_t column = (first + c) * stride_;
-                const V inv = V::load(inverse + c * V::size);
+                const V inv = V::load(inverse_ + c * V::size);
                 for (int r = 0; r < R; ++r) {
                     const V minus_u = -acc[c][r], l = acc[c][r] * inv;
                     minus_u.store(minus_u_ + column + (vector + r) * V::size);
                     l.store(l_ + column + (vector + r) * V::size);
                     sum[r] = fma(abs(minus_u), abs(l), sum[r]);
                     for (int later = c + 1; later < C; ++later)
-                        acc[later][r] = fma(minus_u, Layout::spread(l_ + column + (first + later) * unit), acc[later][r]);
+                        acc[later][r] =
+                            fma(minus_u, Layout::spread(l_ + column + (first + later) * unit), acc[later][r]);
                 }
             }
             for (int r = 0; r < R; ++r) sum[r].store(row_sums_ + (vector + r) * V::size);

@@ -54,10 +54,15 @@ struct Vec {
     Vec() = default;
     PYRANK_INLINE Vec(Raw raw) : v(raw) {}
     PYRANK_INLINE Vec(T x) : v(x - Raw{}) {}
-    PYRANK_INLINE static Vec load(const T* p) { Vec x; std::memcpy(&x.v, p, sizeof(Raw)); return x; }
+    PYRANK_INLINE static Vec load(const T* p) {
+        Vec x;
+        std::memcpy(&x.v, p, sizeof(Raw));
+        return x;
+    }
     PYRANK_INLINE void store(T* p) const { std::memcpy(p, &v, sizeof(Raw)); }
     PYRANK_INLINE static Vec from_bits(Mask bits) { return Vec((Raw)bits); }
     PYRANK_INLINE Mask bits() const { return (Mask)v; }
+    PYRANK_INLINE Vec element(int64_t lane) const { return Vec(T(v[lane])); }
     PYRANK_INLINE static Vec iota() {
         Vec x;
         for (int lane = 0; lane < size; ++lane) x.v[lane] = T(lane);
@@ -74,9 +79,13 @@ struct Vec {
 };
 
 template <class T>
-PYRANK_INLINE Vec<T> select(typename Vec<T>::Mask m, Vec<T> a, Vec<T> b) { return m ? a.v : b.v; }
+PYRANK_INLINE Vec<T> select(typename Vec<T>::Mask m, Vec<T> a, Vec<T> b) {
+    return m ? a.v : b.v;
+}
 template <class T>
-PYRANK_INLINE Vec<T> abs(Vec<T> a) { return Vec<T>::from_bits(a.bits() & ~Bits<T>::sign); }
+PYRANK_INLINE Vec<T> abs(Vec<T> a) {
+    return Vec<T>::from_bits(a.bits() & ~Bits<T>::sign);
+}
 
 // A product and sum, rounded once where the hardware can, and the same for a vector as for a number.
 PYRANK_INLINE float fma(float a, float b, float c) {
@@ -95,13 +104,21 @@ PYRANK_INLINE double fma(double a, double b, double c) {
 }
 
 #if defined(__AVX512F__)
-PYRANK_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return Vec<float>(_mm512_fmadd_ps(a.v, b.v, c.v)); }
-PYRANK_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return Vec<double>(_mm512_fmadd_pd(a.v, b.v, c.v)); }
+PYRANK_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+    return Vec<float>(_mm512_fmadd_ps(a.v, b.v, c.v));
+}
+PYRANK_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+    return Vec<double>(_mm512_fmadd_pd(a.v, b.v, c.v));
+}
 PYRANK_INLINE Vec<float> sqrt(Vec<float> a) { return Vec<float>(_mm512_sqrt_ps(a.v)); }
 PYRANK_INLINE Vec<double> sqrt(Vec<double> a) { return Vec<double>(_mm512_sqrt_pd(a.v)); }
 #elif defined(__AVX2__)
-PYRANK_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return Vec<float>(_mm256_fmadd_ps(a.v, b.v, c.v)); }
-PYRANK_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return Vec<double>(_mm256_fmadd_pd(a.v, b.v, c.v)); }
+PYRANK_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+    return Vec<float>(_mm256_fmadd_ps(a.v, b.v, c.v));
+}
+PYRANK_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+    return Vec<double>(_mm256_fmadd_pd(a.v, b.v, c.v));
+}
 PYRANK_INLINE Vec<float> sqrt(Vec<float> a) { return Vec<float>(_mm256_sqrt_ps(a.v)); }
 PYRANK_INLINE Vec<double> sqrt(Vec<double> a) { return Vec<double>(_mm256_sqrt_pd(a.v)); }
 #else
@@ -152,12 +169,6 @@ PYRANK_INLINE Vec<T> power_of_two(typename Vec<T>::Mask n, Vec<T> /* which type 
     return Vec<T>::from_bits((n << Bits<T>::mantissa) + Bits<T>::one);
 }
 
-// Flip the sign of a where bit 1 of q is set.
-template <class T>
-PYRANK_INLINE Vec<T> flip_sign_by_bit1(Vec<T> a, typename Vec<T>::Mask q) {
-    return Vec<T>::from_bits(a.bits() ^ ((q << (8 * sizeof(T) - 2)) & Bits<T>::sign));
-}
-
 // One 32-bit word for each lane of Vec<T>, in the low halves of 64-bit cells (the high halves are junk), because a
 // 32 x 32 -> 64 bit product is one instruction there. For float, half h holds the lanes 2 c + h.
 template <class T>
@@ -197,7 +208,7 @@ struct Words {
         for (int h = 0; h < halves; ++h) a.cells[h] ^= b.cells[h];
         return a;
     }
-    friend PYRANK_INLINE Words operator^(Words a, uint32_t b) {
+    friend PYRANK_INLINE Words operator^(Words a, uint64_t b) {
         for (int h = 0; h < halves; ++h) a.cells[h] ^= b;
         return a;
     }
@@ -222,7 +233,8 @@ PYRANK_INLINE Vec<float> sign_of_bit(const Words<float>& w, int bit) {
     return Vec<float>::from_bits((Vec<float>::Mask)((~packed(w) << (31 - bit)) & 0x80000000u) | Bits<float>::one);
 }
 PYRANK_INLINE Vec<double> sign_of_bit(const Words<double>& w, int bit) {
-    return Vec<double>::from_bits((Vec<double>::Mask)((~w.cells[0] << (63 - bit)) & 0x8000000000000000u) | Bits<double>::one);
+    return Vec<double>::from_bits((Vec<double>::Mask)((~w.cells[0] << (63 - bit)) & 0x8000000000000000u) |
+                                  Bits<double>::one);
 }
 
 }  // namespace pyrank::PYRANK_ISA

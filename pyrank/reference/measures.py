@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,8 @@ def gram(H: Tensor) -> Tensor:
     if H.ndim < 2 or H.shape[-1] == 0 or H.shape[-2] == 0 or not H.is_floating_point():
         raise invalid("H", tuple(H.shape), "a floating point tensor (..., d, N)", "pass the hidden matrix")
     d, n = H.shape[-2:]
-    return (H @ H.mT if d <= n else H.mT @ H) / n
+    M: Tensor = (H @ H.mT if d <= n else H.mT @ H) / n
+    return M
 
 
 def trace(H: Tensor) -> Tensor:
@@ -24,7 +27,8 @@ def trace(H: Tensor) -> Tensor:
 
 def frobenius_norm(H: Tensor) -> Tensor:
     """||M||_F for M = H H^T / N, of (..., d, N); shape (...), differentiable."""
-    return torch.linalg.matrix_norm(gram(H))
+    norm: Tensor = torch.linalg.matrix_norm(gram(H))
+    return norm
 
 
 def participation_ratio(H: Tensor) -> Tensor:
@@ -67,11 +71,12 @@ def soft_rank(H: Tensor, tau: float = 0.5) -> Tensor:
     FloatingPointError
         If H H^T is not finite.
     """
-    threshold = Measure("soft_rank", tau).tau
+    Measure("soft_rank", tau)  # refuses what is no threshold
     M = gram(H.detach().double())
     if not torch.isfinite(M).all():
         raise FloatingPointError("H H^T overflowed or holds NaN: it has no eigenvalues to count; rescale H first")
-    return (torch.linalg.eigvalsh(M) >= threshold).sum(dim=-1)
+    eigenvalues: Tensor = torch.linalg.eigvalsh(M)
+    return (eigenvalues >= float(tau)).sum(dim=-1)
 
 
 def rank_bound_margin(H: Tensor, tau: float = 0.5) -> Tensor:
@@ -79,11 +84,12 @@ def rank_bound_margin(H: Tensor, tau: float = 0.5) -> Tensor:
     return soft_rank(H, tau) - (1.0 - tau) ** 2 * participation_ratio(H)
 
 
-_FORMULAS = {f.__name__: f for f in (trace, frobenius_norm, participation_ratio, soft_rank, rank_bound_margin)}
+_FORMULAS: dict[str, Callable[..., Tensor]] = {
+    formula.__name__: formula for formula in (trace, frobenius_norm, participation_ratio, soft_rank, rank_bound_margin)
+}
 
 
 def measure(H: Tensor, what: Measure) -> Tensor:
     """Evaluate a measure on states (..., d, N); float64, shape (...)."""
     formula = _FORMULAS[what.name]
-    value = formula(H) if what.tau is None else formula(H, what.tau)  # type: ignore[operator]
-    return value.double()  # type: ignore[no-any-return]
+    return (formula(H) if what.tau is None else formula(H, what.tau)).double()

@@ -46,18 +46,18 @@ def _words(seed: int, stream: int, layer: int, rows: Tensor, chains: Tensor, blo
         (stream << 24) | blocks.view(1, 1, -1),
     )
     key = (seed & _MASK, seed >> 32)
-    return torch.stack(torch.broadcast_tensors(*philox(counter, key)), dim=-1)
+    return torch.stack(torch.broadcast_tensors(*philox(counter, key)), dim=-1)  # type: ignore[no-untyped-call]
 
 
 def _unit(words: Tensor, dtype: torch.dtype) -> Tensor:
-    """u = (word + 1/2) 2^-32, rounded as ``dtype`` rounds it; float32 takes fma(float(word), 2^-32, 2^-33)."""
+    """U = (word + 1/2) 2^-32, rounded as ``dtype`` rounds it; float32 takes fma(float(word), 2^-32, 2^-33)."""
     word = words.to(dtype).double()
     return (word * 2.0**-32 + 2.0**-33).to(dtype)
 
 
 def _gaussian(words: Tensor, dtype: torch.dtype) -> Tensor:
     """Box-Muller on the word pairs (0, 1) and (2, 3): radius first, then angle; cosine, then sine."""
-    u = _unit(words, dtype).double().unflatten(-1, (2, 2))
+    u = _unit(words, dtype).double().reshape(*words.shape[:-1], 2, 2)
     radius = torch.sqrt(-2.0 * torch.log(u[..., 0]))
     angle = 2.0 * math.pi * u[..., 1]
     return torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1).flatten(-2).to(dtype)

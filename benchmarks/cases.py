@@ -1,0 +1,94 @@
+"""What is timed: one table of cases."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+WIDTHS = (8, 16, 32, 64, 128, 256)
+TAU = 0.5
+
+
+@dataclass(frozen=True)
+class Case:
+    """One job: chains with gaussian weights, gamma = inf, rows rescaled to p = 2, measured at every layer or never.
+
+    ``measures`` is "none", "r" (participation ratio), or "rank" (participation ratio and soft rank at tau = 0.5).
+    """
+
+    width: int
+    batch: int
+    measures: str = "rank"
+    activation: str = "linear"
+    chains: int = 16
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.measures not in ("none", "r", "rank"):
+            raise ValueError(f"measures = {self.measures!r}: expected none, r or rank")
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.batch}-{self.activation}-{self.measures}-{self.chains}-{self.dtype}"
+
+    @property
+    def pyrank_measures(self) -> tuple[str, ...]:
+        """What is recorded, as pyrank names it."""
+        every = ("participation_ratio", f"soft_rank({TAU})")
+        return {"none": (), "r": every[:1], "rank": every}[self.measures]
+
+    @property
+    def least_layers(self) -> int:
+        """Layers of a timed run, so that what is done once a run (states, statistics) does not count as layers."""
+        return max(1, min(64, 16384 // self.width))
+
+    @property
+    def gram(self) -> tuple[int, int]:
+        """Side of the smaller Gram matrix, and the length of the sums in it."""
+        return min(self.width, self.batch), max(self.width, self.batch)
+
+    @property
+    def weights(self) -> int:
+        """Random numbers that one layer of one chain draws."""
+        return self.width**2
+
+    @property
+    def flops(self) -> float:
+        """Least work of one layer: the product, half of the symmetric Gram matrix, and one LDL^T for the count."""
+        side, inner = self.gram
+        flops = 2.0 * self.width**2 * self.batch
+        if self.measures != "none":
+            flops += side * (side + 1) * inner
+        if self.measures == "rank":
+            flops += side**3 / 3
+        return flops
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+CORE = tuple(Case(d, d, measures) for measures in ("rank", "none") for d in WIDTHS)
+
+EXTENDED = (
+    *(Case(d, d, "r") for d in (32, 128)),
+    *(Case(d, n, measures) for d in (32, 128) for n in (d // 4, 4 * d) for measures in ("rank", "none")),
+    *(Case(64, 64, "rank", activation) for activation in ("relu", "tanh")),
+    *(Case(d, d, measures, chains=1) for d in (16, 64, 256) for measures in ("rank", "none")),
+    *(Case(d, d, "rank", dtype="float64") for d in (16, 32, 128)),
+    *(Case(d, d, measures, chains=4) for d in (512, 1024) for measures in ("rank", "none")),
+)
+
+QUICK = tuple(case for case in CORE if case.width in (8, 32, 128))
+
+SELECTIONS = {"core": CORE, "quick": QUICK, "all": CORE + EXTENDED}
+
+
+def select(wanted: str) -> tuple[Case, ...]:
+    """Return a selection by its name, or the cases whose name contains the text."""
+    if wanted in SELECTIONS:
+        return SELECTIONS[wanted]
+    found = tuple(case for case in SELECTIONS["all"] if wanted in str(case))
+    if not found:
+        names = ", ".join(map(str, SELECTIONS["all"]))
+        raise SystemExit(f"--select {wanted}: expected {', '.join(SELECTIONS)}, or a part of one of {names}")
+    return found

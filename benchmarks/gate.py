@@ -1,0 +1,112 @@
+"""The equality gate: nothing is timed before it was shown to compute the same job as the reference.
+
+One layer: from the same H and W, a contender's own functions agree with `pyrank.reference` in float64. The bound is
+a small multiple of what plain torch loses on the same problem in the contender's precision.
+The law: peers draw other random numbers, so of whole runs only the means over chains can agree, within their errors.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+import torch
+from cases import TAU, Case
+from contenders import SEED, Array, Contender
+from torch import Tensor
+
+import pyrank
+
+LOSS_FACTOR = 4.0
+"""Sums in another order, and for pyrank weights that differ by a few units in the last place."""
+
+FLOOR_ULPS = 8.0
+"""Where plain torch happens to lose nothing."""
+
+COUNT_MARGIN = 1e-3
+"""An eigenvalue this close to the threshold may be counted either way."""
+
+LAW_WIDTH = 256
+"""Beyond this width the reference takes minutes, and the loops are the same."""
+
+LAW_SIGMAS = 8.0
+"""With an error estimated from 16 chains, Student's t: one false alarm in a million."""
+
+
+def law_size(case: Case) -> int:
+    """Return how many chains of the reference, and how many layers: what a few seconds allow."""
+    return min(64, max(16, 4096 // case.width))
+
+
+class GateError(AssertionError):
+    """A contender does not compute the case."""
+
+
+def check(case: Case, contender: Contender) -> None:
+    """Raise `GateError` unless the contender computes the case."""
+    _check_layer(case, contender)
+    if case.width <= LAW_WIDTH:
+        _check_law(case, contender)
+
+
+def _check_layer(case: Case, contender: Contender) -> None:
+    H, W = problem(case, contender.chains)
+    state, values = contender.layer(H.numpy().copy(), W.numpy().copy())
+    exact = pyrank.reference.layer_step(H.double(), W.double(), activation=case.activation)
+    single = pyrank.reference.layer_step(H.float(), W.float(), activation=case.activation)
+    _within(case, contender, "state", state, exact, single)
+    if case.measures != "none":
+        r = [pyrank.reference.participation_ratio(h) for h in (exact, single)]
+        _within(case, contender, "participation ratio", values[:, 0], *r)
+    if case.measures == "rank":
+        least = pyrank.reference.soft_rank(exact, TAU + COUNT_MARGIN).numpy()
+        most = pyrank.reference.soft_rank(exact, TAU - COUNT_MARGIN).numpy()
+        if not ((least <= values[:, 1]) & (values[:, 1] <= most)).all():
+            raise GateError(f"{case}, {contender.name}: soft rank {values[:, 1]}, expected from {least} to {most}")
+
+
+def problem(case: Case, chains: int) -> tuple[Tensor, Tensor]:
+    """Random states, and the weights that pyrank draws for its first layer."""
+    dtype = getattr(torch, case.dtype)
+    generator = torch.Generator().manual_seed(SEED)
+    H = torch.randn(chains, case.width, case.batch, generator=generator, dtype=torch.float64).to(dtype)
+    chain = pyrank.Chain(case.width, case.batch, dtype=case.dtype)
+    return H, torch.stack([pyrank.draw_weights(chain, SEED, 0, index) for index in range(chains)])
+
+
+def _within(case: Case, contender: Contender, what: str, found: Array, exact: Tensor, single: Tensor) -> None:
+    eps, eps32 = np.finfo(case.dtype).eps, np.finfo(np.float32).eps
+    loss = (single.double() - exact).abs().max().item() * eps / eps32
+    tolerance = LOSS_FACTOR * loss + FLOOR_ULPS * eps * exact.abs().max().item()
+    error = np.abs(np.asarray(found, dtype=float) - exact.numpy()).max()
+    if not error <= tolerance:
+        raise GateError(f"{case}, {contender.name}: {what} is off by {error:.2g}, allowed {tolerance:.2g}")
+
+
+@functools.cache
+def _law(case: Case) -> Array:
+    """Return the outcome of the reference's chains."""
+    chain = pyrank.Chain(case.width, case.batch, activation=case.activation, dtype=case.dtype)
+    size = law_size(case)
+    run = pyrank.simulate(
+        chain, size, chains=size, seed=SEED - 1, measures=case.pyrank_measures, initial="identity",
+        backend="reference", progress=False,
+    )  # fmt: skip
+    means = [estimate.trace.mean(axis=1) for estimate in run.values()]
+    return _outcome(run.state.numpy(), np.stack(means, axis=1) if means else np.empty((size, 0)))
+
+
+def _outcome(state: Array, means: Array) -> Array:
+    """Return the means over layers (chains, measures), or of a run that measured nothing r of the last state."""
+    return means if means.size else pyrank.reference.participation_ratio(torch.tensor(state).double()).numpy()[:, None]
+
+
+def _check_law(case: Case, contender: Contender) -> None:
+    expected = _law(case)
+    found = _outcome(*contender.run(law_size(case)))
+    error = expected.std(axis=0, ddof=1) * math.sqrt(1 / len(expected) + 1 / len(found))
+    off = np.abs(found.mean(axis=0) - expected.mean(axis=0))
+    if not (off <= LAW_SIGMAS * error).all():
+        raise GateError(f"{case}, {contender.name}: {law_size(case)} layers give {found.mean(axis=0)}, "
+                  f"expected {expected.mean(axis=0)} within {LAW_SIGMAS * error}")  # fmt: skip

@@ -1,0 +1,85 @@
+"""The machine's own limit, measured in the same run: nobody draws weights or multiplies faster than this."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from cases import WIDTHS, Case
+from timing import calibrate
+
+import pyrank
+from pyrank import native
+
+PRODUCT_SIDE = 1024
+FILL_SIDE = 1024
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Rates of one core in one precision, and where the generator's was reached."""
+
+    weights_per_second: float
+    weights_from: str
+    flops_per_second: float
+    flops_from: str
+
+    def seconds(self, case: Case) -> float:
+        """Least time of one layer of one chain, if drawing and computing overlap perfectly."""
+        return max(case.weights / self.weights_per_second, case.flops / self.flops_per_second)
+
+    def binds(self, case: Case) -> str:
+        """Which of the two sets the limit."""
+        drawing = case.weights / self.weights_per_second
+        return "weights" if drawing > case.flops / self.flops_per_second else "flops"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def measure(dtype: str, seconds: float) -> Roofline:
+    """Measure both rates as the best of several ways and repetitions: a limit is what the machine can do.
+
+    Weights: chains with N = 1, whose layer draws d^2 weights and computes next to nothing with them, at every width;
+    and a plain fill of a matrix from the same generator.
+    Flops: a large square product by numpy and by torch.
+    """
+    weights = {f"chains with N = 1, d = {d}": _rate(_one_column(d, dtype), 16 * d**2, seconds) for d in WIDTHS}
+    weights[f"a fill of {FILL_SIDE} x {FILL_SIDE}"] = _rate(_fill(dtype), FILL_SIDE**2, seconds)
+    A = np.random.default_rng(0).standard_normal((PRODUCT_SIDE, PRODUCT_SIDE)).astype(dtype)
+    T, work = torch.from_numpy(A), 2 * PRODUCT_SIDE**3
+    flops = {
+        "numpy": _rate(lambda times: [A @ A for _ in range(times)], work, seconds),
+        "torch": _rate(lambda times: [T @ T for _ in range(times)], work, seconds),
+    }
+    drawn, multiplied = (max(rates, key=rates.__getitem__) for rates in (weights, flops))
+    product = f"{multiplied}, {PRODUCT_SIDE} x {PRODUCT_SIDE}"
+    return Roofline(weights[drawn], drawn, flops[multiplied], product)
+
+
+def _one_column(width: int, dtype: str) -> Callable[[int], object]:
+    chain = pyrank.Chain(width, 1, dtype=dtype)
+    return lambda layers: pyrank.simulate(
+        chain, layers, chains=16, measures=[], initial="identity", backend="cpu", threads=1, progress=False
+    )
+
+
+def _fill(dtype: str) -> Callable[[int], object]:
+    chain = pyrank.Chain(FILL_SIDE, dtype=dtype)
+    return lambda layers: [native.draw_weights(chain, 0, layer) for layer in range(layers)]
+
+
+def _rate(run: Callable[[int], object], work: int, seconds: float, repeats: int = 5) -> float:
+    """Units of work per second, where ``run(k)`` does k times ``work``."""
+    count = calibrate(run, seconds)
+    elapsed = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        run(count)
+        elapsed.append(time.perf_counter() - began)
+    return work * count / min(elapsed)

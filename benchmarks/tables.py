@@ -1,0 +1,90 @@
+"""The report as Markdown: times, the ratio to the best peer, the fraction of the machine's limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from contenders import NAMES, PYRANK
+from timing import Band, best_peer, ratio
+
+_TITLES = {
+    "rank": "participation ratio and soft rank (tau = 0.5) at every layer",
+    "r": "participation ratio at every layer",
+    "none": "the layer alone",
+}
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """Render a report as written by `report.py`."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for result in report["results"]:
+        groups.setdefault(result["case"]["measures"], []).append(result)
+    settings = report["settings"]
+    lines = [
+        "# pyrank against its peers",
+        "",
+        f"Microseconds per layer and chain: median of {settings['rounds']} interleaved rounds of about "
+        f"{settings['seconds']:g} s each. All contenders passed the equality gate first. The ratio is the best peer's "
+        "time over pyrank's, by paired rounds, with a 95 % interval for its median (of less than 6 rounds, their "
+        "range); bold where it excludes 1. The limit is max(weights / fastest generation, "
+        "flops / fastest product), measured in the same run; the last column is limit / time.",
+        "",
+        *(line for measures, results in groups.items() for line in _table(_TITLES[measures], results)),
+        *_missing(report["results"]),
+        "## Machine",
+        "",
+        *(f"- {name}: {value}" for name, value in report["machine"].items()),
+        *(f"- limits, {dtype}: {_limits(limits)}" for dtype, limits in report["limits"].items()),
+        f"- command: `{report['command']}`",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(title: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
+    present = [name for name in NAMES if any(name in r["times"] or name in r["missing"] for r in results)]
+    head = ["d", "N", "F", "chains", "dtype", *present, "best peer", "ratio", "limit", "of limit"]
+    rows = [_row(result, present) for result in results]
+    rule = ["---:" if column not in ("F", "dtype", "best peer", "limit") else "---" for column in head]
+    return [f"## {title[0].upper()}{title[1:]}", "", *(f"| {' | '.join(row)} |" for row in (head, rule, *rows)), ""]
+
+
+def _row(result: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    case, times = result["case"], result["times"]
+    own = Band.of(times[PYRANK]).median
+    job = [str(case[key]) for key in ("width", "batch", "activation", "chains", "dtype")]
+    limit = f"{microseconds(result['limit_seconds'])} ({result['limit_from']})"
+    fraction = f"{100 * result['limit_seconds'] / own:.0f} %"
+    peer = best_peer(times)
+    against = ["-", "-"] if peer is None else [peer, _ratio(ratio(times, peer))]
+    return [*job, *(_cell(result, name) for name in names), *against, limit, fraction]
+
+
+def _cell(result: Mapping[str, Any], name: str) -> str:
+    if name in result["times"]:
+        return microseconds(Band.of(result["times"][name]).median)
+    return "missing" if name in result["missing"] else "-"
+
+
+def _ratio(band: Band) -> str:
+    text = f"{band.median:.3g}x"
+    interval = f"({band.low:.3g}-{band.high:.3g})"
+    return f"**{text}** {interval}" if band.excludes(1.0) else f"{text} {interval}"
+
+
+def _missing(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    reasons = {name: reason for result in results for name, reason in result["missing"].items()}
+    if not reasons:
+        return []
+    return ["Missing:", "", *(f"- {name}: {reason}" for name, reason in reasons.items()), ""]
+
+
+def _limits(limits: Mapping[str, Any]) -> str:
+    weights = f"{limits['weights_per_second'] / 1e9:.3g}e9 weights/s ({limits['weights_from']})"
+    return f"{weights}, {limits['flops_per_second'] / 1e9:.3g} GFLOP/s ({limits['flops_from']})"
+
+
+def microseconds(seconds: float) -> str:
+    """Three digits."""
+    value = 1e6 * seconds
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

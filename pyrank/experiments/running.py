@@ -1,0 +1,88 @@
+"""Runs several simulations, each with its own checkpoint, under one progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pyrank import checkpoint
+from pyrank.chain import Chain
+from pyrank.errors import ArgumentError
+from pyrank.experiments.output import prepare_folder
+from pyrank.run import Run
+from pyrank.simulation import Interrupted, simulate
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of `pyrank.simulate`.
+
+    Attributes
+    ----------
+    name
+        For people and for the checkpoint's file name, such as ``"d=64,gamma=1"``.
+    chain, depth
+        As in `pyrank.simulate`.
+    options
+        Its other arguments: chains, seed, measures, burn_in, ...
+    cost
+        Predicted time in units of your choice, for the progress bar.
+    """
+
+    name: str
+    chain: Chain
+    depth: int
+    options: Mapping[str, Any]
+    cost: float
+
+
+def run_all(jobs: Sequence[Job], out: Path, *, progress: bool | None = None) -> list[Run]:
+    """Run jobs in order, with a checkpoint for each in ``out/checkpoints``; a finished one is only read.
+
+    Raises
+    ------
+    ArgumentError
+        If ``out`` cannot be written to, or holds the checkpoints of other jobs.
+    Interrupted
+        On Ctrl-C; the same call continues.
+    """
+    folder = out / "checkpoints"
+    prepare_folder("out", folder)
+    total = sum(job.cost for job in jobs)
+    runs = []
+    with tqdm(
+        total=100,
+        unit="%",
+        bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {rate_fmt}",
+        dynamic_ncols=True,
+        disable=None if progress is None else not progress,
+    ) as bar:
+        for number, job in enumerate(jobs, start=1):
+            bar.set_description(f"{number}/{len(jobs)} {job.name}")
+            share = 100 * job.cost / total / job.depth
+            try:
+                runs.append(_run(job, folder, _scaled(bar.update, share)))
+            except Interrupted as stop:
+                where = f"interrupted in run {number} of {len(jobs)} ({job.name})"
+                raise Interrupted(f"{where}; the same command continues from {folder}", stop.run) from None
+    return runs
+
+
+def _scaled(update: Callable[[float], object], factor: float) -> Callable[[int], object]:
+    return lambda count: update(count * factor)
+
+
+def _run(job: Job, folder: Path, report: Callable[[int], object]) -> Run:
+    path = folder / f"{job.name}.ckpt"
+    known = checkpoint.exists(path)
+    try:
+        return simulate(job.chain, job.depth, **job.options, progress=report, checkpoint=path)
+    except ArgumentError as error:
+        if not known:
+            raise
+        out = str(folder.parent)
+        raise ArgumentError(f"out = {out!r} holds a run with other settings; give another folder ({error})") from None

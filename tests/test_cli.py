@@ -1,0 +1,293 @@
+"""The command line: quick to answer, one line for every mistake, the library's numbers."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pyrank import Chain, Weights, __version__, cli, experiments, simulate
+
+COMMAND = [sys.executable, "-m", "pyrank.cli"]
+SMALL = ["simulate", "--width", "8", "--depth", "200"]
+
+
+def run(arguments, capsys):
+    """Run a command in this process: status, stdout, stderr."""
+    status = cli.main(arguments)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+# --- quick to answer -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["simulate", "--help"]])
+def test_help_takes_less_than_half_a_second(arguments, tmp_path):
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = subprocess.run([*COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - began)
+    assert "usage: pyrank" in done.stdout
+    assert min(seconds) < 0.5
+
+
+def test_light_commands_import_nothing_heavy(tmp_path):
+    script = """if True:
+        import sys
+        from pyrank import cli
+        for arguments in (["--help"], ["reproduce", "--help"], ["--version"], ["reproduce", "--list"], ["bogus"],
+                          ["simulate", "--width", "0", "--depth", "1"], ["reproduce", "nope"]):
+            cli.main(arguments)
+        print({"torch", "numpy", "scipy", "matplotlib", "tqdm"} & set(sys.modules))
+    """
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+    assert len(done.stderr.splitlines()) == 3
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+MISTAKES = [
+    ([], "required: COMMAND"),
+    (["bogus"], "'bogus'"),
+    (["simulate"], "--width, --depth"),
+    (["simulate", "--width", "8"], "--depth"),
+    ([*SMALL, "--bogus", "3"], "--bogus 3"),
+    ([*SMALL, "--chains"], "--chains: expected"),
+    ([*SMALL, "--chains", "1.5"], "--chains: '1.5': expected an integer"),
+    ([*SMALL, "--chains", "1e999999999"], "--chains: '1e999999999': expected an integer"),
+    ([*SMALL, "--chains", "nan"], "--chains: 'nan': expected an integer"),
+    ([*SMALL, "--gamma", "a\nb"], "--gamma: 'a\\nb': expected a number"),
+    ([*SMALL, "--gamma", "-1"], "gamma = -1.0: expected a number from 0"),
+    ([*SMALL, "--gamma", "nan"], "gamma = nan: expected"),
+    ([*SMALL, "--batch", "0"], "batch = 0: expected"),
+    ([*SMALL, "--weights", "cauchy"], "weights = 'cauchy': expected one of gaussian"),
+    ([*SMALL, "--weight-scale", "-1"], "weights.scale = -1.0: expected"),
+    ([*SMALL, "--activation", "x"], "activation = 'x': expected one of linear"),
+    ([*SMALL, "--normalization", "x"], "normalization = 'x': expected one of rescale"),
+    ([*SMALL, "--dtype", "float16"], "dtype = 'float16': expected one of float32"),
+    ([*SMALL, "--seed", "-1"], "seed = -1: expected"),
+    ([*SMALL, "--measure", "rank"], "measure = 'rank': expected one of"),
+    ([*SMALL, "--measure", "soft_rank(0)"], "tau = 0.0: expected"),
+    ([*SMALL, "--initial", "zero"], "initial = 'zero': expected"),
+    ([*SMALL, "--burn-in", "200"], "burn_in = 200: expected"),
+    ([*SMALL, "--every", "0"], "every = 0: expected"),
+    ([*SMALL, "--trace", "3"], "trace = 3: expected"),
+    ([*SMALL, "--backend", "tpu"], "backend = 'tpu': expected one of auto"),
+    ([*SMALL, "--threads", "0"], "threads = 0: expected"),
+    ([*SMALL, "--checkpoint", "missing/x"], "checkpoint = 'missing/x': expected"),
+    ([*SMALL, "--json", "missing/x"], "--json = 'missing/x': expected"),
+    ([*SMALL, "--json", "."], "--json = '.': expected a file, not a folder"),
+    (["reproduce"], "expected one of soft-rank-scaling"),
+    (["reproduce", "nope"], "experiment = 'nope': expected one of"),
+    (["reproduce", "soft-rank-scaling", "--preset", "slow"], "preset = 'slow': expected one of quick"),
+    (["reproduce", "soft-rank-scaling", "--out", "file/x"], "out = 'file/x': expected a folder"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES, ids=lambda value: None if isinstance(value, list) else value)
+def test_mistake_takes_one_line_and_status_2(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    status, out, err = run(arguments, capsys)
+    assert (status, out) == (2, "")
+    assert err.startswith("pyrank: ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert ";" in err  # followed by the remedy
+
+
+def test_overflow_is_a_failure_in_one_line(capsys):
+    grow = ["simulate", "--width", "4", "--depth", "1e4", "--normalization", "none", "--weight-scale", "100"]
+    status, out, err = run(grow, capsys)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "overflowed" in err
+
+
+def test_damaged_checkpoint_is_a_failure_in_one_line(capsys, tmp_path):
+    path = tmp_path / "run.ckpt"
+    path.write_bytes(b"not a checkpoint at all, but long enough to hold a digest and a header" * 2)
+    status, out, err = run([*SMALL, "--checkpoint", str(path)], capsys)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "damaged" in err
+
+
+def test_checkpoint_of_another_run_is_a_mistake(capsys, tmp_path):
+    path = str(tmp_path / "run.ckpt")
+    assert run([*SMALL, "--checkpoint", path], capsys)[0] == 0
+    status, out, err = run([*SMALL, "--seed", "3", "--checkpoint", path], capsys)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "seed: 0 in the checkpoint, 3 asked for" in err
+
+
+@pytest.mark.filterwarnings("always")
+def test_warning_takes_one_line(capsys, tmp_path):
+    path = tmp_path / "run.ckpt"
+    for depth in ("100", "200"):
+        run(["simulate", "--width", "8", "--depth", depth, "--checkpoint", str(path)], capsys)
+    path.write_bytes(path.read_bytes()[:-1])
+    status, out, err = run([*SMALL, "--checkpoint", str(path)], capsys)
+    assert (status, err.count("\n")) == (0, 1)
+    assert err.startswith("pyrank: warning: ")
+    assert "200 layers" in out
+
+
+def test_missing_matplotlib_says_what_to_install(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    status, out, err = run(["reproduce", "soft-rank-scaling", "--out", str(tmp_path)], capsys)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "pip install 'pyrank[plot]'" in err
+
+
+def test_missing_extension_is_a_failure_in_one_line(capsys, monkeypatch):
+    from pyrank import native
+
+    monkeypatch.setattr(native, "why_missing", lambda: "no kernels; build them with `pip install .`")
+    status, out, err = run([*SMALL, "--backend", "cpu"], capsys)
+    assert (status, out, err) == (1, "", "pyrank: no kernels; build them with `pip install .`\n")
+
+
+# --- being stopped ---------------------------------------------------------------------------------------------------
+
+
+def test_interrupt_says_how_to_resume(capsys, tmp_path):
+    path = tmp_path / "run.ckpt"
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    status, out, err = run(["simulate", "--width", "8", "--depth", "4e9", "--checkpoint", str(path)], capsys)
+    timer.join()
+    assert (status, out, err.count("\n")) == (130, "", 1)
+    assert f"run the same again to resume from {path}" in err
+    assert path.exists()
+
+
+def test_interrupt_while_nothing_runs(capsys, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyrank.config.show_config", stopped)
+    assert run(["info"], capsys) == (130, "", "pyrank: interrupted\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no broken pipes")
+def test_reader_that_leaves_is_not_an_error(tmp_path):
+    command = [*COMMAND, "reproduce", "--list"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def test_version(capsys):
+    assert run(["--version"], capsys) == (0, f"pyrank {__version__}\n", "")
+
+
+def test_info(capsys):
+    status, out, err = run(["info"], capsys)
+    assert (status, err) == (0, "")
+    for word in (__version__, "backends:", "python:"):
+        assert word in out
+
+
+def test_list(capsys):
+    status, out, err = run(["reproduce", "--list"], capsys)
+    assert (status, err) == (0, "")
+    assert out.startswith("soft-rank-scaling  How fast")
+
+
+class Fake:
+    """An experiment that computes nothing."""
+
+    PRESETS = {"quick": "small", "paper": "large"}  # noqa: RUF012
+
+    def reproduce(self, settings, out, *, progress=None):
+        claims = (
+            experiments.Claim("a > b", "A 2020, Theorem 1", 0.5, 0.1, "holds"),
+            experiments.Claim("c > d", "A 2020, Fig. 2", -1.0, None, "fails", "seen at width 8"),
+        )
+        return experiments.Result("fake", f"table of the {settings} settings", claims, (out / "x.json",))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [([], ("small", "results/fake-quick/x.json")), (["--preset", "paper"], ("large", "results/fake-paper/x.json")),
+     (["--out", "here"], ("small", "here/x.json"))],
+)  # fmt: skip
+def test_reproduce_prints_table_verdicts_and_files(options, said, capsys, monkeypatch):
+    monkeypatch.setattr(experiments, "load", lambda name: Fake())
+    status, out, err = run(["reproduce", "fake", *options], capsys)
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        f"table of the {said[0]} settings",
+        "",
+        "HOLDS: a > b",
+        "    measured 0.50 ± 0.10  (A 2020, Theorem 1)",
+        "FAILS: c > d",
+        "    measured -1  (A 2020, Fig. 2)",
+        "    seen at width 8",
+        "",
+        "written:",
+        f"  {Path(said[1])}",
+    ]
+
+
+def test_simulate_prints_the_run_and_nothing_else(capsys):
+    status, out, err = run(SMALL, capsys)
+    assert (status, err) == (0, "")  # no progress bar outside of a terminal
+    assert "16 chains of width 8, batch 8, gamma inf" in out
+    assert "participation_ratio" in out
+    assert "soft_rank(0.5)" in out
+
+
+def test_every_option_reaches_the_library(capsys, tmp_path):
+    path = tmp_path / "run.json"
+    options = ["--batch", "6", "--gamma", "0.5", "--weights", "uniform", "--weight-mean", "-0.1", "--weight-scale", "2",
+               "--activation", "relu", "--normalization", "batch", "--dtype", "float64", "--chains", "3", "--seed",
+               str(2**64 - 1), "--measure", "trace", "soft_rank(1)", "--measure", "participation_ratio", "--initial",
+               "collinear(0.01)", "--burn-in", "1e1", "--every", "2", "--trace", "1_0", "--backend", "reference",
+               "--threads", "1", "--json", str(path)]  # fmt: skip
+    status, out, err = run(["simulate", "--width", "4", "--depth", "6e1", *options], capsys)
+    assert (status, err) == (0, "")
+    expected = simulate(
+        Chain(4, 6, gamma=0.5, weights=Weights("uniform", -0.1, 2.0), activation="relu", normalization="batch",
+              dtype="float64"),
+        60, chains=3, seed=2**64 - 1, measures=["trace", "soft_rank(1)", "participation_ratio"],
+        initial="collinear(0.01)", burn_in=10, every=2, trace=10, backend="reference", progress=False,
+    )  # fmt: skip
+    assert json.loads(path.read_text()) | {"seconds": 0} == expected.to_dict() | {"seconds": 0}
+    assert "3 chains of width 4, batch 6, gamma 0.5, relu, uniform weights" in out
+
+
+def test_defaults_are_those_of_the_library(capsys):
+    out = run([*SMALL, "--json", "-"], capsys)[1]
+    expected = simulate(Chain(8), 200, progress=False)
+    assert json.loads(out) | {"seconds": 0} == expected.to_dict() | {"seconds": 0}
+
+
+def test_json_alone_on_stdout(capsys):
+    status, out, err = run([*SMALL, "--gamma", "inf", "--chains", "1", "--measure", "--json", "-"], capsys)
+    data = json.loads(out)
+    assert (status, err) == (0, "")
+    assert data["estimates"] == {}
+    assert float(data["plan"]["chain"]["gamma"]) == math.inf
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e6", 10**6), ("1_000_000", 10**6), ("+7", 7), ("12e-1e", None),
+                                             ("18446744073709551615", 2**64 - 1), ("-3", -3), ("1.0", 1)])  # fmt: skip
+def test_integers_as_people_write_them(text, value):
+    if value is None:
+        with pytest.raises(Exception, match="expected an integer"):
+            cli._integer(text)
+    else:
+        assert cli._integer(text) == value
