@@ -10,6 +10,8 @@ from pyrank.errors import invalid
 
 WEIGHT_LAWS = ("gaussian", "uniform", "rademacher")
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sigmoid", "gelu")
+HOMOGENEOUS = ("linear", "relu", "leaky_relu")
+"""Activations with F(c h) = c F(h) for c > 0."""
 DTYPES = ("float32", "float64")
 MAX_SIZE = 1 << 20
 """Largest width or batch: far above what fits in memory, far below what the stream's counters can number."""
@@ -72,22 +74,29 @@ class Weights:
 
 @dataclass(frozen=True)
 class Normalization:
-    """What follows the product: each row over the batch is recentred, then rescaled, each on its own switch.
+    """What follows the product: each line is recentred, then rescaled, each on its own switch.
 
     Parameters
     ----------
     recentre
-        Subtract each row's mean.
+        Subtract each line's mean.
     rescale
-        Divide each row by ``sqrt(mean z^2 + eps)``; a row of zeros stays zero and is counted.
+        Divide each line by its L_p size ``(mean |z|^p + eps)^(1/p)``; a line of zeros stays zero and is counted.
+    order
+        p: 1, 2, 3, or infinity for ``max |z| + eps``. With ``recentre``, 2 is the biased standard deviation.
+    over
+        ``"batch"``: a line is a row (one feature, all samples), as in batch normalisation; ``"features"``: a line is a
+        column (one sample, all features), as in layer normalisation.
     eps
         Added inside the root; 0 is the theory's choice.
     alpha, beta
-        Affine parameters of a rescaled row: ``alpha + beta * z``.
+        Affine parameters of a rescaled line: ``alpha + beta * z``.
     """
 
     recentre: bool = False
     rescale: bool = True
+    order: float = 2.0
+    over: str = "batch"
     eps: float = 0.0
     alpha: float = 0.0
     beta: float = 1.0
@@ -96,13 +105,17 @@ class Normalization:
         for switch in ("recentre", "rescale"):
             if not isinstance(getattr(self, switch), bool):
                 raise invalid(f"normalization.{switch}", getattr(self, switch), "True or False", "give a bool")
+        as_choice("normalization.over", self.over, ("batch", "features"))
+        if self.order not in (1, 2, 3, math.inf) or isinstance(self.order, bool):
+            raise invalid("normalization.order", self.order, "1, 2, 3 or math.inf", "2 is the usual choice")
         eps = as_number("normalization.eps", self.eps, 0.0, 1e12, "give a small number >= 0")
         alpha = as_number("normalization.alpha", self.alpha, -1e12, 1e12, "give a finite shift")
         beta = as_number("normalization.beta", self.beta, -1e12, 1e12, "give a finite factor")
-        if not self.rescale and (eps, alpha, beta) != (0.0, 0.0, 1.0):
-            raise invalid("normalization", (eps, alpha, beta), "eps, alpha and beta only with rescale=True",
-                          "switch rescale on or leave them at 0, 0, 1")  # fmt: skip
-        for name, value in (("eps", eps), ("alpha", alpha), ("beta", beta)):
+        order = float(self.order)
+        if not self.rescale and (order, eps, alpha, beta) != (2.0, 0.0, 0.0, 1.0):
+            given, wanted = (order, eps, alpha, beta), "order, eps, alpha and beta only with rescale=True"
+            raise invalid("normalization", given, wanted, "switch rescale on or leave them at 2, 0, 0, 1")
+        for name, value in (("order", order), ("eps", eps), ("alpha", alpha), ("beta", beta)):
             object.__setattr__(self, name, value)
 
 
@@ -110,6 +123,7 @@ NORMALIZATIONS = {
     "rescale": Normalization(),
     "batch": Normalization(recentre=True),
     "recentre": Normalization(recentre=True, rescale=False),
+    "layer": Normalization(recentre=True, over="features"),
     "none": Normalization(rescale=False),
 }
 
@@ -134,8 +148,9 @@ class Chain:
     activation
         F, elementwise: linear, relu, leaky_relu (slope 0.01), tanh, sigmoid or gelu (the exact one).
     normalization
-        ``"rescale"`` (the paper's), ``"batch"`` (recentre and rescale), ``"recentre"``, ``"none"``, or a
-        `Normalization`.
+        ``"rescale"`` (the paper's), ``"batch"`` (recentre and rescale), ``"recentre"``, ``"layer"``, ``"none"``, or a
+        `Normalization`. Without rescaling and with F linear, relu or leaky_relu, the state is divided by a power of
+        two after every layer, which is exact, and the powers are added up: see `pyrank.Run.log_scale`.
     dtype
         ``"float32"`` or ``"float64"``: the precision of the state and of the weights.
 
@@ -179,6 +194,11 @@ class Chain:
             object.__setattr__(self, name, value)
         self._check_scale()
 
+    @property
+    def drifts(self) -> bool:
+        """Whether the state would grow or vanish exponentially and is kept in range by powers of two."""
+        return not self.normalization.rescale and self.activation in HOMOGENEOUS
+
     def _check_scale(self) -> None:
         low, high = _SCALE_RANGE[self.dtype]
         scale = self.weights.scale * (1.0 if math.isinf(self.gamma) else self.gamma)
@@ -187,7 +207,12 @@ class Chain:
                           "choose a moderate scale, or dtype='float64'")  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain, JSON-friendly values (gamma as a string when infinite)."""
+        """Return plain, JSON-friendly values (infinities as strings)."""
         values = asdict(self)
-        values["gamma"] = "inf" if math.isinf(self.gamma) else self.gamma
+        values["gamma"] = _plain(self.gamma)
+        values["normalization"]["order"] = _plain(self.normalization.order)
         return values
+
+
+def _plain(number: float) -> float | str:
+    return "inf" if math.isinf(number) else number

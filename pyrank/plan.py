@@ -8,8 +8,11 @@ from typing import Any
 from pyrank.chain import Chain
 from pyrank.measures import Measure
 
-COUNTERS = ("degenerate_rows", "flagged", "ambiguous")
-"""Rows of the event counters: rows found to be zero; counts redone in double; counts that stay undecided."""
+EVENTS = ("degenerate_rows", "flagged", "ambiguous")
+"""Lines found to be zero by rescaling; eigenvalue counts redone in double; counts that stay undecided."""
+
+COUNTERS = (*EVENTS, "exponent")
+"""Rows of the counters of a run: the events, and the powers of two taken off a drifting state."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from pyrank.errors import invalid
 from pyrank.estimate import Estimate
 from pyrank.measures import Measure
-from pyrank.plan import COUNTERS, Plan
+from pyrank.plan import EVENTS, Plan
 
 if TYPE_CHECKING:
     import xarray
@@ -33,9 +34,11 @@ class Run(Mapping[str, Estimate]):
         Layers simulated.
     state
         H_depth of every chain, (chains, d, N).
-    counters
+    events
         ``degenerate_rows``: rows that rescaling found to be zero; ``flagged``: eigenvalue counts redone in double;
         ``ambiguous``: counts that stayed undecided because an eigenvalue equals tau. Each an int64 array (chains,).
+    exponent
+        Powers of two taken off the state of each chain, int64 (chains,); see `log_scale`.
     seconds
         Time spent advancing chains, over all resumptions.
     """
@@ -44,7 +47,8 @@ class Run(Mapping[str, Estimate]):
     depth: int
     state: Tensor = field(repr=False)
     estimates: Mapping[str, Estimate] = field(repr=False)
-    counters: Mapping[str, NDArray[np.int64]] = field(repr=False)
+    events: Mapping[str, NDArray[np.int64]] = field(repr=False)
+    exponent: NDArray[np.int64] = field(repr=False)
     backend: str
     reason: str
     seconds: float
@@ -64,6 +68,16 @@ class Run(Mapping[str, Estimate]):
 
     def __len__(self) -> int:
         return len(self.estimates)
+
+    @property
+    def log_scale(self) -> NDArray[np.float64]:
+        """Ln of the factor by which the true state of each chain exceeds ``state``, (chains,); 0 if it is rescaled.
+
+        A chain without rescaling grows or vanishes exponentially. When F is linear, relu or leaky_relu its state is
+        divided by a power of two after every layer, and measures that depend on the scale are those of the divided
+        state. ``log_scale / depth`` tends to the top Lyapunov exponent.
+        """
+        return self.exponent.astype(np.float64) * math.log(2.0)
 
     @property
     def recorded(self) -> int:
@@ -91,7 +105,7 @@ class Run(Mapping[str, Estimate]):
                 lines.append(
                     f"{name:<{wide}}  {e.mean:>12.6g}  {e.stderr:>9.2g}  {e.ess:>10.4g}  {e.rhat:>6.3f}  {flags}"
                 )
-        events = {name: int(count.sum()) for name, count in self.counters.items()}
+        events = {name: int(count.sum()) for name, count in self.events.items()}
         lines.append("")
         lines.append("; ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in events.items()))
         return "\n".join(lines)
@@ -104,7 +118,7 @@ class Run(Mapping[str, Estimate]):
             "depth": self.depth,
             "seconds": self.seconds,
             "backend": self.backend,
-            "counters": {name: int(self.counters[name].sum()) for name in COUNTERS},
+            "events": {name: int(self.events[name].sum()) for name in EVENTS},
             "estimates": {
                 name: {key: getattr(e, key) for key in headline} | {"flags": list(e.flags)}
                 for name, e in self.estimates.items()

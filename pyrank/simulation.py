@@ -25,7 +25,7 @@ from pyrank.errors import ArgumentError, invalid
 from pyrank.estimate import Accumulator, estimate
 from pyrank.estimate.accumulator import SLOTS
 from pyrank.measures import Measure, parse_measures
-from pyrank.plan import COUNTERS, Plan
+from pyrank.plan import COUNTERS, EVENTS, Plan
 from pyrank.run import Run
 
 DEFAULT_MEASURES = ("participation_ratio", "soft_rank(0.5)")
@@ -248,7 +248,8 @@ def _result(plan: Plan, now: _Progress, engine: backends.Backend) -> Run:
         depth=now.layer,
         state=now.state,
         estimates={str(what): estimate(now.accumulator, m, count) for m, what in enumerate(plan.measures)},
-        counters=dict(zip(COUNTERS, now.counters, strict=True)),
+        events=dict(zip(EVENTS, now.counters[: len(EVENTS)], strict=True)),
+        exponent=now.counters[len(EVENTS)],
         backend=engine.name,
         reason=engine.reason,
         seconds=now.seconds,

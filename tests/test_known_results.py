@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import special
 
 import pyrank
 
@@ -83,6 +84,19 @@ def test_plain_network_collapses_and_normalised_network_does_not():
     plain = pyrank.Chain(16, weights=pyrank.Weights(scale=0.25), normalization="none")
     assert pyrank.simulate(plain, 300, chains=8, burn_in=299, progress=False)["participation_ratio"].max < 1.1
     assert pyrank.simulate(pyrank.Chain(16), 300, chains=8, progress=False)["participation_ratio"].min > 1.5
+
+
+@pytest.mark.parametrize("width", [4, 16])
+def test_growth_of_a_plain_chain_is_newmans_exponent(width):
+    """Gaussian products (Newman 1986): the top exponent is (ln 2 + psi(d / 2)) / 2, its variance psi'(d / 2) / 4."""
+    chain, chains, first, depth = pyrank.Chain(width, normalization="none"), 64, 500, 3_500
+    options = {"chains": chains, "measures": [], "progress": False}
+    growth = pyrank.simulate(chain, depth, **options).log_scale - pyrank.simulate(chain, first, **options).log_scale
+    rate = growth.mean() / (depth - first)
+    expected = (math.log(2) + special.digamma(width / 2)) / 2
+    stderr = math.sqrt(special.polygamma(1, width / 2) / 4 / (depth - first) / chains)
+    whole_powers = math.log(2) / (depth - first)
+    assert abs(rate - expected) <= SIGMAS * stderr + whole_powers
 
 
 def test_collinear_input_recovers():

@@ -30,15 +30,18 @@ def one_layer(chain, layout, isa, seed=11, chains=3, layer=5):
     single = reference.layer_step(state.float(), W.float(), **options)
     largest = largest_before_normalization(state.double(), W.double(), chain)
     native.advance(plan, state, layer, 1, accumulator, counters, isa=isa, layout=layout)
-    return state, exact, single, largest
+    return torch.ldexp(state, torch.tensor(counters[3])[:, None, None]), exact, single, largest
 
 
 def largest_before_normalization(H, W, chain):
-    """The largest entry of H + gamma W F(H), in units of its row's size after recentring."""
+    """The largest entry of H + gamma W F(H), in units of its line's size after recentring."""
+    norm = chain.normalization
     Z = reference.layer.combine(H, W, chain.gamma, chain.activation)
-    centred = reference.layer.recentre(Z) if chain.normalization.recentre else Z
-    size = (centred * centred).mean(dim=-1, keepdim=True).sqrt() if chain.normalization.rescale else torch.ones(())
-    return (Z.abs() / size.clamp_min(torch.finfo(torch.float64).tiny)).max().item()
+    if not norm.rescale:
+        return Z.abs().max().item()
+    centred = reference.layer.recentre(Z, norm.over) if norm.recentre else Z
+    size = reference.layer.line_size(centred, norm.order, norm.eps, norm.over)
+    return (Z.abs() / torch.where(size == 0, 1.0, size)).max().item()
 
 
 def assert_close_to_reference(chain, layout, isa):
@@ -82,6 +85,43 @@ def test_instruction_sets_and_laws(law, dtype, isa, layout):
         assert_close_to_reference(chain, layout, isa)
 
 
+@pytest.mark.parametrize("over", ["batch", "features"])
+@pytest.mark.parametrize("recentre", [False, True])
+@pytest.mark.parametrize("order", [1, 2, 3, math.inf])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [4, 16, 17, 33, 70])
+def test_lines_and_orders(width, dtype, order, recentre, over, layout):
+    for batch in (5, width, 2 * width + 1):
+        for eps in (0.0, 0.2):
+            norm = pyrank.Normalization(recentre=recentre, order=order, over=over, eps=eps)
+            chain = pyrank.Chain(width, batch, gamma=0.5, activation="relu", normalization=norm, dtype=dtype,
+                                 weights="uniform")  # fmt: skip
+            assert_close_to_reference(chain, layout, "")
+
+
+@pytest.mark.parametrize("normalization", ["none", "recentre"])
+@pytest.mark.parametrize("activation", ["linear", "relu", "leaky_relu"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_drifting_state_times_its_power_of_two_is_the_plain_chain(dtype, activation, normalization, isa, layout):
+    """Taking off powers of two is exact: the same bits as a chain that is left to grow."""
+    chain = pyrank.Chain(9, 12, gamma=0.7, activation=activation, normalization=normalization, dtype=dtype,
+                         weights="rademacher")  # fmt: skip
+    plan = make_plan(chain, chains=3, measures=())
+    kept = advance(plan, [8], isa=isa, layout=layout)
+    exponent = kept["counters"][3]
+    H = start(plan)[0].double()
+    for layer in range(8):
+        W = weights(chain, plan.seed, layer, torch.arange(3)).double()
+        H = reference.layer_step(H, W, gamma=chain.gamma, activation=activation, normalization=normalization)
+    true = np.ldexp(kept["state"].astype(float), exponent[:, None, None])
+    assert ((np.abs(kept["state"]).max(axis=(1, 2)) >= 1) & (np.abs(kept["state"]).max(axis=(1, 2)) < 2)).all()
+    size = H.abs().amax(dim=(-2, -1), keepdim=True).numpy()
+    np.testing.assert_allclose(true / size, H.numpy() / size, atol=8 * FLOOR_ULPS * 9 * np.finfo(dtype).eps)
+    options = {"chains": 3, "seed": plan.seed, "initial": start(plan)[0], "measures": [], "progress": False}
+    oracle = pyrank.simulate(chain, 8, backend="reference", **options)
+    np.testing.assert_allclose(np.ldexp(oracle.state.numpy(), oracle.exponent[:, None, None]), H.numpy(), rtol=1e-10)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_affine_and_eps(dtype, layout):
     norm = pyrank.Normalization(recentre=True, eps=0.3, alpha=0.7, beta=-1.5)
@@ -108,7 +148,7 @@ def test_activation_over_its_whole_range(activation, isa):
             exact = (x.double() * torch.from_numpy(special.ndtr(x.double().numpy()))).reshape(1, 1, -1)
         plain = reference.layer.activate(state, activation).clone()
         native.advance(plan, state, 0, 1, accumulator, counters, isa=isa)
-        error = (state.double() - exact).abs()
+        error = (state.double() * 2.0 ** counters[3, 0] - exact).abs()
         eps = np.finfo(dtype).eps
         allowed = FLOOR_ULPS * eps * (exact.abs() + (slope * x).abs()) + LOSS_FACTOR * (plain.double() - exact).abs()
         allowed += SMALLEST_NORMALS * np.finfo(dtype).tiny * x.double().abs().clamp_min(1.0)

@@ -20,6 +20,8 @@ CHAINS = {
     "textbook": pyrank.Chain(17, 9, gamma=0.3, activation="relu", normalization="batch"),
     "double": pyrank.Chain(12, 20, gamma=1.0, activation="tanh", dtype="float64", weights="rademacher"),
     "wide": pyrank.Chain(70, 66, weights="uniform"),
+    "plain": pyrank.Chain(11, gamma=0.2, activation="leaky_relu", normalization="none"),
+    "layer": pyrank.Chain(19, 7, activation="relu", normalization="layer"),
 }
 
 
@@ -83,7 +85,7 @@ def simulate(depth, path=None, **options):
 
 
 def as_arrays(run):
-    arrays = {"state": run.state.numpy(), **run.counters}
+    arrays = {"state": run.state.numpy(), "exponent": run.exponent, **run.events}
     for name, e in run.estimates.items():
         arrays[f"{name} headline"] = np.array([e.mean, e.stderr, e.std, e.min, e.max, e.count])
         arrays |= {f"{name} trace": e.trace, f"{name} batches": e.batch_means}

@@ -45,10 +45,11 @@ Job job_on(const ChainParams& chain, const Tensor& state, const Tensor& counters
     job.every = 1;
     const std::vector<int64_t> shape{job.chains, chain.width, chain.batch};
     job.state = state.is_double() ? static_cast<void*>(state.data<double>(shape)) : state.data<float>(shape);
-    int64_t* counts = counters.data<int64_t>({3, job.chains});
+    int64_t* counts = counters.data<int64_t>({4, job.chains});
     job.degenerate_rows = counts;
     job.flagged = counts + job.chains;
     job.ambiguous = counts + 2 * job.chains;
+    job.exponent = counts + 3 * job.chains;
     job.measures = measures.data();
     job.measure_count = int32_t(measures.size());
     return job;
@@ -124,14 +125,15 @@ PYBIND11_MODULE(_native, m) {
     m.attr("cuda_architectures") = PYRANK_CUDA_ARCHITECTURES;
     py::class_<ChainParams>(m, "ChainParams")
         .def(py::init([](int64_t width, int64_t batch, double gamma, bool skip, int32_t law, double mean, double scale,
-                         int32_t activation, bool recentre, bool rescale, double eps, double alpha, double beta,
-                         uint64_t seed) {
-                 return ChainParams{width,    batch,   gamma, skip,  Law(law), mean, scale, Activation(activation),
-                                    recentre, rescale, eps,   alpha, beta,     seed};
+                         int32_t activation, bool over_features, bool recentre, bool rescale, int32_t order, double eps,
+                         double alpha, double beta, uint64_t seed) {
+                 return ChainParams{
+                     width,         batch,    gamma,   skip,  Law(law), mean,  scale, Activation(activation),
+                     over_features, recentre, rescale, order, eps,      alpha, beta,  seed};
              }),
              py::kw_only(), py::arg("width"), py::arg("batch"), py::arg("gamma"), py::arg("skip"), py::arg("law"),
-             py::arg("mean"), py::arg("scale"), py::arg("activation"), py::arg("recentre"), py::arg("rescale"),
-             py::arg("eps"), py::arg("alpha"), py::arg("beta"), py::arg("seed"));
+             py::arg("mean"), py::arg("scale"), py::arg("activation"), py::arg("over_features"), py::arg("recentre"),
+             py::arg("rescale"), py::arg("order"), py::arg("eps"), py::arg("alpha"), py::arg("beta"), py::arg("seed"));
     m.def("available_isas", &cpu::available_isas);
     m.def("advance", &bindings::advance, py::arg("chain"), py::arg("state"), py::arg("first_layer"), py::arg("layers"),
           py::arg("first_chain"), py::arg("burn_in"), py::arg("every"), py::arg("measures"), py::arg("moments"),

@@ -148,6 +148,15 @@ PYRANK_HD inline V expm1(V x) {
     return fma(scale, p, scale - V(typename V::T(1)));
 }
 
+// x^(1/3) for x >= 0: through the logarithm, then one step of Newton's method.
+template <class V>
+PYRANK_HD inline V cube_root(V x) {
+    using T = typename V::T;
+    const V third = V(T(0.333333333333333333333));
+    const V y = exp(log(x) * third), y2 = y * y;
+    return select(x == V(T(0)), V(T(0)), y - (y - x / y2) * third);
+}
+
 // The standard normal distribution function, accurate in the lower tail as well.
 template <class V>
 PYRANK_HD inline V normal_cdf(V x) {

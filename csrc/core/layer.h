@@ -1,20 +1,31 @@
-// The normalisation of one row, from its sum of squares.
+// The normalisation of one line, a row over the batch or a column over the features, from a sum over its entries.
 #pragma once
 #include <limits>
 
+#include "elementary.h"
 #include "params.h"
 
 namespace pyrank {
 
-// What a row is multiplied with: beta / sqrt(mean z^2 + eps), or 0 for a row of zeros. A sum that is not finite gives
-// NaN, so that an overflow is seen instead of being scaled to nothing.
-template <class V>
-PYRANK_HD inline V row_factor(V sum_of_squares, const ChainParams& chain) {
+// One more entry in the sum of |z|^p, or in the largest |z| for order 0. An entry that is NaN stays one in the state.
+template <int order, class N>
+PYRANK_HD inline N add_to_size(N x, N sum) {
+    if constexpr (order == 0) return larger(abs(x), sum);
+    if constexpr (order == 1) return sum + abs(x);
+    if constexpr (order == 2) return fma(x, x, sum);
+    if constexpr (order == 3) return fma(x * x, abs(x), sum);
+}
+
+// What a line is multiplied with: beta / (mean |z|^p + eps)^(1/p), or 0 for a line of zeros. A sum that is not finite
+// gives NaN, so that an overflow is seen instead of being scaled to nothing.
+template <int order, class V>
+PYRANK_HD inline V line_factor(V sum, int64_t count, const ChainParams& chain) {
     using T = typename V::T;
     using Limits = std::numeric_limits<T>;
-    const V size = sqrt(sum_of_squares / V(T(chain.batch)) + V(T(chain.eps)));
+    const V power = (order == 0 ? sum : sum / V(T(count))) + V(T(chain.eps));
+    const V size = order == 2 ? sqrt(power) : order == 3 ? cube_root(power) : power;
     const V factor = select(size == V(T(0)), V(T(0)), V(T(chain.beta)) / size);
-    return select(sum_of_squares < V(Limits::infinity()), factor, V(Limits::quiet_NaN()));
+    return select(sum < V(Limits::infinity()), factor, V(Limits::quiet_NaN()));
 }
 
 }  // namespace pyrank

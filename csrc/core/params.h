@@ -24,9 +24,17 @@ struct ChainParams {
     Law law;
     double mean, scale;  // of the weights
     Activation activation;
+    bool over_features;  // normalise columns over the features instead of rows over the batch
     bool recentre, rescale;
+    int32_t order;  // p of the L_p size: 1, 2 or 3; 0 for the largest entry
     double eps, alpha, beta;
     uint64_t seed;
+
+    // What keeps a chain without rescaling in range: a factor of the state is a factor of the next one.
+    bool drifts() const {
+        return !rescale && (activation == Activation::linear || activation == Activation::relu ||
+                            activation == Activation::leaky_relu);
+    }
 };
 
 // One call: layers first_layer .. first_layer + layers - 1 of chains first_chain .. first_chain + chains - 1.
@@ -42,6 +50,7 @@ struct Job {
     int64_t* degenerate_rows;  // [chains]
     int64_t* flagged;          // [chains]
     int64_t* ambiguous;        // [chains]
+    int64_t* exponent;         // [chains], powers of two taken off a drifting state
 
     bool records(int64_t layer) const { return measure_count && layer >= burn_in && (layer - burn_in) % every == 0; }
     int64_t recorded(int64_t depth) const { return depth <= burn_in ? 0 : (depth - burn_in + every - 1) / every; }

@@ -34,7 +34,8 @@ public:
 private:
     using Exact = Spectrum<Rows<Vec<double>>>;  // redoes one chain's count in double
 
-    bool needs_f() const { return chain_.activation != Activation::linear || chain_.recentre; }
+    bool centres_f() const { return chain_.recentre && !chain_.over_features; }
+    bool needs_f() const { return chain_.activation != Activation::linear || centres_f(); }
     T* state_of(int64_t chain) const { return static_cast<T*>(job_.state) + (group_.first + chain) * width_ * batch_; }
     const T* activated();
     template <Activation activation>
@@ -93,7 +94,7 @@ const typename Layout::T* GroupChain<Layout>::activated() {
         case Activation::sigmoid: activate_all<Activation::sigmoid>(); break;
         case Activation::gelu: activate_all<Activation::gelu>(); break;
     }
-    if (chain_.recentre) recentre<Layout>(f_, stride_, width_, batch_);
+    if (centres_f()) recentre(f_, BatchLines<Layout>(stride_, width_, batch_));
     return f_;
 }
 
@@ -133,8 +134,14 @@ void GroupChain<Layout>::multiply_weights(const T* f, int64_t layer) {
 template <class Layout>
 void GroupChain<Layout>::step(int64_t layer) {
     multiply_weights(activated(), layer);
-    if (chain_.recentre) recentre<Layout>(next_, stride_, width_, batch_);
-    if (chain_.rescale) rescale<Layout>(next_, stride_, chain_, int(group_.count), job_.degenerate_rows + group_.first);
+    const int chains = int(group_.count);
+    int64_t* const degenerate = job_.degenerate_rows + group_.first;
+    if (chain_.over_features)
+        normalize<Layout>(next_, FeatureLines<Layout>(stride_, width_, batch_), chain_, chains, degenerate);
+    else
+        normalize<Layout>(next_, BatchLines<Layout>(stride_, width_, batch_), chain_, chains, degenerate);
+    if (chain_.drifts())
+        take_off_exponent<Layout>(next_, stride_, width_, batch_, chains, job_.exponent + group_.first);
     T* const swapped = h_;
     h_ = next_;
     next_ = swapped;

@@ -30,12 +30,12 @@ template <class V_>
 struct Rows {
     using V = V_;
     using T = typename V::T;
-    using Entry = T;
+    using Entry = One<T>;
     static constexpr int unit = 1;
     static constexpr int rows = V::size, chains = 1;
     PYRANK_INLINE static V spread(const T* p) { return V(*p); }
     PYRANK_INLINE static Entry read(const T* p) { return *p; }
-    PYRANK_INLINE static void write(T* p, Entry x) { *p = x; }
+    PYRANK_INLINE static void write(T* p, Entry x) { *p = x.v; }
 };
 
 // Vectors in a column of `rows` rows, and the distance of two columns in numbers.

@@ -1,70 +1,131 @@
-// Recentring and rescaling of rows, a few vectors of rows at a time so that the sums overlap.
+// Recentring and rescaling of lines, a few at a time so that their sums overlap. A line is a row over the batch, taken
+// by whole vectors of rows, or a column over the features, taken entry by entry.
 #pragma once
 #include "../core/layer.h"
 #include "multiply.h"
 
 namespace pyrank::PYRANK_ISA {
 
-// Subtract the mean of each row. Distances from the first sample are averaged, so that equal samples give exactly zero
+// Where the lines of a matrix lie: entries `step` apart, and neighbouring lines (or vectors of them) `next` apart.
+template <class Layout>
+struct BatchLines {
+    using Number = typename Layout::V;
+    static constexpr int rows = Layout::rows, chains = Layout::chains;
+    int64_t step, next, count, lines;
+    BatchLines(int64_t stride, int64_t width, int64_t batch)
+        : step(stride), next(Layout::V::size), count(batch), lines(vectors_of<Layout>(width)) {}
+    PYRANK_INLINE static Number read(const typename Layout::T* p) { return Number::load(p); }
+    PYRANK_INLINE static void write(typename Layout::T* p, Number x) { x.store(p); }
+};
+
+template <class Layout>
+struct FeatureLines {
+    using Number = typename Layout::Entry;
+    static constexpr int rows = 1, chains = Layout::chains;
+    int64_t step, next, count, lines;
+    FeatureLines(int64_t stride, int64_t width, int64_t batch)
+        : step(Layout::unit), next(stride), count(width), lines(batch) {}
+    PYRANK_INLINE static Number read(const typename Layout::T* p) { return Layout::read(p); }
+    PYRANK_INLINE static void write(typename Layout::T* p, Number x) { Layout::write(p, x); }
+};
+
+// Subtract the mean of each line. Distances from the first entry are averaged, so that equal entries give exactly zero
 // and a mean much larger than the spread costs no digits.
-template <class Layout, int R>
-PYRANK_INLINE void recentre_rows(typename Layout::T* z, int64_t stride, int64_t batch) {
+template <class Lines, class T>
+void recentre(T* z, const Lines& lines) {
+    using Number = typename Lines::Number;
+    for_pieces<4>(0, lines.lines, [&]<int R>(int64_t line) {
+        T* const start = z + line * lines.next;
+        Number first[R], mean[R];
+        for (int r = 0; r < R; ++r) {
+            first[r] = Lines::read(start + r * lines.next);
+            mean[r] = Number(T(0));
+        }
+        for (int64_t k = 0; k < lines.count; ++k)
+            for (int r = 0; r < R; ++r)
+                mean[r] = mean[r] + (Lines::read(start + k * lines.step + r * lines.next) - first[r]);
+        for (int r = 0; r < R; ++r) mean[r] = mean[r] / Number(T(lines.count));
+        for (int64_t k = 0; k < lines.count; ++k)
+            for (int r = 0; r < R; ++r) {
+                T* const p = start + k * lines.step + r * lines.next;
+                Lines::write(p, (Lines::read(p) - first[r]) - mean[r]);
+            }
+    });
+}
+
+// Divide each line by its L_p size; `found_zeros(line, sums)` is called with the sums of lines among which one is zero.
+template <class V, int order, class Lines, class T, class Found>
+void rescale(T* z, const Lines& lines, const ChainParams& chain, Found found_zeros) {
+    using Number = typename Lines::Number;
+    for_pieces<6>(0, lines.lines, [&]<int R>(int64_t line) {
+        T* const start = z + line * lines.next;
+        Number sum[R], factor[R];
+        for (int r = 0; r < R; ++r) sum[r] = Number(T(0));
+        for (int64_t k = 0; k < lines.count; ++k)
+            for (int r = 0; r < R; ++r)
+                sum[r] = add_to_size<order>(Lines::read(start + k * lines.step + r * lines.next), sum[r]);
+        for (int r = 0; r < R; ++r) {
+            factor[r] = Number(line_factor<order>(V(sum[r]), lines.count, chain));
+            if (any(sum[r] == Number(T(0)))) found_zeros(line + r, sum[r]);
+        }
+        const Number alpha = Number(T(chain.alpha));
+        for (int64_t k = 0; k < lines.count; ++k)
+            for (int r = 0; r < R; ++r) {
+                T* const p = start + k * lines.step + r * lines.next;
+                Lines::write(p, fma(Lines::read(p), factor[r], alpha));
+            }
+    });
+}
+
+// The whole normalisation of a layer, over lines of one kind; zero lines are counted for each chain.
+template <class Layout, class Lines>
+void normalize(typename Layout::T* z, const Lines& lines, const ChainParams& chain, int chains, int64_t* degenerate) {
     using V = typename Layout::V;
     using T = typename Layout::T;
-    V first[R], mean[R];
-    for (int r = 0; r < R; ++r) {
-        first[r] = V::load(z + r * V::size);
-        mean[r] = V(T(0));
+    if (chain.recentre) recentre(z, lines);
+    if (!chain.rescale) return;
+    const auto count_zeros = [&](int64_t line, typename Lines::Number sum) {
+        T sums[V::size];
+        V(sum).store(sums);
+        for (int row = 0; row < Lines::rows; ++row)
+            for (int of_chain = 0; of_chain < chains; ++of_chain)
+                degenerate[of_chain] +=
+                    sums[row + of_chain] == 0 && (Lines::rows == 1 || line * Lines::rows + row < chain.width);
+    };
+    switch (chain.order) {
+        case 0: rescale<V, 0>(z, lines, chain, count_zeros); break;
+        case 1: rescale<V, 1>(z, lines, chain, count_zeros); break;
+        case 2: rescale<V, 2>(z, lines, chain, count_zeros); break;
+        case 3: rescale<V, 3>(z, lines, chain, count_zeros); break;
     }
-    for (int64_t j = 0; j < batch; ++j)
-        for (int r = 0; r < R; ++r) mean[r] = mean[r] + (V::load(z + j * stride + r * V::size) - first[r]);
-    for (int r = 0; r < R; ++r) mean[r] = mean[r] / V(T(batch));
-    for (int64_t j = 0; j < batch; ++j)
-        for (int r = 0; r < R; ++r) {
-            T* p = z + j * stride + r * V::size;
-            ((V::load(p) - first[r]) - mean[r]).store(p);
-        }
 }
 
+// Take a power of two off each chain, so that its largest entry is in [1, 2): exact, and the same in any order.
 template <class Layout>
-void recentre(typename Layout::T* z, int64_t stride, int64_t width, int64_t batch) {
-    for_pieces<4>(0, vectors_of<Layout>(width), [&]<int R>(int64_t vector) {
-        recentre_rows<Layout, R>(z + vector * Layout::V::size, stride, batch);
-    });
-}
-
-// Divide each row by its size; rows found to be zero are counted for each chain.
-template <class Layout>
-void rescale(typename Layout::T* z, int64_t stride, const ChainParams& chain, int chains, int64_t* degenerate_rows) {
+void take_off_exponent(typename Layout::T* z, int64_t stride, int64_t width, int64_t batch, int chains,
+                       int64_t* exponent) {
     using V = typename Layout::V;
     using T = typename Layout::T;
-    for_pieces<6>(0, vectors_of<Layout>(chain.width), [&]<int R>(int64_t vector) {
-        T* rows = z + vector * V::size;
-        V sum[R], factor[R];
-        for (int r = 0; r < R; ++r) sum[r] = V(T(0));
-        for (int64_t j = 0; j < chain.batch; ++j)
-            for (int r = 0; r < R; ++r) {
-                const V x = V::load(rows + j * stride + r * V::size);
-                sum[r] = fma(x, x, sum[r]);
-            }
-        for (int r = 0; r < R; ++r) {
-            factor[r] = row_factor(sum[r], chain);
-            if (!any(sum[r] == V(T(0)))) continue;
-            T sums[V::size];
-            sum[r].store(sums);
-            for (int lane = 0; lane < V::size; ++lane) {
-                const int64_t row = Layout::rows == 1 ? vector + r : (vector + r) * V::size + lane;
-                const int of_chain = Layout::rows == 1 ? lane : 0;
-                if (sums[lane] == 0 && row < chain.width && of_chain < chains) ++degenerate_rows[of_chain];
-            }
+    V largest = V(T(0));
+    for (int64_t j = 0; j < batch; ++j)
+        for (int64_t vector = 0; vector < vectors_of<Layout>(width); ++vector) {
+            V x = abs(V::load(z + j * stride + vector * V::size));
+            if constexpr (Layout::rows > 1) x = select(V::iota() < V(T(width - vector * Layout::rows)), x, V(T(0)));
+            largest = larger(x, largest);
         }
-        const V alpha = V(T(chain.alpha));
-        for (int64_t j = 0; j < chain.batch; ++j)
-            for (int r = 0; r < R; ++r) {
-                T* p = rows + j * stride + r * V::size;
-                fma(V::load(p), factor[r], alpha).store(p);
-            }
-    });
+    T values[V::size], factors[V::size];
+    largest.store(values);
+    if constexpr (Layout::chains == 1)
+        for (int lane = 1; lane < V::size; ++lane) values[0] = values[lane] > values[0] ? values[lane] : values[0];
+    for (int chain = 0; chain < chains; ++chain) {
+        const bool scalable = values[chain] > 0 && values[chain] < std::numeric_limits<T>::infinity();
+        const int power = scalable ? __builtin_ilogb(double(values[chain])) : 0;
+        factors[chain] = T(__builtin_ldexp(1.0, -power));
+        exponent[chain] += power;
+    }
+    for (int lane = chains; lane < V::size; ++lane) factors[lane] = Layout::chains == 1 ? factors[0] : T(1);
+    const V factor = V::load(factors);
+    for (int64_t p = 0; p < batch * stride; p += V::size) (V::load(z + p) * factor).store(z + p);
 }
 
 }  // namespace pyrank::PYRANK_ISA

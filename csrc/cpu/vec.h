@@ -87,6 +87,11 @@ PYRANK_INLINE Vec<T> abs(Vec<T> a) {
     return Vec<T>::from_bits(a.bits() & ~Bits<T>::sign);
 }
 
+template <class T>
+PYRANK_INLINE Vec<T> larger(Vec<T> a, Vec<T> b) {
+    return select(a > b, a, b);
+}
+
 // A product and sum, rounded once where the hardware can, and the same for a vector as for a number.
 PYRANK_INLINE float fma(float a, float b, float c) {
 #if defined(__FMA__) || defined(__aarch64__)
@@ -146,6 +151,27 @@ PYRANK_INLINE bool any(M m) {
     return found;
 #endif
 }
+
+// A single number with the face of a vector, for what is done entry by entry.
+template <class T_>
+struct One {
+    using T = T_;
+    T v;
+
+    One() = default;
+    PYRANK_INLINE One(T x) : v(x) {}
+    PYRANK_INLINE explicit One(Vec<T> x) : v(x.v[0]) {}
+    PYRANK_INLINE operator Vec<T>() const { return Vec<T>(v); }
+    friend PYRANK_INLINE One operator+(One a, One b) { return a.v + b.v; }
+    friend PYRANK_INLINE One operator-(One a, One b) { return a.v - b.v; }
+    friend PYRANK_INLINE One operator*(One a, One b) { return a.v * b.v; }
+    friend PYRANK_INLINE One operator/(One a, One b) { return a.v / b.v; }
+    friend PYRANK_INLINE bool operator==(One a, One b) { return a.v == b.v; }
+    friend PYRANK_INLINE One fma(One a, One b, One c) { return PYRANK_ISA::fma(a.v, b.v, c.v); }
+    friend PYRANK_INLINE One abs(One a) { return a.v < 0 ? -a.v : a.v; }
+    friend PYRANK_INLINE One larger(One a, One b) { return a.v > b.v ? a : b; }
+};
+PYRANK_INLINE bool any(bool m) { return m; }
 
 // x = m 2^e with m in [sqrt(1/2), sqrt(2)), for positive normal x; returns e.
 template <class T>

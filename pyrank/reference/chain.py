@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyrank.estimate import Accumulator
 from pyrank.plan import Plan
-from pyrank.reference.layer import combine, degenerate_rows, normalize
+from pyrank.reference.layer import combine, degenerate_lines, normalize, take_off_exponent
 from pyrank.reference.measures import measure
 from pyrank.reference.weights import weights
 
@@ -31,8 +31,12 @@ def advance(
     for layer in range(first_layer, first_layer + layers):
         W = weights(chain, plan.seed, layer, index).to(state.dtype)
         Z = combine(state, W, chain.gamma, chain.activation)
-        counters[0] += degenerate_rows(Z, chain.normalization).numpy()
-        state.copy_(normalize(Z, chain.normalization))
+        counters[0] += degenerate_lines(Z, chain.normalization).numpy()
+        H = normalize(Z, chain.normalization)
+        if chain.drifts:
+            H, power = take_off_exponent(H)
+            counters[3] += power.numpy()
+        state.copy_(H)
         if plan.measures and plan.records(layer):
             values = torch.stack([measure(state, what) for what in plan.measures])
             accumulator.push(values.numpy(), plan.recorded(layer))

@@ -28,30 +28,52 @@ def activate(H: Tensor, activation: str) -> Tensor:
     return _ACTIVATIONS[activation](H)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def recentre(Z: Tensor) -> Tensor:
-    """Subtract each row's mean over the batch."""
-    return Z - Z.mean(dim=-1, keepdim=True)
+_LINES = {"batch": -1, "features": -2}  # the dimension that a line runs along
+
+
+def recentre(Z: Tensor, over: str = "batch") -> Tensor:
+    """Subtract the mean of each line of (..., d, N): of each row over the batch, or each column over the features."""
+    return Z - Z.mean(dim=_LINES[over], keepdim=True)
+
+
+def line_size(Z: Tensor, order: float, eps: float, over: str = "batch") -> Tensor:
+    """(mean |z|^p + eps)^(1/p) of each line, or max |z| + eps for p = inf; the line's dimension is kept with size 1."""
+    along = _LINES[over]
+    if math.isinf(order):
+        return Z.abs().amax(dim=along, keepdim=True) + eps
+    if order == 2:
+        return torch.sqrt((Z * Z).mean(dim=along, keepdim=True) + eps)
+    return (Z.abs().pow(order).mean(dim=along, keepdim=True) + eps) ** (1.0 / order)
 
 
 def normalize(Z: Tensor, normalization: Normalization) -> Tensor:
-    """Recentre and rescale rows (..., d, N) as the switches say; a row of zeros stays zero."""
-    if normalization.recentre:
-        Z = recentre(Z)
-    if not normalization.rescale:
+    """Recentre and rescale the lines of (..., d, N) as the switches say; a line of zeros stays zero."""
+    norm = normalization
+    if norm.recentre:
+        Z = recentre(Z, norm.over)
+    if not norm.rescale:
         return Z
-    size = torch.sqrt((Z * Z).mean(dim=-1, keepdim=True) + normalization.eps)
+    size = line_size(Z, norm.order, norm.eps, norm.over)
     degenerate = size == 0
     Z = torch.where(degenerate, 0.0, Z / torch.where(degenerate, 1.0, size))
-    return normalization.alpha + normalization.beta * Z
+    return norm.alpha + norm.beta * Z
 
 
-def degenerate_rows(Z: Tensor, normalization: Normalization) -> Tensor:
-    """Count the rows of (..., d, N) that rescaling finds to be zero."""
+def degenerate_lines(Z: Tensor, normalization: Normalization) -> Tensor:
+    """Count the lines of (..., d, N) that rescaling finds to be zero."""
     if not normalization.rescale:
         return torch.zeros(Z.shape[:-2], dtype=torch.int64)
     if normalization.recentre:
-        Z = recentre(Z)
-    return (Z == 0).all(dim=-1).sum(dim=-1)
+        Z = recentre(Z, normalization.over)
+    return (Z == 0).all(dim=_LINES[normalization.over]).sum(dim=-1)
+
+
+def take_off_exponent(H: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide each state of (..., d, N) by the power of two that brings max |h| into [1, 2); return both."""
+    largest = H.abs().amax(dim=(-2, -1))
+    _, power = torch.frexp(largest)  # largest = m 2^power with m in [1/2, 1)
+    power = torch.where((largest > 0) & torch.isfinite(largest), power - 1, 0)
+    return torch.ldexp(H, -power[..., None, None]), power.long()
 
 
 def combine(H: Tensor, W: Tensor, gamma: float, activation: str) -> Tensor:
