@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pyrank._version import __version__
 
 if TYPE_CHECKING:
-    from pyrank import reference
+    from pyrank import reference, theory
     from pyrank.chain import Chain, Normalization, Weights
     from pyrank.checkpoint import CheckpointError
     from pyrank.config import show_config
@@ -23,11 +23,19 @@ if TYPE_CHECKING:
     from pyrank.measures import Measure
     from pyrank.reference import (
         draw_weights,
+        effective_rank,
         frobenius_norm,
+        isometry_gap,
         layer_step,
+        numerical_rank,
+        orthogonality_gap,
+        outlier,
+        pairwise_angles,
         participation_ratio,
         rank_bound_margin,
+        singular_values,
         soft_rank,
+        stable_rank,
         trace,
     )
     from pyrank.run import Run
@@ -45,13 +53,21 @@ _HOMES = {
     "Run": "run",
     "Weights": "chain",
     "draw_weights": "reference",
+    "effective_rank": "reference",
     "frobenius_norm": "reference",
+    "isometry_gap": "reference",
     "layer_step": "reference",
+    "numerical_rank": "reference",
+    "orthogonality_gap": "reference",
+    "outlier": "reference",
+    "pairwise_angles": "reference",
     "participation_ratio": "reference",
     "rank_bound_margin": "reference",
     "show_config": "config",
     "simulate": "simulation",
+    "singular_values": "reference",
     "soft_rank": "reference",
+    "stable_rank": "reference",
     "trace": "reference",
 }
 
@@ -67,21 +83,30 @@ __all__ = [
     "Weights",
     "__version__",
     "draw_weights",
+    "effective_rank",
     "frobenius_norm",
+    "isometry_gap",
     "layer_step",
+    "numerical_rank",
+    "orthogonality_gap",
+    "outlier",
+    "pairwise_angles",
     "participation_ratio",
     "rank_bound_margin",
     "reference",
     "show_config",
     "simulate",
+    "singular_values",
     "soft_rank",
+    "stable_rank",
+    "theory",
     "trace",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "reference":
-        return import_module("pyrank.reference")
+    if name in ("reference", "theory"):
+        return import_module(f"pyrank.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'pyrank' has no attribute {name!r}")
     return getattr(import_module(f"pyrank.{_HOMES[name]}"), name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,10 @@ from pyrank.estimate import Accumulator
 from pyrank.plan import Plan
 
 NAMES = ("auto", "cpu", "reference")
+
+if hasattr(os, "register_at_fork"):
+    # The threads that torch computes with do not survive a fork: a child that asked them would wait for ever.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 Advance = Callable[[Plan, Tensor, int, int, Accumulator, NDArray[np.int64]], None]
 

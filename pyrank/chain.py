@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from pyrank.errors import invalid
+from pyrank.errors import as_choice, as_integer, as_number, invalid
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 WEIGHT_LAWS = ("gaussian", "uniform", "rademacher")
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sigmoid", "gelu")
@@ -16,36 +20,8 @@ DTYPES = ("float32", "float64")
 MAX_SIZE = 1 << 20
 """Largest width or batch: far above what fits in memory, far below what the stream's counters can number."""
 
-# Squares of state entries must neither overflow nor vanish, or a row would be lost without a trace.
-_SCALE_RANGE = {"float32": (1e-12, 1e12), "float64": (1e-100, 1e100)}
-
-
-def as_integer(argument: str, value: object, low: int, high: int, remedy: str) -> int:
-    """Return ``value`` as an int within [low, high], or raise the error that says what is wrong with it."""
-    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    if not whole and hasattr(value, "__index__"):
-        whole, value = True, value.__index__()
-    if isinstance(value, bool) or not whole or not low <= value <= high:  # type: ignore[operator]
-        raise invalid(argument, value, f"an integer from {low} to {high}", remedy)
-    return int(value)  # type: ignore[call-overload, no-any-return]
-
-
-def as_number(argument: str, value: object, low: float, high: float, remedy: str) -> float:
-    """Return ``value`` as a float within [low, high] (NaN is outside of every range), or raise."""
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        number = math.nan
-    if not low <= number <= high:
-        raise invalid(argument, value, f"a number from {low:g} to {high:g}", remedy)
-    return number
-
-
-def as_choice(argument: str, value: object, choices: tuple[str, ...]) -> str:
-    """Return ``value`` if it is one of ``choices``, or raise."""
-    if not isinstance(value, str) or value not in choices:
-        raise invalid(argument, value, f"one of {', '.join(choices)}", "check the spelling")
-    return value
+# Cubes of state entries must neither overflow nor vanish, or a row would be lost without a trace.
+SCALE_RANGE = {"float32": (1e-9, 1e9), "float64": (1e-90, 1e90)}
 
 
 @dataclass(frozen=True)
@@ -170,14 +146,14 @@ class Chain:
 
     def __init__(
         self,
-        width: int,
-        batch: int | None = None,
+        width: SupportsIndex,
+        batch: SupportsIndex | None = None,
         *,
         gamma: float = math.inf,
         weights: str | Weights = "gaussian",
         activation: str = "linear",
         normalization: str | Normalization = "rescale",
-        dtype: str = "float32",
+        dtype: str | torch.dtype | type[np.floating[Any]] = "float32",
     ) -> None:
         width = as_integer("width", width, 1, MAX_SIZE, "give the number of features d")
         batch = width if batch is None else as_integer("batch", batch, 1, MAX_SIZE, "give the number of samples N")
@@ -187,7 +163,7 @@ class Chain:
         if not isinstance(normalization, Normalization):
             normalization = NORMALIZATIONS[as_choice("normalization", normalization, tuple(NORMALIZATIONS))]
         as_choice("activation", activation, ACTIVATIONS)
-        dtype = as_choice("dtype", str(dtype).removeprefix("torch."), DTYPES)
+        dtype = as_choice("dtype", _name_of(dtype), DTYPES)
         values = {"width": width, "batch": batch, "gamma": gamma, "weights": weights, "activation": activation,
                   "normalization": normalization, "dtype": dtype}  # fmt: skip
         for name, value in values.items():
@@ -200,11 +176,20 @@ class Chain:
         return not self.normalization.rescale and self.activation in HOMOGENEOUS
 
     def _check_scale(self) -> None:
-        low, high = _SCALE_RANGE[self.dtype]
-        scale = self.weights.scale * (1.0 if math.isinf(self.gamma) else self.gamma)
-        if scale and not low <= scale <= high:
-            raise invalid("gamma * weights.scale", scale, f"0 or {low:g} to {high:g} in {self.dtype}",
-                          "choose a moderate scale, or dtype='float64'")  # fmt: skip
+        low, high = SCALE_RANGE[self.dtype]
+        gamma = 1.0 if math.isinf(self.gamma) else self.gamma
+        norm = self.normalization
+        for name, size in (
+            ("gamma * weights.scale", gamma * self.weights.scale),
+            ("gamma * weights.mean", gamma * abs(self.weights.mean)),
+            ("gamma * weights.scale * normalization.beta", gamma * self.weights.scale * abs(norm.beta)),
+            ("normalization.beta", abs(norm.beta)),
+            ("normalization.alpha", abs(norm.alpha)),
+            ("normalization.eps ** (1 / order)", norm.eps ** (1.0 if math.isinf(norm.order) else 1.0 / norm.order)),
+        ):
+            if size and not low <= size <= high:
+                wanted = f"0 or {low:g} to {high:g} in {self.dtype}"
+                raise invalid(name, size, wanted, "choose a moderate size, or dtype='float64'")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain, JSON-friendly values (infinities as strings)."""
@@ -212,6 +197,11 @@ class Chain:
         values["gamma"] = _plain(self.gamma)
         values["normalization"]["order"] = _plain(self.normalization.order)
         return values
+
+
+def _name_of(dtype: object) -> str:
+    """Return "float32" for "float32", torch.float32 and numpy.float32."""
+    return dtype.__name__ if isinstance(dtype, type) else str(dtype).removeprefix("torch.")
 
 
 def _plain(number: float) -> float | str:

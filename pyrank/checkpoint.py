@@ -3,12 +3,13 @@
 Layout: magic, format version (4 bytes), length of the header (8 bytes), header (JSON), the bytes of the arrays in the
 order of the header, SHA-256 of everything before. Numbers are little-endian. Nothing is ever unpickled.
 
-The last but one checkpoint stays beside the current one as ``<name>.previous``. A save writes ``<name>.partial``,
-then renames: whenever it is interrupted, at least one complete file remains.
+The last but one checkpoint stays beside the current one as ``<name>.previous``. A save writes a file of its own,
+``<name>.<process>.partial``, then renames: whenever it is interrupted, at least one complete file remains.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
@@ -58,6 +59,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     try:
         partial.touch()
         partial.unlink()
+        _remove_partials_of_the_dead(current)
     except OSError as error:
         wanted = f"a file in a folder that can be written to ({error.strerror})"
         raise invalid("checkpoint", str(path), wanted, f"change the permissions of {current.parent}") from error
@@ -94,7 +96,7 @@ def save(path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Mappin
             file.flush()
             os.fsync(file.fileno())
         if _is_intact(current):  # a damaged one must not displace a good previous one
-            current.replace(previous)
+            _keep_as_previous(current, previous)
         partial.replace(current)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -167,7 +169,31 @@ def _as_json(header: Mapping[str, Any]) -> Header:
 def _places(path: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
     """Return the places of the current, the previous and the half-written checkpoint."""
     current = Path(path).resolve()
-    return current, Path(f"{current}.previous"), Path(f"{current}.partial")
+    return current, Path(f"{current}.previous"), Path(f"{current}.{os.getpid()}.partial")
+
+
+def _keep_as_previous(current: Path, previous: Path) -> None:
+    """Give the current file a second name, so that it is there at every moment; rename it where links cannot be."""
+    link = Path(f"{previous}.{os.getpid()}.partial")
+    try:
+        os.link(current, link)
+        link.replace(previous)
+    except OSError:
+        current.replace(previous)
+    finally:
+        link.unlink(missing_ok=True)
+
+
+def _remove_partials_of_the_dead(current: Path) -> None:
+    """Delete what processes that were killed while saving have left."""
+    for partial in current.parent.glob(f"{glob.escape(current.name)}.*.partial"):
+        process = partial.name.removesuffix(".partial").rpartition(".")[2]
+        try:
+            os.kill(int(process), 0)  # signal 0 only asks whether the process exists
+        except (ProcessLookupError, ValueError):
+            partial.unlink(missing_ok=True)
+        except PermissionError:
+            continue
 
 
 def _encode(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from pyrank.chain import Chain, as_number
-from pyrank.errors import invalid
+from pyrank.chain import SCALE_RANGE, Chain
+from pyrank.errors import as_number, invalid
 from pyrank.reference import stream
 
 DEFAULT_PERTURBATION = 1e-5
@@ -17,7 +19,7 @@ DEFAULT_PERTURBATION = 1e-5
 _NAMED = re.compile(r"\s*(gaussian|identity|collinear)\s*(?:\(\s*([^()\s]+)\s*\))?\s*")
 
 
-def canonical(initial: str | Tensor) -> str:
+def canonical(initial: str | ArrayLike | Tensor) -> str:
     """Return how an initial state is written in a checkpoint: its name, or the digest of a tensor."""
     if isinstance(initial, str):
         name, perturbation = _parse(initial)
@@ -26,7 +28,7 @@ def canonical(initial: str | Tensor) -> str:
     return f"tensor {tuple(data.shape)} sha256:{hashlib.sha256(data.tobytes()).hexdigest()[:16]}"
 
 
-def state(initial: str | Tensor, chain: Chain, chains: int, seed: int, dtype: torch.dtype) -> Tensor:
+def state(initial: str | ArrayLike | Tensor, chain: Chain, chains: int, seed: int, dtype: torch.dtype) -> Tensor:
     """Return H_0 of shape (chains, d, N).
 
     Parameters
@@ -71,9 +73,9 @@ def _parse(initial: str) -> tuple[str, float]:
     return match[1], as_number("initial perturbation", text, 0.0, 1e6, "write for example 'collinear(1e-5)'")
 
 
-def _real_tensor(initial: Tensor) -> Tensor:
+def _real_tensor(initial: ArrayLike | Tensor) -> Tensor:
     try:
-        given = torch.as_tensor(initial).detach().cpu()
+        given = torch.as_tensor(initial if isinstance(initial, Tensor) else np.array(initial)).detach().cpu()
     except (TypeError, ValueError, RuntimeError):
         raise invalid("initial", initial, "a name or a tensor", "pass a torch tensor or a numpy array") from None
     if given.is_complex():
@@ -81,11 +83,17 @@ def _real_tensor(initial: Tensor) -> Tensor:
     return given
 
 
-def _from_tensor(initial: Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> Tensor:
+def _from_tensor(initial: ArrayLike | Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> Tensor:
     given = _real_tensor(initial)
     if tuple(given.shape) not in (shape[1:], shape):
         raise invalid("initial", tuple(given.shape), f"shape {shape[1:]} or {shape}", "(d, N) or (chains, d, N)")
     converted = given.to(dtype)
     if not torch.isfinite(converted).all():
-        raise invalid("initial", tuple(given.shape), f"finite numbers in {dtype}", "remove NaN and inf from the state")
+        spoilt = f"tensor with {int((~torch.isfinite(converted)).sum())} entries that are not"
+        raise invalid("initial", spoilt, f"finite numbers in {dtype}", "remove NaN and inf from the state")
+    low, high = SCALE_RANGE[str(dtype).removeprefix("torch.")]
+    largest = converted.abs().max().item()
+    if largest and not low <= largest <= high:
+        spoilt = f"tensor with largest entry {largest:g}"
+        raise invalid("initial", spoilt, f"0 or {low:g} to {high:g} in {dtype}", "rescale the state")
     return converted.expand(shape).clone(memory_format=torch.contiguous_format)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pyrank.errors import invalid
+from pyrank.errors import as_number, invalid
 
 SCALAR_MEASURES = ("participation_ratio", "frobenius_norm", "trace")
 THRESHOLD_MEASURES = ("soft_rank", "rank_bound_margin")
@@ -27,9 +28,9 @@ class Measure:
         ``"frobenius_norm"``: ||M||_F; ``"trace"``: Tr M;
         ``"soft_rank"``: the number of eigenvalues of M that are >= tau;
         ``"rank_bound_margin"``: soft_rank(tau) - (1 - tau)^2 participation_ratio, which Lemma 1 of the same paper
-        proves to be >= 0 for a state with Tr M = d.
+        proves to be >= 0 for 0 < tau <= 1 and a state with Tr M = d.
     tau
-        Threshold of the last two, > 0; None for the others.
+        Threshold of the last two, > 0 and, for the margin, at most 1; None for the others.
 
     Raises
     ------
@@ -49,9 +50,9 @@ class Measure:
             return
         if self.tau is None:
             raise invalid("measure", self.name, "a threshold tau", f"write for example '{self.name}(0.5)'")
-        tau = float(self.tau)
-        if not (math.isfinite(tau) and tau > 0):
-            raise invalid("tau", self.tau, "a finite number > 0", f"write for example '{self.name}(0.5)'")
+        highest = 1.0 if self.name == "rank_bound_margin" else sys.float_info.max
+        remedy = f"write for example '{self.name}(0.5)'"
+        tau = as_number("tau", self.tau, sys.float_info.min, highest, remedy)
         object.__setattr__(self, "tau", tau)
 
     @classmethod
@@ -63,14 +64,8 @@ class Measure:
         if match is None:
             raise invalid("measure", text, "a name such as 'trace' or 'soft_rank(0.5)'", "see pyrank.Measure")
         name, tau = match.groups()
-        if tau is None:
-            return cls(name)
-        try:
-            return cls(name, float(tau))
-        except ValueError as error:
-            if type(error) is not ValueError:
-                raise
-            raise invalid("tau", tau, "a finite number > 0", f"write for example '{name}(0.5)'") from None
+        remedy = f"write for example '{name}(0.5)'"
+        return cls(name, None if tau is None else as_number("tau", tau, -math.inf, math.inf, remedy))
 
     @property
     def is_rank(self) -> bool:
@@ -85,4 +80,6 @@ def parse_measures(measures: Iterable[str | Measure]) -> tuple[Measure, ...]:
     """Return the measures in order, each once."""
     if isinstance(measures, str | Measure):
         measures = [measures]
+    if not isinstance(measures, Iterable):
+        raise invalid("measures", measures, "a list of measures", "write for example ['soft_rank(0.5)'], or []")
     return tuple(dict.fromkeys(Measure.parse(measure) for measure in measures))

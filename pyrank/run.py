@@ -11,13 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyrank.errors import invalid
+from pyrank.errors import ArgumentError, invalid
 from pyrank.estimate import Estimate
 from pyrank.measures import Measure
 from pyrank.plan import EVENTS, Plan
 
 if TYPE_CHECKING:
     import xarray
+
+
+class MissingMeasureError(ArgumentError, KeyError):
+    """A run was asked for a measure that it did not record."""
+
+    __str__ = ArgumentError.__str__
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +41,9 @@ class Run(Mapping[str, Estimate]):
     state
         H_depth of every chain, (chains, d, N).
     events
-        ``degenerate_rows``: rows that rescaling found to be zero; ``flagged``: eigenvalue counts redone in double;
-        ``ambiguous``: counts that stayed undecided because an eigenvalue equals tau. Each an int64 array (chains,).
+        ``degenerate_rows``: lines that rescaling found to be zero; ``flagged``: eigenvalue counts redone in double;
+        ``ambiguous``: counts that even double could not decide, an eigenvalue being within a part in 10^9 of tau. Each
+        an int64 array (chains,).
     exponent
         Powers of two taken off the state of each chain, int64 (chains,); see `log_scale`.
     seconds
@@ -57,11 +64,18 @@ class Run(Mapping[str, Estimate]):
         name = str(Measure.parse(measure))
         if name not in self.estimates:
             recorded = ", ".join(self.estimates) or "nothing"
-            raise invalid("measure", name, f"one that was recorded: {recorded}", "add it to measures=[...]")
+            raise MissingMeasureError(invalid("measure", name, f"one of {recorded}", "add it to measures=[...]"))
         return self.estimates[name]
 
     def __contains__(self, measure: object) -> bool:
-        return isinstance(measure, str | Measure) and str(Measure.parse(measure)) in self.estimates
+        try:
+            return str(Measure.parse(measure)) in self.estimates  # type: ignore[arg-type]
+        except ArgumentError:
+            return False
+
+    def get(self, measure: str | Measure, default: Any = None) -> Any:
+        """Return the estimate of a measure, or ``default`` if it was not recorded."""
+        return self[measure] if measure in self else default  # noqa: SIM401, this is what `get` means
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.estimates)
@@ -126,7 +140,9 @@ class Run(Mapping[str, Estimate]):
         }
 
     def to_xarray(self) -> xarray.Dataset:
-        """Return the traces as a dataset with dimensions (chain, draw) and the layer of each draw as a coordinate.
+        """Return the traces as a dataset with dimensions (chain, draw).
+
+        The coordinate ``layer`` of a draw is l for what was measured on H_{l+1}.
 
         Raises
         ------
@@ -135,7 +151,9 @@ class Run(Mapping[str, Estimate]):
         """
         import xarray
 
-        if not self.estimates or not self.plan.trace:
+        if not self.estimates:
+            raise invalid("measures", [], "at least one recorded measure", "simulate with for example ['trace']")
+        if not self.plan.trace:
             raise invalid("trace", self.plan.trace, "a recorded trace", "simulate with for example trace=4096")
         some = next(iter(self.estimates.values()))
         assert some.trace is not None

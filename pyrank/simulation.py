@@ -14,14 +14,16 @@ from warnings import warn
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from pyrank import backends, checkpoint, initial
+from pyrank import backends
+from pyrank import checkpoint as checkpoint_file
+from pyrank import initial as initial_state
 from pyrank._version import __version__
-from pyrank.chain import Chain, as_integer
-from pyrank.errors import ArgumentError, invalid
+from pyrank.chain import Chain
+from pyrank.errors import ArgumentError, as_integer, invalid
 from pyrank.estimate import Accumulator, estimate
 from pyrank.estimate.accumulator import SLOTS
 from pyrank.measures import Measure, parse_measures
@@ -37,8 +39,11 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a simulation; ``run`` holds what was recorded so far."""
 
     def __init__(self, message: str, run: Run) -> None:
-        super().__init__(message)
+        super().__init__(message, run)
         self.run = run
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @dataclass
@@ -55,7 +60,7 @@ class _Progress:
         header = {"plan": plan.to_dict(), "layer": self.layer, "seconds": self.seconds, "version": __version__,
                   "backend": backend.identity}  # fmt: skip
         arrays = {"state": self.state.numpy(), "counters": self.counters, **self.accumulator.arrays()}
-        checkpoint.save(path, header, arrays)
+        checkpoint_file.save(path, header, arrays)
 
 
 def simulate(
@@ -65,7 +70,7 @@ def simulate(
     chains: int = 16,
     seed: int = 0,
     measures: Iterable[str | Measure] = DEFAULT_MEASURES,
-    initial: str | Tensor = "gaussian",
+    initial: str | ArrayLike | Tensor = "gaussian",
     burn_in: int = 0,
     every: int = 1,
     trace: int = 4096,
@@ -93,7 +98,8 @@ def simulate(
     measures
         Names such as ``"soft_rank(0.5)"`` or `Measure` objects; ``[]`` runs the chain alone.
     initial
-        H_0: ``"gaussian"``, ``"identity"``, ``"collinear"``, ``"collinear(p)"``, or a tensor (d, N) or (chains, d, N).
+        H_0: ``"gaussian"``, ``"identity"``, ``"collinear"``, ``"collinear(p)"``, or a tensor or array (d, N) or
+        (chains, d, N).
     burn_in
         That many first layers run unrecorded.
     every
@@ -133,7 +139,7 @@ def simulate(
     if threads is not None:
         threads = as_integer("threads", threads, 1, 4096, "leave it out to use all cores")
     engine = backends.choose(chain, device, backend, threads)
-    path = None if checkpoint is None else Path(checkpoint)
+    path = None if checkpoint is None else _path(checkpoint)
     now = _start_or_resume(plan, depth, engine, initial, path)
     begun, saved = now.layer, time.monotonic()
     with _interrupts() as stop, _report(progress, depth, now.layer) as report:
@@ -161,8 +167,8 @@ def simulate(
 
 
 def _plan(
-    chain: Chain, chains: int, seed: int, measures: Iterable[str | Measure], start: str | Tensor, burn_in: int,
-    every: int, trace: int,
+    chain: Chain, chains: int, seed: int, measures: Iterable[str | Measure], start: str | ArrayLike | Tensor,
+    burn_in: int, every: int, trace: int,
 ) -> Plan:  # fmt: skip
     if not isinstance(chain, Chain):
         raise invalid("chain", chain, "a pyrank.Chain", "write for example pyrank.Chain(width=32)")
@@ -178,7 +184,7 @@ def _plan(
         burn_in=as_integer("burn_in", burn_in, 0, 2**32, "give a number of layers"),
         every=as_integer("every", every, 1, 2**32, "give a stride in layers"),
         trace=trace,
-        initial=initial.canonical(start),
+        initial=initial_state.canonical(start),
     )
     _check_memory(plan)
     return plan
@@ -202,27 +208,35 @@ def _check_memory(plan: Plan) -> None:
         raise invalid("sizes", sizes, wanted, "run fewer chains at a time or a smaller network")
 
 
+def _path(checkpoint: str | os.PathLike[str]) -> Path:
+    if not isinstance(checkpoint, str | os.PathLike) or not os.fspath(checkpoint):
+        raise invalid("checkpoint", checkpoint, "the path of a file", "give for example 'run.ckpt'")
+    return Path(checkpoint)
+
+
 def _start_or_resume(
-    plan: Plan, depth: int, engine: backends.Backend, start: str | Tensor, path: Path | None
+    plan: Plan, depth: int, engine: backends.Backend, start: str | ArrayLike | Tensor, path: Path | None
 ) -> _Progress:
     if path is not None:
-        checkpoint.check_writable(path)
-        if checkpoint.exists(path):
+        checkpoint_file.check_writable(path)
+        if checkpoint_file.exists(path):
             return _resume(plan, depth, engine, path)
     flags = [measure.is_rank for measure in plan.measures]
     bins = min(plan.chain.width, plan.chain.batch) + 1
     return _Progress(
         layer=0,
         seconds=0.0,
-        state=initial.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype),
+        state=initial_state.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype),
         accumulator=Accumulator.empty(flags, plan.chains, bins, plan.trace),
         counters=np.zeros((len(COUNTERS), plan.chains), dtype=np.int64),
     )
 
 
 def _resume(plan: Plan, depth: int, engine: backends.Backend, path: Path) -> _Progress:
-    header, arrays = checkpoint.load(path)
-    if differences := checkpoint.differences(header["plan"], plan.to_dict()):
+    header, arrays = checkpoint_file.load(path)
+    if not {"plan", "layer", "seconds", "version", "backend"} <= header.keys():
+        raise checkpoint_file.CheckpointError(f"{path} is intact but holds no simulation; choose another file")
+    if differences := checkpoint_file.differences(header["plan"], plan.to_dict()):
         raise ArgumentError(f"checkpoint = {str(path)!r} belongs to another run ({'; '.join(differences)}); "
                             "choose another file, or ask for the same run")  # fmt: skip
     if header["layer"] > depth:

@@ -16,6 +16,7 @@ PYTHON = {
     "chain": {"errors"},
     "measures": {"errors"},
     "estimate": {"errors"},
+    "theory": {"errors"},
     "checkpoint": {"errors"},
     "plan": {"chain", "measures"},
     "reference": {"chain", "errors", "estimate", "measures", "plan"},
@@ -126,6 +127,11 @@ def test_includes_point_downward(path):
         assert "Python.h" not in text
     if "_mm" in text or "immintrin" in text:
         assert path.name == "vec.h", "intrinsics have one home"
+
+
+def test_no_document_is_unfinished():
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]:
+        assert "@@" not in path.read_text(), path.name
 
 
 def test_stream_numbers_agree():

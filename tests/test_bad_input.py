@@ -10,6 +10,8 @@ import pyrank
 from pyrank import native
 from pyrank.measures import parse_measures
 
+from harness import make_plan, start
+
 CHAIN = pyrank.Chain(4, 3)
 
 
@@ -55,6 +57,8 @@ def test_chain(arguments, name):
     lambda: pyrank.Measure("soft_rank", 0), lambda: pyrank.Measure("soft_rank", math.nan),
     lambda: pyrank.Measure.parse("soft_rank(-1)"), lambda: pyrank.Measure.parse("soft_rank(half)"),
     lambda: pyrank.Measure.parse("soft rank"), lambda: pyrank.Measure.parse(3),
+    lambda: pyrank.Measure("soft_rank", "x"), lambda: pyrank.Measure("rank_bound_margin", 1.5),
+    lambda: pyrank.Chain(4, normalization=pyrank.Normalization(beta=1e30)),
 ])  # fmt: skip
 def test_specs(make):
     with pytest.raises(pyrank.ArgumentError) as error:
@@ -79,6 +83,10 @@ def test_specs(make):
     ({"threads": 0}, "threads"),
     ({"measures": ["soft_rank(0)"]}, "tau"),
     ({"measures": ["entropy"]}, "measure"),
+    ({"measures": None}, "measures"),
+    ({"checkpoint": ""}, "checkpoint"),
+    ({"checkpoint": 3}, "checkpoint"),
+    ({"initial": torch.full((4, 3), 1e-20)}, "initial"),
     ({"initial": "sparse"}, "initial"),
     ({"initial": "gaussian(3)"}, "initial"),
     ({"initial": "collinear(-1)"}, "initial"),
@@ -171,8 +179,29 @@ def test_overflow_is_noticed(backend):
 
 def test_overflow_of_squares_is_noticed():
     """Finite entries whose squares are not: never scaled to a silent zero."""
-    with pytest.raises(FloatingPointError, match="not finite"):
-        pyrank.simulate(CHAIN, 1, chains=1, initial=torch.full((4, 3), 1e30), progress=False)
+    plan = make_plan(CHAIN, chains=2, measures=())
+    state, accumulator, counters = start(plan)
+    native.advance(plan, state.fill_(1e30), 0, 1, accumulator, counters)
+    assert torch.isnan(state).all()
+
+
+@pytest.mark.parametrize(
+    "function", [pyrank.trace, pyrank.frobenius_norm, pyrank.participation_ratio, pyrank.soft_rank]
+)
+@pytest.mark.parametrize(
+    "wrong", [np.ones((3, 3)), torch.ones(3), torch.ones(3, 3, dtype=torch.int64), torch.ones(0, 3)]
+)
+def test_functions_on_tensors(function, wrong):
+    with pytest.raises(pyrank.ArgumentError, match=r"^H") as error:
+        function(wrong)
+    assert_one_line(error, "expected")
+
+
+def test_layer_step_checks_its_tensors():
+    H, W = torch.ones(3, 4), torch.ones(3, 3)
+    for wrong in ((H.numpy(), W), (H, W.double()), (H.long(), W), (H, W[:2])):
+        with pytest.raises(pyrank.ArgumentError):
+            pyrank.layer_step(*wrong)
 
 
 def test_missing_extension_says_how_to_build_it(monkeypatch):

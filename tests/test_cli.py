@@ -106,7 +106,7 @@ def test_mistake_takes_one_line_and_status_2(arguments, said, capsys, tmp_path, 
 
 
 def test_overflow_is_a_failure_in_one_line(capsys):
-    grow = ["simulate", "--width", "4", "--depth", "1e4", "--normalization", "none", "--weight-scale", "100"]
+    grow = ["simulate", "--width", "16", "--depth", "1e4", "--normalization", "recentre", "--activation", "gelu"]
     status, out, err = run(grow, capsys)
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert "overflowed" in err

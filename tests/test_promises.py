@@ -1,5 +1,6 @@
 """The promises of the README, literally: what a result depends on, and what it does not."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -109,26 +110,31 @@ def test_p3_checkpoint_times(tmp_path, monkeypatch):
 
 
 def test_p3_sigkill_at_random_moments(tmp_path):
-    """The real command is killed again and again; what is left always continues to the uninterrupted result."""
+    """The real command is killed again and again while it works; what is left always continues to the same bits."""
     path = tmp_path / "killed.ckpt"
-    command = [sys.executable, "-c", "import pyrank.simulation as s, sys, pyrank.cli; s.CHECKPOINT_SECONDS = 0.02; "
-               "sys.exit(pyrank.cli.main(sys.argv[1:]))", "simulate", "--width", "8", "--depth", "400_000", "--chains",
-               "2", "--threads", "1", "--checkpoint", str(path)]  # fmt: skip
+    script = "import pyrank.simulation as s, sys, pyrank.cli; s.CHECKPOINT_SECONDS = 0.01; sys.exit(pyrank.cli.main())"
+    command = [sys.executable, "-c", script, "simulate", "--width", "8", "--depth", "1e9", "--chains", "2"]
+    command += ["--threads", "1", "--checkpoint", str(path)]
     rng = random.Random(1)
     layers = [0]
-    for _ in range(6):
+    for _ in range(4):
+        written = path.stat().st_mtime_ns if path.exists() else 0
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
-        while not checkpoint.exists(path) and process.poll() is None:
-            time.sleep(0.01)
+        while not path.exists() or path.stat().st_mtime_ns == written:
+            assert process.poll() is None
+            time.sleep(0.005)
         time.sleep(rng.uniform(0.0, 0.3))
+        assert process.poll() is None
         process.kill()
         process.wait()
         header, _ = checkpoint.load(path)
         layers.append(header["layer"])
-        assert layers[-1] >= layers[-2]
+        assert layers[-1] > layers[-2]
+    depth = layers[-1] + 1000
     chain = pyrank.Chain(8)
-    resumed = pyrank.simulate(chain, 400_000, chains=2, checkpoint=path, progress=False)
-    assert_same(as_arrays(resumed), as_arrays(pyrank.simulate(chain, 400_000, chains=2, progress=False)))
+    resumed = pyrank.simulate(chain, depth, chains=2, checkpoint=path, progress=False)
+    assert_same(as_arrays(resumed), as_arrays(pyrank.simulate(chain, depth, chains=2, progress=False)))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["killed.ckpt", "killed.ckpt.previous"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -148,6 +154,23 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_resume(tmp_path):
     assert str(path) in message
     header, _ = checkpoint.load(path)
     assert header["layer"] > 0
+
+
+FORK = """
+import multiprocessing, sys, pyrank
+
+def total(_=None):
+    return pyrank.simulate(pyrank.Chain(64), 20, chains=4, progress=False).state.sum().item()
+
+here = total()
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    sys.exit(pool.map_async(total, [0]).get(timeout=60) != [here])
+"""
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
+def test_a_forked_process_works_and_agrees(tmp_path):
+    subprocess.run([sys.executable, "-c", FORK], cwd=tmp_path, check=True, timeout=120)
 
 
 def test_p5_checkpoint_of_another_run_is_refused(tmp_path):

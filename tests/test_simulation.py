@@ -90,6 +90,28 @@ def test_to_dict_is_json():
     assert pyrank.simulate(pyrank.Chain(4), 2, **OPTIONS).to_dict()["plan"]["chain"]["gamma"] == "inf"
 
 
+def test_run_is_a_mapping():
+    run = pyrank.simulate(CHAIN, 5, measures=["trace"], **OPTIONS)
+    assert run.get("trace") is run["trace"]
+    assert run.get("participation_ratio") is None
+    assert "bogus" not in run
+    with pytest.raises(KeyError, match="measure"):
+        run["participation_ratio"]
+
+
+def test_initial_states():
+    """Identity; and collinear: one gaussian column for all samples plus a perturbation of the stated size."""
+    frozen = pyrank.Chain(6, 5, gamma=0.0, normalization="none", dtype="float64", activation="tanh")
+    options = {"measures": [], "chains": 2, "progress": False, "seed": 3}
+    eye = pyrank.simulate(frozen, 1, initial="identity", **options).state
+    assert torch.equal(eye, torch.eye(6, 5, dtype=torch.float64).expand(2, 6, 5))
+    gaussian = pyrank.simulate(frozen, 1, initial="gaussian", **options).state
+    for text, size in (("collinear", 1e-5), ("collinear(0.25)", 0.25)):
+        common = pyrank.simulate(frozen, 1, initial=text, **options).state - size * gaussian
+        torch.testing.assert_close(common, common[..., :1].expand_as(common), rtol=0, atol=1e-14)
+        assert not torch.equal(common[0], common[1])
+
+
 def test_no_trace():
     run = pyrank.simulate(CHAIN, 30, trace=0, **OPTIONS)
     assert run["participation_ratio"].trace is None

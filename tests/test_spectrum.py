@@ -17,15 +17,15 @@ from tolerances import COUNT_MARGIN, gram_tolerance
 TAUS = (0.1, 0.5, 1.0, 2.0)
 
 
-def orthogonal(rng, n):
-    q, r = np.linalg.qr(rng.standard_normal((n, n)))
-    return q * np.sign(np.diag(r))
+def orthonormal(rng, n, k):
+    """k orthonormal columns of length n."""
+    return np.linalg.qr(rng.standard_normal((n, k)))[0]
 
 
 def planted(rng, eigenvalues, width, batch):
     """A state (width, batch) for which H H^T / N has these eigenvalues, and zeros."""
     k = len(eigenvalues)
-    return math.sqrt(batch) * (orthogonal(rng, width)[:, :k] * np.sqrt(eigenvalues)) @ orthogonal(rng, batch)[:, :k].T
+    return math.sqrt(batch) * (orthonormal(rng, width, k) * np.sqrt(eigenvalues)) @ orthonormal(rng, batch, k).T
 
 
 def counts(states, taus, **options):
@@ -132,6 +132,21 @@ def test_zero_state(layout):
     measured, events = counts(torch.zeros(3, 5, 4), TAUS, layout=layout)
     np.testing.assert_array_equal(measured, 0)
     assert events["ambiguous"].sum() == 0
+    values, _ = native.measure(torch.zeros(3, 5, 4), parse_measures(["frobenius_norm", "trace"]), layout=layout)
+    np.testing.assert_array_equal(values, 0)
+
+
+@pytest.mark.parametrize("shape", [(32, 4096), (16, 32768)])
+@pytest.mark.parametrize("ratio", [1e-5, 1e-6])
+def test_small_thresholds_of_long_sums(shape, ratio, layout):
+    """Eigenvalues five per cent from tau, where the rounding of the Gram matrix alone would decide."""
+    rng = np.random.default_rng(shape)
+    n = min(shape)
+    for above in (n // 3, n // 2):
+        values = np.concatenate([[1.0], np.full(above, 1.05 * ratio), np.full(n - above - 1, 0.95 * ratio)])
+        state = torch.tensor(planted(rng, values, *shape), dtype=torch.float64)
+        measured, _ = counts(state[None].float(), [ratio], layout=layout)
+        assert measured[0, 0] == (torch.linalg.eigvalsh(reference.measures.gram(state.float().double())) >= ratio).sum()
 
 
 def test_nan_row_is_ambiguous_and_stays_in_its_chain(layout):
@@ -170,8 +185,28 @@ def test_moments(shape, dtype, layout):
     np.testing.assert_allclose(values, expected, rtol=gram_tolerance(dtype_name, max(shape)), atol=1e-12)
 
 
-def test_naive_factorisation_would_fail():
-    """Negative control: without the mixing of rows, tau = 1 stops at the first pivot."""
-    state = pyrank.simulate(pyrank.Chain(16), 50, chains=1, measures=[], progress=False).state[0]
-    gram = (state @ state.T / 16).numpy()
-    assert np.abs(np.diag(gram) - 1).max() < 1e-5
+def test_naive_factorisation_fails():
+    """Negative control: without the mixing of rows, tau = 1 makes the first pivot rounding noise."""
+    states = pyrank.simulate(pyrank.Chain(16), 50, chains=100, measures=[], progress=False).state
+    wrong = 0
+    for M in reference.measures.gram(states).numpy():
+        pivots, A = [], M - np.eye(16, dtype=np.float32)
+        for k in range(16):
+            pivots.append(A[k, k])
+            with np.errstate(all="ignore"):
+                A[k + 1 :, k + 1 :] -= np.outer(A[k + 1 :, k], A[k + 1 :, k] / A[k, k])
+        wrong += (np.array(pivots) > 0).sum() != (np.linalg.eigvalsh(M.astype(float)) >= 1).sum()
+    assert wrong > 10
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e-8, 1e8, 1e15])
+def test_participation_ratio_at_any_scale(scale, layout):
+    """It does not depend on the scale, although the fourth powers of the entries do not fit into single precision."""
+    rng = np.random.default_rng(8)
+    state = torch.tensor(rng.standard_normal((3, 10, 12)), dtype=torch.float32)
+    what = parse_measures(["participation_ratio", "frobenius_norm"])
+    values, scaled = (native.measure(H, what, layout=layout)[0] for H in (state, state * scale))
+    np.testing.assert_allclose(scaled[0], values[0], rtol=gram_tolerance("float32", 12))
+    np.testing.assert_allclose(scaled[1] / scale**2, values[1], rtol=gram_tolerance("float32", 12))
+    for H in (state, state.double()):
+        torch.testing.assert_close(pyrank.participation_ratio(H * scale), pyrank.participation_ratio(H))

@@ -2,6 +2,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
+
 #include "../core/philox.h"
 #include "../cpu/backend.h"
 #include "tensor.h"
@@ -26,6 +28,10 @@ struct Accumulators {
 
     AccumulatorView view(int64_t measures, int64_t chains) const {
         const int64_t ranks = histogram.size(0), bins = histogram.size(1), capacity = trace.size(1);
+        const int32_t* index = rank_index.data<int32_t>({measures});
+        for (int64_t m = 0; m < measures; ++m)
+            if (index[m] < -1 || index[m] >= ranks)
+                throw py::value_error("rank_index: expected -1 or a row of the histogram");
         return {moments.data<double>({measures, kSlots, chains}),
                 histogram.data<int64_t>({ranks, bins, chains}),
                 trace.data<double>({measures, capacity, chains}),
@@ -65,6 +71,7 @@ void advance(const ChainParams& chain, const py::object& state_object, int64_t f
     const auto measures = measures_of(list);
     const Accumulators accumulators{
         {moments, "moments"}, {histogram, "histogram"}, {trace, "trace"}, {rank_index, "rank_index"}};
+    if (every < 1) throw py::value_error("every: expected at least 1");
     Job job = job_on(chain, state, counters, measures);
     job.first_layer = first_layer;
     job.layers = layers;

@@ -86,8 +86,8 @@ struct Recorder {
             const double x = values[c], v = x - shift[c];
             sum[c] += v;
             squares[c] += v * v;
-            low[c] = x < low[c] ? x : low[c];
-            high[c] = x > high[c] ? x : high[c];
+            low[c] = x < low[c] || x != x ? x : low[c];
+            high[c] = x > high[c] || x != x ? x : high[c];
             batch_sum[c] += v;
             running[c] = v;
         }

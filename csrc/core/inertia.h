@@ -8,19 +8,14 @@
 // rounding noise. Rotating the rows of H in pairs (i, i + n/2) by a fixed angle changes no eigenvalue and removes the
 // coincidence for the price of one pass over H.
 #pragma once
+#include <cstdint>
+
 #include "host_device.h"
 
 namespace pyrank {
 
 constexpr double rotation_cosine = 0.8, rotation_sine = 0.6;
 constexpr double tie_width = 1e-9;  // relative distance below which an eigenvalue is called equal to tau
-
-// An eigenvalue further than this from tau is counted on the right side: one part in 1000 of the largest eigenvalue
-// (of the bound ||M||_F^2 / Tr M <= lambda_max), but never more than two per cent of tau.
-PYRANK_HD inline double count_tolerance(double tau, double trace, double squared_norm) {
-    const double largest = squared_norm > trace ? squared_norm / trace : 1;
-    return 1e-3 * largest < 0.02 * tau ? 1e-3 * largest : 0.02 * tau;
-}
 
 template <class T>
 constexpr double unit_roundoff = 0;
@@ -29,10 +24,22 @@ constexpr double unit_roundoff<float> = 0x1p-24;
 template <>
 constexpr double unit_roundoff<double> = 0x1p-53;
 
-// False for NaN.
-template <class T>
-PYRANK_HD inline bool count_is_certain(double S, double tolerance) {
-    return 0.2 * unit_roundoff<T> * S <= tolerance;
-}
+// When a count of one matrix at one tau may be believed.
+struct CountRule {
+    double largest;    // lower bound ||M||_F^2 / Tr M of the largest eigenvalue, or 1
+    double tolerance;  // an eigenvalue further than this from tau is counted on the right side
+    double products;   // summed up in an entry of M
+
+    // purity = ||M||_F^2 / (Tr M)^2
+    PYRANK_HD CountRule(double tau, double trace, double purity, int64_t inner)
+        : largest(trace * purity > 1 ? trace * purity : 1),
+          tolerance(1e-3 * largest < 0.02 * tau ? 1e-3 * largest : 0.02 * tau), products(double(inner)) {}
+
+    // Whether the rounding of M, and that of its factorisation, stay within the tolerance; false for NaN.
+    template <class T>
+    PYRANK_HD bool accepts(double S) const {
+        return unit_roundoff<T> * (0.2 * S + 2 * __builtin_sqrt(products) * largest) <= tolerance;
+    }
+};
 
 }  // namespace pyrank

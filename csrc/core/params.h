@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "accumulator.h"
+#include "host_device.h"
 
 namespace pyrank {
 
@@ -30,8 +31,8 @@ struct ChainParams {
     double eps, alpha, beta;
     uint64_t seed;
 
-    // What keeps a chain without rescaling in range: a factor of the state is a factor of the next one.
-    bool drifts() const {
+    // True if the state may grow or vanish without bound, and a positive factor of it is a factor of the next one.
+    PYRANK_HD bool drifts() const {
         return !rescale && (activation == Activation::linear || activation == Activation::relu ||
                             activation == Activation::leaky_relu);
     }
@@ -52,8 +53,12 @@ struct Job {
     int64_t* ambiguous;        // [chains]
     int64_t* exponent;         // [chains], powers of two taken off a drifting state
 
-    bool records(int64_t layer) const { return measure_count && layer >= burn_in && (layer - burn_in) % every == 0; }
-    int64_t recorded(int64_t depth) const { return depth <= burn_in ? 0 : (depth - burn_in + every - 1) / every; }
+    PYRANK_HD bool records(int64_t layer) const {
+        return measure_count && layer >= burn_in && (layer - burn_in) % every == 0;
+    }
+    PYRANK_HD int64_t recorded(int64_t depth) const {
+        return depth <= burn_in ? 0 : (depth - burn_in + every - 1) / every;
+    }
 };
 
 }  // namespace pyrank

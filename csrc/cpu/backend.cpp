@@ -6,6 +6,7 @@
 #include <memory>
 #include <new>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 
 namespace pyrank::cpu {
@@ -86,7 +87,12 @@ void for_groups(const Job& job, Precision precision, const Options& options, Wor
         for (size_t g; (g = next++) < groups.size();) work(kernels, groups[g], block);
     };
     std::vector<std::thread> threads;
-    for (size_t w = 1; w < workers; ++w) threads.emplace_back(run, blocks[w].get());
+    threads.reserve(workers);
+    try {
+        for (size_t w = 1; w < workers; ++w) threads.emplace_back(run, blocks[w].get());
+    } catch (const std::system_error&) {
+        // fewer threads then: no result depends on their number
+    }
     run(blocks[0].get());
     for (auto& thread : threads) thread.join();
 }
@@ -111,7 +117,8 @@ void measure(const Job& job, Precision precision, const Options& options, double
 
 void weights(const ChainParams& chain, Precision precision, const Options& options, int64_t layer, int64_t index,
              void* out) {
-    const Block block = allocate(1 << 20);
+    constexpr size_t panel_bytes = 1 << 16;  // room for a panel of every instruction set
+    const Block block = allocate(panel_bytes);
     choose(options.isa).weights(chain, precision, layer, index, out, block.get());
 }
 

@@ -41,7 +41,7 @@ private:
     template <Activation activation>
     void activate_all();
     void multiply_weights(const T* f, int64_t layer);
-    int64_t certain_count(int chain, double tau, double tolerance, int& chain_in_double);
+    int64_t certain_count(int chain, double tau, const CountRule& rule, int& chain_in_double);
 
     const Job& job_;
     const ChainParams& chain_;
@@ -149,17 +149,17 @@ void GroupChain<Layout>::step(int64_t layer) {
 
 // The count of one chain that single precision left open.
 template <class Layout>
-int64_t GroupChain<Layout>::certain_count(int chain, double tau, double tolerance, int& chain_in_double) {
+int64_t GroupChain<Layout>::certain_count(int chain, double tau, const CountRule& rule, int& chain_in_double) {
     ++job_.flagged[group_.first + chain];
     if (chain_in_double != chain) exact_.set(h_ + chain, Layout::unit, stride_);
     chain_in_double = chain;
     double count[1], S[1], upper[1];
     exact_.count(tau, count, S);
-    if (count_is_certain<double>(S[0], tolerance)) return int64_t(count[0]);
+    if (rule.accepts<double>(S[0])) return int64_t(count[0]);
     exact_.count(tau * (1 - tie_width), count, S);
-    const bool lower_is_certain = count_is_certain<double>(S[0], tolerance);
+    const bool lower_is_certain = rule.accepts<double>(S[0]);
     exact_.count(tau * (1 + tie_width), upper, S);
-    if (!(lower_is_certain && count_is_certain<double>(S[0], tolerance) && count[0] == upper[0]))
+    if (!(lower_is_certain && rule.accepts<double>(S[0]) && count[0] == upper[0]))
         ++job_.ambiguous[group_.first + chain];
     return int64_t(count[0]);
 }
@@ -167,11 +167,11 @@ int64_t GroupChain<Layout>::certain_count(int chain, double tau, double toleranc
 template <class Layout>
 void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
     constexpr int chains = Layout::chains;
-    double trace[chains], squared_norm[chains], count[chains], S[chains];
+    double trace[chains], purity[chains], count[chains], S[chains];
     int chain_in_double = -1;
     spectrum_.set(h_, Layout::unit, stride_);
-    spectrum_.moments(trace, squared_norm);
-    double counted_tau = 0;
+    spectrum_.moments(trace, purity);
+    double counted_tau = __builtin_nan("");
     for (int m = 0; m < job_.measure_count; ++m) {
         const Measure& what = job_.measures[m];
         const bool counts = what.kind == MeasureKind::soft_rank || what.kind == MeasureKind::rank_bound_margin;
@@ -179,17 +179,19 @@ void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
             counted_tau = what.tau;
             spectrum_.count(counted_tau, count, S);
             for (int chain = 0; chain < group_.count; ++chain) {
-                const double tolerance = count_tolerance(counted_tau, trace[chain], squared_norm[chain]);
-                if (!count_is_certain<T>(S[chain], tolerance))
-                    count[chain] = double(certain_count(chain, counted_tau, tolerance, chain_in_double));
+                const CountRule rule(counted_tau, trace[chain], purity[chain], spectrum_.inner());
+                if (!rule.accepts<T>(S[chain]))
+                    count[chain] = double(certain_count(chain, counted_tau, rule, chain_in_double));
             }
         }
         for (int chain = 0; chain < group_.count; ++chain) {
-            const double ratio = trace[chain] * trace[chain] / squared_norm[chain];
+            const double ratio = 1 / purity[chain];
             double& value = values[m * value_stride + chain];
             switch (what.kind) {
                 case MeasureKind::participation_ratio: value = ratio; break;
-                case MeasureKind::frobenius_norm: value = __builtin_sqrt(squared_norm[chain]); break;
+                case MeasureKind::frobenius_norm:
+                    value = trace[chain] == 0 ? 0 : trace[chain] * __builtin_sqrt(purity[chain]);
+                    break;
                 case MeasureKind::trace: value = trace[chain]; break;
                 case MeasureKind::soft_rank: value = count[chain]; break;
                 case MeasureKind::rank_bound_margin:

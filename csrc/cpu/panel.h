@@ -7,7 +7,7 @@
 
 namespace pyrank::PYRANK_ISA {
 
-constexpr int64_t panel_depth = 128;  // columns of W in a panel; a multiple of what one generator call covers
+constexpr int64_t panel_depth = 128;  // columns of W in a panel: what one generator call covers at most (rademacher)
 
 // Where the chain or chains of a layout stand in the stream.
 template <class Layout>

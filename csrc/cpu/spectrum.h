@@ -35,8 +35,10 @@ public:
         form_gram();
     }
 
-    // Tr M and ||M||_F^2 of each chain.
-    void moments(double (&trace)[Layout::chains], double (&squared_norm)[Layout::chains]);
+    int64_t inner() const { return inner_; }
+
+    // Tr M and ||M||_F^2 / (Tr M)^2 of each chain.
+    void moments(double (&trace)[Layout::chains], double (&purity)[Layout::chains]);
 
     // Eigenvalues of M above tau, and the S of core/inertia.h (NaN after a zero pivot), of each chain.
     void count(double tau, double (&count)[Layout::chains], double (&S)[Layout::chains]);
@@ -118,28 +120,34 @@ void Spectrum<Layout>::form_gram() {
     });
 }
 
+// Squares are taken of M / Tr M, whose entries are at most 1: none overflows or vanishes if M itself does not.
 template <class Layout>
-void Spectrum<Layout>::moments(double (&trace)[Layout::chains], double (&squared_norm)[Layout::chains]) {
-    for (int chain = 0; chain < Layout::chains; ++chain) trace[chain] = squared_norm[chain] = 0;
+void Spectrum<Layout>::moments(double (&trace)[Layout::chains], double (&purity)[Layout::chains]) {
+    for (int chain = 0; chain < Layout::chains; ++chain) {
+        trace[chain] = purity[chain] = 0;
+        for (int64_t row = 0; row < n_; ++row) trace[chain] += gram_[row * stride_ + row * unit + chain];
+    }
+    T inverse_traces[V::size];
+    for (int lane = 0; lane < V::size; ++lane) inverse_traces[lane] = T(1 / trace[Layout::chains == 1 ? 0 : lane]);
+    const V inverse_trace = V::load(inverse_traces);
     for (int64_t vector = 0; vector < vectors_; ++vector) {
         const int64_t first = vector * Layout::rows, last = first + Layout::rows < n_ ? first + Layout::rows : n_;
         const T* rows = gram_ + vector * V::size;
         V below = V(T(0));
         for (int64_t c = 0; c < first; ++c) {
-            const V x = V::load(rows + c * stride_);
+            const V x = V::load(rows + c * stride_) * inverse_trace;
             below = fma(x, x, below);
         }
         for (int64_t c = first; c + 1 < last; ++c) {
-            const V x = rows_below(vector, c, V::load(rows + c * stride_));
+            const V x = rows_below(vector, c, V::load(rows + c * stride_)) * inverse_trace;
             below = fma(x, x, below);
         }
         T off_diagonal[V::size];
         below.store(off_diagonal);
         for (int64_t row = first; row < last; ++row)
             for (int chain = 0; chain < Layout::chains; ++chain) {
-                const double m = gram_[row * stride_ + row * unit + chain];
-                trace[chain] += m;
-                squared_norm[chain] += 2 * double(off_diagonal[row - first + chain]) + m * m;
+                const double m = gram_[row * stride_ + row * unit + chain] / trace[chain];
+                purity[chain] += 2 * double(off_diagonal[row - first + chain]) + m * m;
             }
     }
 }

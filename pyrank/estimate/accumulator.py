@@ -145,8 +145,8 @@ class Accumulator:
             v = values - moments[:, SHIFT]
             moments[:, SUM] += v
             moments[:, SUM_SQUARES] += v * v
-            moments[:, MIN] = np.where(values < moments[:, MIN], values, moments[:, MIN])
-            moments[:, MAX] = np.where(values > moments[:, MAX], values, moments[:, MAX])
+            moments[:, MIN] = np.minimum(moments[:, MIN], values)
+            moments[:, MAX] = np.maximum(moments[:, MAX], values)
             self._push_batch(v, n)
             self._push_blocks(v, n)
         if self.trace.shape[1]:

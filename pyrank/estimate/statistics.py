@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special  # type: ignore[import-untyped]
 
-from pyrank.errors import invalid
+from pyrank.errors import as_integer, invalid
 from pyrank.estimate.accumulator import (
     BATCH_COUNT,
     BATCHES,
@@ -65,7 +65,7 @@ class Estimate:
     rhat : float
         Split R-hat (Gelman et al., Bayesian Data Analysis, 3rd ed., 2013, section 11.4), without rank normalisation.
     min, max : float
-        Smallest and largest sample; NaNs are passed over.
+        Smallest and largest sample; NaN if any sample is.
     count, chains : int
         Samples per chain; number of chains.
     flags : tuple of str
@@ -119,6 +119,7 @@ class Estimate:
         ArgumentError
             If no completed batch is left.
         """
+        samples = as_integer("samples", samples, 0, 2**62, "give a number of recorded samples")
         first = -(-samples // self.batch_length)
         batches = self.batch_means.shape[1]
         if not 0 <= first < batches:

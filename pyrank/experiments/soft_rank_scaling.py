@@ -169,7 +169,7 @@ def _row(run: Run, tau: float) -> Row:
         r_stderr=r.stderr,
         margin_min=margin.min,
         rhat=max(rank.rhat, r.rhat),
-        flags="; ".join(dict.fromkeys((*rank.flags, *r.flags))),
+        flags="; ".join(dict.fromkeys((*rank.flags, *r.flags, *margin.flags))),
     )
 
 

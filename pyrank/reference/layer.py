@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pyrank.chain import NORMALIZATIONS, Normalization, as_choice, as_number
-from pyrank.errors import invalid
+from pyrank.chain import NORMALIZATIONS, Normalization
+from pyrank.errors import as_choice, as_number, invalid
 
 LEAKY_SLOPE = 0.01
 
@@ -36,14 +36,13 @@ def recentre(Z: Tensor, over: str = "batch") -> Tensor:
     return Z - Z.mean(dim=_LINES[over], keepdim=True)
 
 
-def line_size(Z: Tensor, order: float, eps: float, over: str = "batch") -> Tensor:
-    """(mean |z|^p + eps)^(1/p) of each line, or max |z| + eps for p = inf; the line's dimension is kept with size 1."""
+def line_power(Z: Tensor, order: float, eps: float, over: str = "batch") -> Tensor:
+    """Mean |z|^p + eps of each line, or max |z| + eps for p = inf; the line's dimension is kept with size 1."""
     along = _LINES[over]
     if math.isinf(order):
         return Z.abs().amax(dim=along, keepdim=True) + eps
-    if order == 2:
-        return torch.sqrt((Z * Z).mean(dim=along, keepdim=True) + eps)
-    return (Z.abs().pow(order).mean(dim=along, keepdim=True) + eps) ** (1.0 / order)
+    power = Z * Z if order == 2 else Z.abs().pow(order)
+    return power.mean(dim=along, keepdim=True) + eps
 
 
 def normalize(Z: Tensor, normalization: Normalization) -> Tensor:
@@ -53,10 +52,10 @@ def normalize(Z: Tensor, normalization: Normalization) -> Tensor:
         Z = recentre(Z, norm.over)
     if not norm.rescale:
         return Z
-    size = line_size(Z, norm.order, norm.eps, norm.over)
-    degenerate = size == 0
-    Z = torch.where(degenerate, 0.0, Z / torch.where(degenerate, 1.0, size))
-    return norm.alpha + norm.beta * Z
+    power = line_power(Z, norm.order, norm.eps, norm.over)
+    degenerate = power == 0
+    size = torch.where(degenerate, 1.0, power) ** (1.0 if math.isinf(norm.order) else 1.0 / norm.order)
+    return norm.alpha + norm.beta * torch.where(degenerate, 0.0, Z / size)
 
 
 def degenerate_lines(Z: Tensor, normalization: Normalization) -> Tensor:
@@ -115,6 +114,12 @@ def layer_step(
     as_choice("activation", activation, tuple(_ACTIVATIONS))
     if not isinstance(normalization, Normalization):
         normalization = NORMALIZATIONS[as_choice("normalization", normalization, tuple(NORMALIZATIONS))]
+    for name, tensor in (("H", H), ("W", W)):
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise invalid(name, kind, "a floating point torch.Tensor", "convert it first")
+    if H.dtype != W.dtype:
+        raise invalid("W.dtype", W.dtype, f"{H.dtype}, that of H", "convert one of the two")
     if H.ndim < 2 or W.ndim < 2 or W.shape[-1] != H.shape[-2] or W.shape[-2] != H.shape[-2]:
         raise invalid("W", tuple(W.shape), f"(..., d, d) to go with H {tuple(H.shape)}", "check the width")
     return normalize(combine(H, W, gamma, activation), normalization)

@@ -1,4 +1,4 @@
-"""The measures of design: each as one formula on tensors (..., d, N)."""
+"""The measures taken at every layer, each as one formula on tensors (..., d, N)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pyrank.errors import invalid
 from pyrank.measures import Measure
+from pyrank.reference.matrix import as_matrix, power_of_two
 
 
 def gram(H: Tensor) -> Tensor:
     """H H^T / N or H^T H / N, whichever is smaller; both have the same non-zero spectrum."""
-    if H.ndim < 2 or H.shape[-1] == 0 or H.shape[-2] == 0 or not H.is_floating_point():
-        raise invalid("H", tuple(H.shape), "a floating point tensor (..., d, N)", "pass the hidden matrix")
     d, n = H.shape[-2:]
     M: Tensor = (H @ H.mT if d <= n else H.mT @ H) / n
     return M
@@ -22,12 +20,13 @@ def gram(H: Tensor) -> Tensor:
 
 def trace(H: Tensor) -> Tensor:
     """Tr M for M = H H^T / N, of (..., d, N); shape (...), differentiable."""
+    H = as_matrix(H)
     return (H * H).sum(dim=(-2, -1)) / H.shape[-1]
 
 
 def frobenius_norm(H: Tensor) -> Tensor:
     """||M||_F for M = H H^T / N, of (..., d, N); shape (...), differentiable."""
-    norm: Tensor = torch.linalg.matrix_norm(gram(H))
+    norm: Tensor = torch.linalg.matrix_norm(gram(as_matrix(H)))
     return norm
 
 
@@ -46,6 +45,8 @@ def participation_ratio(H: Tensor) -> Tensor:
     torch.Tensor
         Shape (...), differentiable; NaN where H is zero.
     """
+    H = as_matrix(H)
+    H = H / power_of_two(H, (-2, -1))  # fourth powers must neither overflow nor vanish
     return trace(H) ** 2 / gram(H).square().sum(dim=(-2, -1))
 
 
@@ -72,9 +73,9 @@ def soft_rank(H: Tensor, tau: float = 0.5) -> Tensor:
         If H H^T is not finite.
     """
     Measure("soft_rank", tau)  # refuses what is no threshold
-    M = gram(H.detach().double())
+    M = gram(as_matrix(H).detach().double())
     if not torch.isfinite(M).all():
-        raise FloatingPointError("H H^T overflowed or holds NaN: it has no eigenvalues to count; rescale H first")
+        raise FloatingPointError("H H^T overflowed: it has no eigenvalues to count; rescale H first")
     eigenvalues: Tensor = torch.linalg.eigvalsh(M)
     return (eigenvalues >= float(tau)).sum(dim=-1)
 

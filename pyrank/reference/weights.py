@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyrank.chain import Chain, as_integer
+from pyrank.chain import Chain
+from pyrank.errors import as_integer, invalid
 from pyrank.reference import stream
 
 MAX_INDEX = 2**32 - 1
@@ -39,6 +40,8 @@ def draw_weights(chain: Chain, seed: int, layer: int, index: int = 0) -> Tensor:
         (d, d), in the chain's dtype. Uniform and rademacher weights are the same to the bit on every backend;
         gaussian ones agree to a few units in the last place.
     """
+    if not isinstance(chain, Chain):
+        raise invalid("chain", chain, "a pyrank.Chain", "write for example pyrank.Chain(width=32)")
     seed = as_integer("seed", seed, 0, 2**64 - 1, "give an integer seed")
     layer = as_integer("layer", layer, 0, MAX_INDEX, "layers count from 0")
     index = as_integer("index", index, 0, MAX_INDEX, "chains count from 0")

@@ -1,0 +1,88 @@
+"""Closed forms to hold simulations against, each with its source; no module here knows of chains or tensors.
+
+Growth rates of unnormalised linear chains
+    `ginibre_lyapunov_exponents`      Newman's exponents of products of gaussian W
+    `ginibre_lyapunov_variances`      their variances per layer
+    `residual_top_exponent`           top exponent of products of I + gamma W, a Poisson mixture of digammas
+    `residual_top_variance`           its variance per layer
+    `residual_lyapunov_spectrum`      all exponents of I + gamma W, by a Monte-Carlo QR expectation, with errors
+    `weak_residual_exponents`         the same to leading order in gamma
+Spectrum of products of a few gaussian matrices
+    `ginibre_product_density`         Fuss-Catalan density of the squared singular values
+    `ginibre_product_cdf`             its distribution function
+    `ginibre_product_edge`            its upper edge
+    `ginibre_product_moment`          its moments
+    `ginibre_product_second_moments`  E ||P P^T||_F^2 and E Tr(P P^T)^2 at every width
+Rank
+    `soft_rank_bound`                 least soft rank for a participation ratio (Lemma 1, Theorem 2)
+    `orthogonality_gap`               V from the participation ratio, V^2 = 1/r - 1/N
+    `ratio_from_gap`                  and back
+Angles between samples in layers of infinite width
+    `step_kernel`                     dual kernel of the step function
+    `relu_kernel`                     dual kernel of ReLU
+    `leaky_relu_kernel`               dual kernel of the leaky ReLU
+    `relu_gram`                       Gram matrix of ReLU features
+    `recentred_relu_gram`             one layer of recentring and ReLU
+    `recentred_relu_cosine`           its symmetric fixed point, with or without rescaling
+    `recentred_relu_multipliers`      how fast deviations from that decay
+    `outlier_gram`                    its other fixed point
+    `rescaled_relu_map`               one layer of rescaling and ReLU, without recentring
+    `rescaled_cosine`                 the cosine before the activation of that layer
+    `rescaled_relu_cosine`            the fixed point: "about 60 degrees"
+    `angle_degrees`                   a cosine as an angle
+"""
+
+from pyrank.theory.centred_angles import (
+    angle_degrees,
+    outlier_gram,
+    recentred_relu_cosine,
+    recentred_relu_gram,
+    recentred_relu_multipliers,
+)
+from pyrank.theory.ginibre_products import (
+    ginibre_product_cdf,
+    ginibre_product_density,
+    ginibre_product_edge,
+    ginibre_product_moment,
+    ginibre_product_second_moments,
+)
+from pyrank.theory.lyapunov_ginibre import ginibre_lyapunov_exponents, ginibre_lyapunov_variances
+from pyrank.theory.lyapunov_residual import (
+    residual_lyapunov_spectrum,
+    residual_top_exponent,
+    residual_top_variance,
+    weak_residual_exponents,
+)
+from pyrank.theory.orthogonality_gap import orthogonality_gap, ratio_from_gap
+from pyrank.theory.relu_kernel import leaky_relu_kernel, relu_gram, relu_kernel, step_kernel
+from pyrank.theory.rescaled_relu import rescaled_cosine, rescaled_relu_cosine, rescaled_relu_map
+from pyrank.theory.soft_rank_bound import soft_rank_bound
+
+__all__ = [
+    "angle_degrees",
+    "ginibre_lyapunov_exponents",
+    "ginibre_lyapunov_variances",
+    "ginibre_product_cdf",
+    "ginibre_product_density",
+    "ginibre_product_edge",
+    "ginibre_product_moment",
+    "ginibre_product_second_moments",
+    "leaky_relu_kernel",
+    "orthogonality_gap",
+    "outlier_gram",
+    "ratio_from_gap",
+    "recentred_relu_cosine",
+    "recentred_relu_gram",
+    "recentred_relu_multipliers",
+    "relu_gram",
+    "relu_kernel",
+    "rescaled_cosine",
+    "rescaled_relu_cosine",
+    "rescaled_relu_map",
+    "residual_lyapunov_spectrum",
+    "residual_top_exponent",
+    "residual_top_variance",
+    "soft_rank_bound",
+    "step_kernel",
+    "weak_residual_exponents",
+]
