@@ -18,7 +18,7 @@ TAUS = (0.1, 0.5, 1.0, 2.0)
 
 
 def orthonormal(rng, n, k):
-    """k orthonormal columns of length n."""
+    """Orthonormal columns, k of them, of length n."""
     return np.linalg.qr(rng.standard_normal((n, k)))[0]
 
 
