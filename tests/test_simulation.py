@@ -4,6 +4,8 @@ import math
 import re
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import torch
 import pyrank
 from pyrank import native, reference
 
-from harness import make_plan
+from harness import make_plan, start
 
 CHAIN = pyrank.Chain(6, 5, gamma=0.5)
 OPTIONS = {"chains": 3, "progress": False}
@@ -170,3 +172,16 @@ def test_memory_is_flat_in_depth(tmp_path):
     command = [sys.executable, "-c", MEMORY, "1_000_000"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert int(result.stdout) <= 20 * 1024
+
+
+def test_other_threads_run_meanwhile():
+    """The kernels release the interpreter's lock: a second thread is not held up by a call of half a second."""
+    plan = make_plan(pyrank.Chain(256), chains=2, measures=())
+    state, accumulator, counters = start(plan)
+    worker = threading.Thread(target=native.advance, args=(plan, state, 0, 1_000, accumulator, counters))
+    worker.start()
+    turns = 0
+    while worker.is_alive():
+        time.sleep(0.001)
+        turns += 1
+    assert turns > 20
