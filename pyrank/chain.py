@@ -94,6 +94,11 @@ class Normalization:
         for name, value in (("order", order), ("eps", eps), ("alpha", alpha), ("beta", beta)):
             object.__setattr__(self, name, value)
 
+    @property
+    def root(self) -> float:
+        """The power that turns ``mean |z|^p + eps`` into the size of a line: 1/p, and 1 for the largest entry."""
+        return 1.0 if math.isinf(self.order) else 1.0 / self.order
+
 
 NORMALIZATIONS = {
     "rescale": Normalization(),
@@ -185,7 +190,7 @@ class Chain:
             ("gamma * weights.scale * normalization.beta", gamma * self.weights.scale * abs(norm.beta)),
             ("normalization.beta", abs(norm.beta)),
             ("normalization.alpha", abs(norm.alpha)),
-            ("normalization.eps ** (1 / order)", norm.eps ** (1.0 if math.isinf(norm.order) else 1.0 / norm.order)),
+            ("normalization.eps ** (1 / order)", norm.eps**norm.root),
         ):
             if size and not low <= size <= high:
                 wanted = f"0 or {low:g} to {high:g} in {self.dtype}"

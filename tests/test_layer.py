@@ -41,7 +41,7 @@ def largest_before_normalization(H, W, chain):
         return Z.abs().max().item()
     centred = reference.layer.recentre(Z, norm.over) if norm.recentre else Z
     power = reference.layer.line_power(centred, norm.order, norm.eps, norm.over)
-    size = torch.where(power == 0, 1.0, power) ** (1.0 if math.isinf(norm.order) else 1.0 / norm.order)
+    size = torch.where(power == 0, 1.0, power) ** norm.root
     return (Z.abs() / size).max().item()
 
 

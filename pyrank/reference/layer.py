@@ -54,7 +54,7 @@ def normalize(Z: Tensor, normalization: Normalization) -> Tensor:
         return Z
     power = line_power(Z, norm.order, norm.eps, norm.over)
     degenerate = power == 0
-    size = torch.where(degenerate, 1.0, power) ** (1.0 if math.isinf(norm.order) else 1.0 / norm.order)
+    size = torch.where(degenerate, 1.0, power) ** norm.root
     return norm.alpha + norm.beta * torch.where(degenerate, 0.0, Z / size)
 
 
