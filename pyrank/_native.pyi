@@ -32,6 +32,7 @@ def advance(
     first_layer: int,
     layers: int,
     first_chain: int,
+    observe_activation: bool,
     burn_in: int,
     every: int,
     measures: list[tuple[int, float]],

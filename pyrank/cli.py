@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 from pyrank._version import __version__
 from pyrank.chain import ACTIVATIONS, DTYPES, NORMALIZATIONS, WEIGHT_LAWS, Chain, Weights
 from pyrank.errors import ArgumentError
-from pyrank.measures import SCALAR_MEASURES, THRESHOLD_MEASURES
+from pyrank.measures import SCALAR_MEASURES, SNAPSHOT_MEASURES, THRESHOLD_MEASURES
+from pyrank.plan import POINTS
 
 FAILED, MISUSED, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 LARGEST = 2**64
@@ -210,12 +211,14 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     add(run, "--depth", _integer, "L", "number of layers", required=True)
     add(run, "--chains", _integer, "C", "number of independent chains (default: 16)")
     add(run, "--seed", _integer, "SEED", "0 <= SEED < 2^64 (default: 0)")
-    names = ", ".join([*SCALAR_MEASURES, *(f"{name}(TAU)" for name in THRESHOLD_MEASURES)])
+    names = ", ".join([*SCALAR_MEASURES, *(f"{name}(TAU)" for name in THRESHOLD_MEASURES), *SNAPSHOT_MEASURES])
     measures = f"any of {names}; may be repeated; alone: measure nothing (default: participation_ratio, soft_rank(0.5))"
     add(run, "--measure", str, "MEASURE", measures, dest="measures", nargs="*", action="extend")
+    add(run, "--observe", str, "POINT", f"{' or '.join(POINTS)}: measure H or F(H) (default: state)")
     add(run, "--initial", str, "STATE", "gaussian, identity, collinear or collinear(P) (default: gaussian)")
     add(run, "--burn-in", _integer, "L", "first layers that are not recorded (default: 0)")
     add(run, "--every", _integer, "K", "record each K-th layer after them (default: 1)")
+    add(run, "--snapshot-every", _integer, "K", "the same for measures that need a decomposition (default: as --every)")
     add(run, "--trace", _integer, "T", "samples kept of each chain and measure, even (default: 4096)")
 
     how = parser.add_argument_group("how and where to")

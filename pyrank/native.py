@@ -89,7 +89,7 @@ def _params(chain: Chain, seed: int) -> Any:
 
 
 def _codes(measures: tuple[Measure, ...]) -> list[tuple[int, float]]:
-    return [(KERNEL_MEASURES.index(measure.name), measure.tau or 0.0) for measure in measures]
+    return [(KERNEL_MEASURES.index(measure.name), measure.argument or 0.0) for measure in measures]
 
 
 def advance(
@@ -114,6 +114,7 @@ def advance(
         first_layer=first_layer,
         layers=layers,
         first_chain=0,
+        observe_activation=plan.observe == "activation",
         burn_in=plan.burn_in,
         every=plan.every,
         measures=_codes(plan.measures),

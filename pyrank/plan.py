@@ -14,12 +14,35 @@ EVENTS = ("degenerate_rows", "flagged", "ambiguous")
 COUNTERS = (*EVENTS, "exponent")
 """Rows of the counters of a run: the events, and the powers of two taken off a drifting state."""
 
+POINTS = ("state", "activation")
+"""What is measured: H, which the next layer takes, or F(H)."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which layers are recorded: number ``burn_in`` and then each ``every``-th."""
+
+    burn_in: int
+    every: int
+
+    def records(self, layer: int) -> bool:
+        """Whether layer ``layer`` is recorded."""
+        return layer >= self.burn_in and (layer - self.burn_in) % self.every == 0
+
+    def recorded(self, depth: int) -> int:
+        """Return how many of the layers 0 .. depth - 1 are recorded."""
+        return max(0, -(-(depth - self.burn_in) // self.every))
+
+    def next(self, layer: int) -> int:
+        """Return the first recorded layer from ``layer`` on."""
+        return self.burn_in + self.recorded(layer) * self.every
+
 
 @dataclass(frozen=True)
 class Plan:
     """Chains 0 .. chains - 1 of one law, one seed, and what is recorded of them.
 
-    Layer l takes H_l to H_{l+1}; what is recorded "at layer l" is measured on H_{l+1}.
+    Layer l takes H_l to H_{l+1}; what is recorded "at layer l" is measured on H_{l+1}, or on F(H_{l+1}).
     """
 
     chain: Chain
@@ -30,14 +53,19 @@ class Plan:
     every: int
     trace: int
     initial: str
+    observe: str = "state"
+    snapshots: tuple[Measure, ...] = ()
+    snapshot_every: int = 1
 
-    def records(self, layer: int) -> bool:
-        """Whether layer ``layer`` is recorded."""
-        return layer >= self.burn_in and (layer - self.burn_in) % self.every == 0
+    @property
+    def schedule(self) -> Schedule:
+        """When the kernels measure."""
+        return Schedule(self.burn_in, self.every)
 
-    def recorded(self, depth: int) -> int:
-        """Return how many of the layers 0 .. depth - 1 are recorded."""
-        return max(0, -(-(depth - self.burn_in) // self.every))
+    @property
+    def snapshot_schedule(self) -> Schedule:
+        """When snapshots are taken."""
+        return Schedule(self.burn_in, self.snapshot_every)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain, JSON-friendly values."""
@@ -50,4 +78,7 @@ class Plan:
             "every": self.every,
             "trace": self.trace,
             "initial": self.initial,
+            "observe": self.observe,
+            "snapshots": [str(measure) for measure in self.snapshots],
+            "snapshot_every": self.snapshot_every,
         }

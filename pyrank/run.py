@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from pyrank.plan import EVENTS, Plan
 if TYPE_CHECKING:
     import xarray
 
+_ENTRY = re.compile(r"(.*)\[\s*(\d+)\s*\]\s*")
+
 
 class MissingMeasureError(ArgumentError, KeyError):
     """A run was asked for a measure that it did not record."""
@@ -30,7 +33,8 @@ class MissingMeasureError(ArgumentError, KeyError):
 class Run(Mapping[str, Estimate]):
     """The result of `pyrank.simulate`: a mapping from measures to estimates.
 
-    ``run["soft_rank(0.5)"]``, ``run["soft_rank(tau=0.5)"]`` and ``run[Measure("soft_rank", 0.5)]`` are the same.
+    ``run["soft_rank(0.5)"]``, ``run["soft_rank(tau=0.5)"]`` and ``run[Measure("soft_rank", 0.5)]`` are the same. A
+    measure of several numbers has an estimate for each: ``run["singular_values(3)[0]"]`` is that of the largest.
 
     Attributes
     ----------
@@ -61,15 +65,23 @@ class Run(Mapping[str, Estimate]):
     seconds: float
 
     def __getitem__(self, measure: str | Measure) -> Estimate:
-        name = str(Measure.parse(measure))
+        name = self._key(measure)
         if name not in self.estimates:
             recorded = ", ".join(self.estimates) or "nothing"
             raise MissingMeasureError(invalid("measure", name, f"one of {recorded}", "add it to measures=[...]"))
         return self.estimates[name]
 
+    def _key(self, measure: str | Measure) -> str:
+        """Return the name under which a measure, or entry ``[i]`` of one that gives several numbers, is kept."""
+        if isinstance(measure, str) and measure in self.estimates:
+            return measure
+        if isinstance(measure, str) and (entry := _ENTRY.fullmatch(measure)):
+            return f"{Measure.parse(entry[1])}[{int(entry[2])}]"
+        return str(Measure.parse(measure))
+
     def __contains__(self, measure: object) -> bool:
         try:
-            return str(Measure.parse(measure)) in self.estimates  # type: ignore[arg-type]
+            return self._key(measure) in self.estimates  # type: ignore[arg-type]
         except ArgumentError:
             return False
 
@@ -95,8 +107,8 @@ class Run(Mapping[str, Estimate]):
 
     @property
     def recorded(self) -> int:
-        """Recorded layers per chain."""
-        return self.plan.recorded(self.depth)
+        """Layers per chain that the kernels recorded."""
+        return self.plan.schedule.recorded(self.depth)
 
     def explain(self) -> str:
         """Say which backend was used and why."""
@@ -110,6 +122,11 @@ class Run(Mapping[str, Estimate]):
             f"{self.depth:,} layers in {self.seconds:.2f} s; {self.recorded:,} recorded per chain "
             f"(burn-in {plan.burn_in:,}, every {plan.every:,}), seed {plan.seed}; {self.backend}",
         ]
+        if plan.snapshots:
+            taken = plan.snapshot_schedule.recorded(self.depth)
+            lines.append(f"{taken:,} snapshots per chain (every {plan.snapshot_every:,})")
+        if plan.observe != "state":
+            lines.append("measured at the activation F(H)")
         if self.estimates:
             wide = max(len("measure"), *map(len, self.estimates))
             lines.append("")
@@ -140,9 +157,9 @@ class Run(Mapping[str, Estimate]):
         }
 
     def to_xarray(self) -> xarray.Dataset:
-        """Return the traces as a dataset with dimensions (chain, draw).
+        """Return the traces as a dataset with dimensions (chain, draw), or (chain, snapshot) for snapshot measures.
 
-        The coordinate ``layer`` of a draw is l for what was measured on H_{l+1}.
+        The coordinates ``layer`` of a draw and ``snapshot_layer`` of a snapshot are l for what was measured on H_{l+1}.
 
         Raises
         ------
@@ -155,12 +172,24 @@ class Run(Mapping[str, Estimate]):
             raise invalid("measures", [], "at least one recorded measure", "simulate with for example ['trace']")
         if not self.plan.trace:
             raise invalid("trace", self.plan.trace, "a recorded trace", "simulate with for example trace=4096")
-        some = next(iter(self.estimates.values()))
-        assert some.trace is not None
-        draws = some.trace.shape[1]
-        layer = self.plan.burn_in + self.plan.every * some.trace_stride * np.arange(draws)
-        return xarray.Dataset(
-            {name: (("chain", "draw"), e.trace) for name, e in self.estimates.items()},
-            coords={"chain": np.arange(self.plan.chains), "draw": np.arange(draws), "layer": ("draw", layer)},
-            attrs={"width": self.plan.chain.width, "batch": self.plan.chain.batch, "seed": self.plan.seed},
-        )
+        chain, kernels = self.plan.chain, {str(measure) for measure in self.plan.measures}
+        variables: dict[str, Any] = {}
+        coordinates: dict[str, Any] = {"chain": np.arange(self.plan.chains)}
+        for dimension, layer, schedule, names in (
+            ("draw", "layer", self.plan.schedule, [n for n in self.estimates if n in kernels]),
+            (
+                "snapshot",
+                "snapshot_layer",
+                self.plan.snapshot_schedule,
+                [n for n in self.estimates if n not in kernels],
+            ),
+        ):
+            for name in names:
+                estimate = self.estimates[name]
+                assert estimate.trace is not None
+                draws = np.arange(estimate.trace.shape[1])
+                variables[name] = (("chain", dimension), estimate.trace)
+                coordinates[dimension] = draws
+                coordinates[layer] = (dimension, schedule.burn_in + schedule.every * estimate.trace_stride * draws)
+        sizes = {"width": chain.width, "batch": chain.batch, "seed": self.plan.seed}
+        return xarray.Dataset(variables, coords=coordinates, attrs=sizes)

@@ -23,16 +23,18 @@ from pyrank import checkpoint as checkpoint_file
 from pyrank import initial as initial_state
 from pyrank._version import __version__
 from pyrank.chain import Chain
-from pyrank.errors import ArgumentError, as_integer, invalid
+from pyrank.errors import ArgumentError, as_choice, as_integer, invalid
 from pyrank.estimate import Accumulator, estimate
 from pyrank.estimate.accumulator import SLOTS
 from pyrank.measures import Measure, parse_measures
-from pyrank.plan import COUNTERS, EVENTS, Plan
+from pyrank.plan import COUNTERS, EVENTS, POINTS, Plan
 from pyrank.run import Run
+from pyrank.snapshots import Snapshots
 
 DEFAULT_MEASURES = ("participation_ratio", "soft_rank(0.5)")
 CALL_SECONDS = 0.2  # aim of one call into a backend: long enough to cost nothing, short enough to interrupt
 CHECKPOINT_SECONDS = 30.0
+SNAPSHOT_PREFIX = "snapshot_"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -54,12 +56,15 @@ class _Progress:
     seconds: float
     state: Tensor
     accumulator: Accumulator
+    snapshots: Snapshots
     counters: NDArray[np.int64]
 
     def save(self, path: Path, plan: Plan, backend: backends.Backend) -> None:
         header = {"plan": plan.to_dict(), "layer": self.layer, "seconds": self.seconds, "version": __version__,
                   "backend": backend.identity}  # fmt: skip
         arrays = {"state": self.state.numpy(), "counters": self.counters, **self.accumulator.arrays()}
+        taken = self.snapshots.accumulator.arrays()
+        arrays |= {SNAPSHOT_PREFIX + name: array for name, array in taken.items()}
         checkpoint_file.save(path, header, arrays)
 
 
@@ -69,10 +74,12 @@ def simulate(
     *,
     chains: int = 16,
     seed: int = 0,
-    measures: Iterable[str | Measure] = DEFAULT_MEASURES,
+    measures: Iterable[str | Measure | Callable[[Tensor], Tensor]] = DEFAULT_MEASURES,
+    observe: str = "state",
     initial: str | ArrayLike | Tensor = "gaussian",
     burn_in: int = 0,
     every: int = 1,
+    snapshot_every: int | None = None,
     trace: int = 4096,
     device: str = "cpu",
     backend: str = "auto",
@@ -96,7 +103,10 @@ def simulate(
     seed
         0 <= seed < 2**64.
     measures
-        Names such as ``"soft_rank(0.5)"`` or `Measure` objects; ``[]`` runs the chain alone.
+        Names such as ``"soft_rank(0.5)"``, `Measure` objects, or functions that take the states (chains, d, N) and
+        return (chains,) or (chains, k) numbers; ``[]`` runs the chain alone.
+    observe
+        What is measured: ``"state"``, H, or ``"activation"``, F(H).
     initial
         H_0: ``"gaussian"``, ``"identity"``, ``"collinear"``, ``"collinear(p)"``, or a tensor or array (d, N) or
         (chains, d, N).
@@ -104,6 +114,9 @@ def simulate(
         That many first layers run unrecorded.
     every
         Of the layers after burn-in, the first and then each ``every``-th is recorded.
+    snapshot_every
+        The same for the measures that are taken in torch, which cost a decomposition each: see `Measure`; ``every`` if
+        not given.
     trace
         Capacity of the thinned trace kept for each chain and measure, even; 0 for none.
     device
@@ -132,7 +145,7 @@ def simulate(
     Interrupted
         On Ctrl-C, within a second, after the checkpoint was written; a KeyboardInterrupt.
     """
-    plan = _plan(chain, chains, seed, measures, initial, burn_in, every, trace)
+    plan = _plan(chain, chains, seed, measures, observe, initial, burn_in, every, snapshot_every, trace)
     depth = as_integer("depth", depth, 1, 2**32, "give the number of layers")
     if plan.burn_in >= depth:
         raise invalid("burn_in", burn_in, f"fewer layers than depth = {depth}", "raise depth or lower burn_in")
@@ -145,16 +158,17 @@ def simulate(
     with _interrupts() as stop, _report(progress, depth, now.layer) as report:
         layers = 1
         while now.layer < depth and not stop.is_set():
-            layers = min(layers, depth - now.layer)
+            stretch = min(layers, _until_snapshot(plan, now.layer, depth))
             began = time.perf_counter()
-            engine.advance(plan, now.state, now.layer, layers, now.accumulator, now.counters)
+            engine.advance(plan, now.state, now.layer, stretch, now.accumulator, now.counters)
             elapsed = time.perf_counter() - began
             if not torch.isfinite(now.state).all():
-                raise FloatingPointError(_not_finite(plan, now.layer, layers))
-            now.layer += layers
+                raise FloatingPointError(_not_finite(plan, now.layer, stretch))
+            now.layer += stretch
             now.seconds += elapsed
-            report(layers)
-            layers = max(1, min(4 * layers, int(layers * CALL_SECONDS / max(elapsed, 1e-9))))
+            now.snapshots.record(now.state, now.layer - 1)
+            report(stretch)
+            layers = max(1, min(4 * layers, int(stretch * CALL_SECONDS / max(elapsed, 1e-9))))
             if path is not None and time.monotonic() - saved > CHECKPOINT_SECONDS and now.layer < depth:
                 now.save(path, plan, engine)
                 saved = time.monotonic()
@@ -166,9 +180,14 @@ def simulate(
     return run
 
 
+def _until_snapshot(plan: Plan, layer: int, depth: int) -> int:
+    """Layers that may be taken at once: to the end, or to just after the next layer whose state is looked at."""
+    return min(depth, plan.snapshot_schedule.next(layer) + 1 if plan.snapshots else depth) - layer
+
+
 def _plan(
-    chain: Chain, chains: int, seed: int, measures: Iterable[str | Measure], start: str | ArrayLike | Tensor,
-    burn_in: int, every: int, trace: int,
+    chain: Chain, chains: int, seed: int, measures: Iterable[str | Measure | Callable[[Tensor], Tensor]], observe: str,
+    start: str | ArrayLike | Tensor, burn_in: int, every: int, snapshot_every: int | None, trace: int,
 ) -> Plan:  # fmt: skip
     if not isinstance(chain, Chain):
         raise invalid("chain", chain, "a pyrank.Chain", "write for example pyrank.Chain(width=32)")
@@ -176,15 +195,23 @@ def _plan(
     trace = as_integer("trace", trace, 0, 2**30, "give an even number of samples to keep, or 0")
     if trace % 2:
         raise invalid("trace", trace, "an even number", f"use {trace + 1}")
+    wanted = parse_measures(measures)
+    snapshots = tuple(measure for measure in wanted if measure.is_snapshot)
+    every = as_integer("every", every, 1, 2**32, "give a stride in layers")
+    if snapshot_every is None or not snapshots:
+        snapshot_every = every
     plan = Plan(
         chain=chain,
         seed=as_integer("seed", seed, 0, 2**64 - 1, "give an integer seed"),
         chains=chains,
-        measures=parse_measures(measures),
+        measures=tuple(measure for measure in wanted if not measure.is_snapshot),
         burn_in=as_integer("burn_in", burn_in, 0, 2**32, "give a number of layers"),
-        every=as_integer("every", every, 1, 2**32, "give a stride in layers"),
+        every=every,
         trace=trace,
         initial=initial_state.canonical(start),
+        observe=as_choice("observe", observe, POINTS),
+        snapshots=snapshots,
+        snapshot_every=as_integer("snapshot_every", snapshot_every, 1, 2**32, "give a stride in layers"),
     )
     _check_memory(plan)
     return plan
@@ -223,11 +250,13 @@ def _start_or_resume(
             return _resume(plan, depth, engine, path)
     flags = [measure.is_rank for measure in plan.measures]
     bins = min(plan.chain.width, plan.chain.batch) + 1
+    state = initial_state.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype)
     return _Progress(
         layer=0,
         seconds=0.0,
-        state=initial_state.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype),
+        state=state,
         accumulator=Accumulator.empty(flags, plan.chains, bins, plan.trace),
+        snapshots=Snapshots.empty(plan, state),
         counters=np.zeros((len(COUNTERS), plan.chains), dtype=np.int64),
     )
 
@@ -246,22 +275,29 @@ def _resume(plan: Plan, depth: int, engine: backends.Backend, path: Path) -> _Pr
         if header[what] != now:
             warn(f"resumed with {what} {now}, begun with {header[what]}: the result is as valid, but not the same "
                  "to the last bit as an uninterrupted run", stacklevel=4)  # fmt: skip
+    state = torch.from_numpy(arrays["state"].copy()).to(engine.state_dtype)
+    snapshots = Snapshots.empty(plan, state)
+    snapshots.resume({name.removeprefix(SNAPSHOT_PREFIX): array for name, array in arrays.items()
+                      if name.startswith(SNAPSHOT_PREFIX)})  # fmt: skip
     return _Progress(
         layer=header["layer"],
         seconds=header["seconds"],
-        state=torch.from_numpy(arrays["state"].copy()).to(engine.state_dtype),
+        state=state,
         accumulator=Accumulator.from_arrays(arrays),
+        snapshots=snapshots,
         counters=arrays["counters"].copy(),
     )
 
 
 def _result(plan: Plan, now: _Progress, engine: backends.Backend) -> Run:
-    count = plan.recorded(now.layer)
+    count = plan.schedule.recorded(now.layer)
+    estimates = {str(what): estimate(now.accumulator, m, count) for m, what in enumerate(plan.measures)}
+    estimates |= now.snapshots.estimates(now.layer)
     return Run(
         plan=plan,
         depth=now.layer,
         state=now.state,
-        estimates={str(what): estimate(now.accumulator, m, count) for m, what in enumerate(plan.measures)},
+        estimates=estimates,
         events=dict(zip(EVENTS, now.counters[: len(EVENTS)], strict=True)),
         exponent=now.counters[len(EVENTS)],
         backend=engine.name,

@@ -24,6 +24,7 @@ PYTHON = {
     "initial": {"chain", "errors", "reference"},
     "backends": {"chain", "errors", "estimate", "native", "plan", "reference"},
     "run": {"errors", "estimate", "measures", "plan"},
+    "snapshots": {"errors", "estimate", "plan", "reference"},
     "simulation": {
         "_version",
         "backends",
@@ -35,6 +36,7 @@ PYTHON = {
         "measures",
         "plan",
         "run",
+        "snapshots",
     },
     "config": {"_version", "native"},
     "plotting": {"errors"},
@@ -46,10 +48,12 @@ PYTHON = {
         "estimate",
         "measures",
         "plotting",
+        "reference",
         "run",
         "simulation",
+        "theory",
     },
-    "cli": {"_version", "chain", "checkpoint", "config", "errors", "experiments", "measures", "simulation"},
+    "cli": {"_version", "chain", "checkpoint", "config", "errors", "experiments", "measures", "plan", "simulation"},
 }
 INCLUDES = {
     "core": {"core"},

@@ -32,7 +32,12 @@ def test_recorded_layers_are_those_of_the_schedule(burn_in, every, depth):
     states = [pyrank.simulate(CHAIN, layer + 1, measures=[], **OPTIONS).state for layer in layers]
     expected = torch.stack([pyrank.participation_ratio(state.double()) for state in states], dim=-1)
     e = run["participation_ratio"]
-    assert e.count == run.recorded == len(layers) == make_plan(CHAIN, burn_in=burn_in, every=every).recorded(depth)
+    assert (
+        e.count
+        == run.recorded
+        == len(layers)
+        == make_plan(CHAIN, burn_in=burn_in, every=every).schedule.recorded(depth)
+    )
     np.testing.assert_allclose(e.trace, expected, rtol=1e-5)
     assert e.mean == pytest.approx(expected.mean().item(), rel=1e-5)
     assert run.to_xarray()["layer"].values.tolist() == list(layers)

@@ -64,9 +64,10 @@ Job job_on(const ChainParams& chain, const Tensor& state, const Tensor& counters
 Precision precision_of(const Tensor& state) { return state.is_double() ? Precision::twice : Precision::single; }
 
 void advance(const ChainParams& chain, const py::object& state_object, int64_t first_layer, int64_t layers,
-             int64_t first_chain, int64_t burn_in, int64_t every, const MeasureList& list, const py::object& moments,
-             const py::object& histogram, const py::object& trace, const py::object& rank_index,
-             const py::object& counters_object, const std::string& isa, int32_t layout, int threads) {
+             int64_t first_chain, bool observe_activation, int64_t burn_in, int64_t every, const MeasureList& list,
+             const py::object& moments, const py::object& histogram, const py::object& trace,
+             const py::object& rank_index, const py::object& counters_object, const std::string& isa, int32_t layout,
+             int threads) {
     const Tensor state(state_object, "state"), counters(counters_object, "counters");
     const auto measures = measures_of(list);
     const Accumulators accumulators{
@@ -76,6 +77,7 @@ void advance(const ChainParams& chain, const py::object& state_object, int64_t f
     job.first_layer = first_layer;
     job.layers = layers;
     job.first_chain = first_chain;
+    job.observe_activation = observe_activation;
     job.burn_in = burn_in;
     job.every = every;
     job.accumulator = accumulators.view(job.measure_count, job.chains);
@@ -143,9 +145,9 @@ PYBIND11_MODULE(_native, m) {
              py::arg("rescale"), py::arg("order"), py::arg("eps"), py::arg("alpha"), py::arg("beta"), py::arg("seed"));
     m.def("available_isas", &cpu::available_isas);
     m.def("advance", &bindings::advance, py::arg("chain"), py::arg("state"), py::arg("first_layer"), py::arg("layers"),
-          py::arg("first_chain"), py::arg("burn_in"), py::arg("every"), py::arg("measures"), py::arg("moments"),
-          py::arg("histogram"), py::arg("trace"), py::arg("rank_index"), py::arg("counters"), py::arg("isa"),
-          py::arg("layout"), py::arg("threads"));
+          py::arg("first_chain"), py::arg("observe_activation"), py::arg("burn_in"), py::arg("every"),
+          py::arg("measures"), py::arg("moments"), py::arg("histogram"), py::arg("trace"), py::arg("rank_index"),
+          py::arg("counters"), py::arg("isa"), py::arg("layout"), py::arg("threads"));
     m.def("measure", &bindings::measure, py::arg("chain"), py::arg("state"), py::arg("measures"), py::arg("counters"),
           py::arg("values"), py::arg("isa"), py::arg("layout"), py::arg("threads"));
     m.def("draw_weights", &bindings::draw_weights, py::arg("chain"), py::arg("layer"), py::arg("index"), py::arg("out"),

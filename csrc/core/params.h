@@ -43,7 +43,8 @@ struct Job {
     ChainParams chain;
     int64_t first_layer, layers;
     int64_t first_chain, chains;
-    int64_t burn_in, every;  // layer l is recorded if l >= burn_in and (l - burn_in) % every == 0
+    bool observe_activation;  // measure F(H) instead of H
+    int64_t burn_in, every;   // layer l is recorded if l >= burn_in and (l - burn_in) % every == 0
     const Measure* measures;
     int32_t measure_count;
     void* state;  // [chains, d, N], float or double

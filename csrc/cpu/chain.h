@@ -36,12 +36,14 @@ private:
 
     bool centres_f() const { return chain_.recentre && !chain_.over_features; }
     bool needs_f() const { return chain_.activation != Activation::linear || centres_f(); }
+    bool observes_f() const { return job_.observe_activation && chain_.activation != Activation::linear; }
     T* state_of(int64_t chain) const { return static_cast<T*>(job_.state) + (group_.first + chain) * width_ * batch_; }
-    const T* activated();
     template <Activation activation>
     void activate_all();
+    void activate_state();
+    const T* centred_activation();
     void multiply_weights(const T* f, int64_t layer);
-    int64_t certain_count(int chain, double tau, const CountRule& rule, int& chain_in_double);
+    int64_t certain_count(const T* seen, int chain, double tau, const CountRule& rule, int& chain_in_double);
 
     const Job& job_;
     const ChainParams& chain_;
@@ -81,11 +83,9 @@ void GroupChain<Layout>::activate_all() {
         }
 }
 
-// F(H). Before a recentring its row means are taken off, which changes nothing exactly and saves the digits that
-// a common offset of all samples would cost.
+// F(H), in f_.
 template <class Layout>
-const typename Layout::T* GroupChain<Layout>::activated() {
-    if (!needs_f()) return h_;
+void GroupChain<Layout>::activate_state() {
     switch (chain_.activation) {
         case Activation::linear: activate_all<Activation::linear>(); break;
         case Activation::relu: activate_all<Activation::relu>(); break;
@@ -94,6 +94,14 @@ const typename Layout::T* GroupChain<Layout>::activated() {
         case Activation::sigmoid: activate_all<Activation::sigmoid>(); break;
         case Activation::gelu: activate_all<Activation::gelu>(); break;
     }
+}
+
+// What the weights multiply: F(H). Before a recentring its row means are taken off, which changes nothing exactly and
+// saves the digits that a common offset of all samples would cost.
+template <class Layout>
+const typename Layout::T* GroupChain<Layout>::centred_activation() {
+    if (!needs_f()) return h_;
+    activate_state();
     if (centres_f()) recentre(f_, BatchLines<Layout>(stride_, width_, batch_));
     return f_;
 }
@@ -133,7 +141,7 @@ void GroupChain<Layout>::multiply_weights(const T* f, int64_t layer) {
 
 template <class Layout>
 void GroupChain<Layout>::step(int64_t layer) {
-    multiply_weights(activated(), layer);
+    multiply_weights(centred_activation(), layer);
     const int chains = int(group_.count);
     int64_t* const degenerate = job_.degenerate_rows + group_.first;
     if (chain_.over_features)
@@ -149,9 +157,10 @@ void GroupChain<Layout>::step(int64_t layer) {
 
 // The count of one chain that single precision left open.
 template <class Layout>
-int64_t GroupChain<Layout>::certain_count(int chain, double tau, const CountRule& rule, int& chain_in_double) {
+int64_t GroupChain<Layout>::certain_count(const T* seen, int chain, double tau, const CountRule& rule,
+                                          int& chain_in_double) {
     ++job_.flagged[group_.first + chain];
-    if (chain_in_double != chain) exact_.set(h_ + chain, Layout::unit, stride_);
+    if (chain_in_double != chain) exact_.set(seen + chain, Layout::unit, stride_);
     chain_in_double = chain;
     double count[1], S[1], upper[1];
     exact_.count(tau, count, S);
@@ -169,7 +178,9 @@ void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
     constexpr int chains = Layout::chains;
     double trace[chains], purity[chains], count[chains], S[chains];
     int chain_in_double = -1;
-    spectrum_.set(h_, Layout::unit, stride_);
+    if (observes_f()) activate_state();
+    const T* const seen = observes_f() ? f_ : h_;
+    spectrum_.set(seen, Layout::unit, stride_);
     spectrum_.moments(trace, purity);
     double counted_tau = __builtin_nan("");
     for (int m = 0; m < job_.measure_count; ++m) {
@@ -181,7 +192,7 @@ void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
             for (int chain = 0; chain < group_.count; ++chain) {
                 const CountRule rule(counted_tau, trace[chain], purity[chain], spectrum_.inner());
                 if (!rule.accepts<T>(S[chain]))
-                    count[chain] = double(certain_count(chain, counted_tau, rule, chain_in_double));
+                    count[chain] = double(certain_count(seen, chain, counted_tau, rule, chain_in_double));
             }
         }
         for (int chain = 0; chain < group_.count; ++chain) {

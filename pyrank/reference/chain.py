@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyrank.estimate import Accumulator
 from pyrank.plan import Plan
-from pyrank.reference.layer import combine, degenerate_lines, normalize, take_off_exponent
+from pyrank.reference.layer import activate, combine, degenerate_lines, normalize, take_off_exponent
 from pyrank.reference.measures import measure
 from pyrank.reference.weights import weights
 
@@ -37,6 +37,7 @@ def advance(
             H, power = take_off_exponent(H)
             counters[3] += power.numpy()
         state.copy_(H)
-        if plan.measures and plan.records(layer):
-            values = torch.stack([measure(state, what) for what in plan.measures])
-            accumulator.push(values.numpy(), plan.recorded(layer))
+        if plan.measures and plan.schedule.records(layer):
+            seen = activate(state, chain.activation) if plan.observe == "activation" else state
+            values = torch.stack([measure(seen, what) for what in plan.measures])
+            accumulator.push(values.numpy(), plan.schedule.recorded(layer))

@@ -93,4 +93,4 @@ _FORMULAS: dict[str, Callable[..., Tensor]] = {
 def measure(H: Tensor, what: Measure) -> Tensor:
     """Evaluate a measure on states (..., d, N); float64, shape (...)."""
     formula = _FORMULAS[what.name]
-    return (formula(H) if what.tau is None else formula(H, what.tau)).double()
+    return (formula(H) if what.argument is None else formula(H, what.argument)).double()

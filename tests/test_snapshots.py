@@ -1,0 +1,145 @@
+"""Measures taken in torch along a run: what is recorded, when, under which name, and in how much memory."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+import pyrank
+from pyrank.measures import SNAPSHOT_MEASURES
+
+CHAIN = pyrank.Chain(6, 5, gamma=0.5, activation="relu", normalization="batch", dtype="float64")
+OPTIONS = {"chains": 3, "progress": False}
+
+
+def largest(H):
+    """A user's own measure of one number."""
+    return H.abs().amax(dim=(-2, -1))
+
+
+def column_norms(H):
+    """A user's own measure of several numbers."""
+    return torch.linalg.vector_norm(H, dim=-2)
+
+
+def states_after(layers):
+    return [pyrank.simulate(CHAIN, layer + 1, measures=[], **OPTIONS).state for layer in layers]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize(("burn_in", "every", "depth"), [(0, 1, 9), (2, 3, 9), (4, 7, 20), (8, 5, 9)])
+def test_snapshots_are_the_tensor_functions_of_the_states_on_schedule(burn_in, every, depth, backend):
+    expected = {
+        "numerical_rank(0.3)": lambda H: pyrank.numerical_rank(H, 0.3).double(),
+        "stable_rank": pyrank.stable_rank,
+        "effective_rank(2)": lambda H: pyrank.effective_rank(H, power=2),
+        "isometry_gap(0.1)": lambda H: pyrank.isometry_gap(H, 0.1),
+        "orthogonality_gap": pyrank.orthogonality_gap,
+        "outlier_angle": lambda H: pyrank.outlier(H).angle,
+        "outlier_ratio": lambda H: pyrank.outlier(H).norm_ratio,
+        "singular_values(2)[1]": lambda H: pyrank.singular_values(H, 2)[:, 1],
+        "pairwise_angles[3]": lambda H: pyrank.pairwise_angles(H)[:, 0, 4],
+        "pairwise_angles[4]": lambda H: pyrank.pairwise_angles(H)[:, 1, 2],
+    }
+    measures = ["trace", *(name.split("[")[0] for name in expected)]
+    run = pyrank.simulate(CHAIN, depth, measures=measures, burn_in=burn_in, snapshot_every=every, backend=backend,
+                          **OPTIONS)  # fmt: skip
+    layers = range(burn_in, depth, every)
+    states = states_after(layers)
+    for name, formula in expected.items():
+        wanted = torch.stack([formula(state) for state in states], dim=-1)
+        np.testing.assert_allclose(run[name].trace, wanted, rtol=1e-9, err_msg=name)
+    assert run["trace"].count == depth - burn_in
+    assert run["stable_rank"].count == len(layers)
+    assert run.to_xarray()["snapshot_layer"].values.tolist() == list(layers)
+    assert {name.split("[")[0].split("(")[0] for name in run} == {"trace", *SNAPSHOT_MEASURES}
+
+
+def test_a_function_is_a_measure():
+    measures = [largest, column_norms, pyrank.Measure("mean_entry", function=lambda H: H.mean(dim=(-2, -1)))]
+    run = pyrank.simulate(CHAIN, 6, measures=measures, **OPTIONS)
+    states = states_after(range(6))
+    np.testing.assert_array_equal(run["largest"].trace, torch.stack([largest(H) for H in states], dim=-1))
+    norms = torch.stack([column_norms(H)[:, 4] for H in states], dim=-1)
+    np.testing.assert_array_equal(run["column_norms[4]"].trace, norms)
+    assert run["mean_entry"].count == 6
+    assert "column_norms[5]" not in run
+    assert list(run) == ["largest", *(f"column_norms[{i}]" for i in range(5)), "mean_entry"]
+
+
+def test_ranks_have_histograms():
+    histogram = pyrank.simulate(CHAIN, 30, measures=["numerical_rank"], **OPTIONS)["numerical_rank"].histogram
+    assert histogram.sum() == 90
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "linear"])
+def test_the_activation_can_be_observed(activation, backend):
+    """The same chain, measured at F(H): the same states, the measures of F of them."""
+    chain = pyrank.Chain(7, 9, gamma=0.5, activation=activation, normalization="batch", dtype="float64")
+    measures = ["participation_ratio", "soft_rank(0.1)", "trace", "stable_rank"]
+    run = pyrank.simulate(chain, 5, measures=measures, observe="activation", backend=backend, **OPTIONS)
+    plain = pyrank.simulate(chain, 5, measures=measures, backend=backend, **OPTIONS)
+    assert torch.equal(run.state, plain.state)
+    seen = pyrank.reference.layer.activate(run.state, activation)
+    formulas = (pyrank.participation_ratio, lambda H: pyrank.soft_rank(H, 0.1), pyrank.trace, pyrank.stable_rank)
+    for name, formula in zip(measures, formulas, strict=True):
+        np.testing.assert_allclose(run[name].trace[:, -1], formula(seen), rtol=1e-9, err_msg=name)
+    differs = run["trace"].mean != pytest.approx(plain["trace"].mean, rel=1e-6)
+    assert differs == (activation != "linear")
+
+
+def test_resumed_snapshots_equal_uninterrupted_ones(tmp_path):
+    options = {"measures": ["trace", "stable_rank", largest], "snapshot_every": 3, **OPTIONS}
+    whole = pyrank.simulate(CHAIN, 40, **options)
+    for depth in (1, 7, 8, 31, 40):
+        resumed = pyrank.simulate(CHAIN, depth, checkpoint=tmp_path / "run.ckpt", **options)
+    for name in whole:
+        np.testing.assert_array_equal(resumed[name].trace, whole[name].trace, err_msg=name)
+        assert (resumed[name].mean, resumed[name].stderr) == (whole[name].mean, whole[name].stderr)
+    with pytest.raises(pyrank.ArgumentError, match="snapshot_every"):
+        pyrank.simulate(CHAIN, 50, checkpoint=tmp_path / "run.ckpt", **{**options, "snapshot_every": 2})
+    other = {**options, "measures": ["trace", "stable_rank", pyrank.Measure("largest", function=column_norms)]}
+    with pytest.raises(pyrank.ArgumentError, match="checkpoint"):
+        pyrank.simulate(CHAIN, 50, checkpoint=tmp_path / "run.ckpt", **other)
+
+
+def test_memory_is_flat_in_depth():
+    """A thousand times the depth, hardly more memory at its peak: room for one batch of numbers, not for a record."""
+    options = {"measures": ["trace", largest], "trace": 0, **OPTIONS}
+    pyrank.simulate(CHAIN, 10, **options)
+    peaks = []
+    for depth in (20, 20_000):
+        tracemalloc.start()
+        pyrank.simulate(CHAIN, depth, snapshot_every=10, **options)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    samples = 20_000 / 10
+    assert peaks[1] - peaks[0] < samples * 8
+
+
+@pytest.mark.parametrize(
+    ("measures", "named"),
+    [
+        ([lambda H: H.mean()], "lambda"),
+        ([pyrank.Measure("f", function=lambda H: H.mean())], "measure f"),
+        ([pyrank.Measure("f", function=lambda H: H)], "measure f"),
+        ([pyrank.Measure("f", function=lambda H: "no")], "measure f"),
+        (["singular_values(6)"], "k = 6"),
+        (["effective_rank(3)"], "power"),
+        (["numerical_rank(2)"], "rtol"),
+        (["stable_rank(1)"], "stable_rank"),
+        ([largest, pyrank.Measure("largest", function=column_norms)], "largest"),
+    ],
+)  # fmt: skip
+def test_bad_measures_are_refused_before_anything_runs(measures, named):
+    with pytest.raises(pyrank.ArgumentError, match=named.replace("(", r"\(")):
+        pyrank.simulate(CHAIN, 10, measures=measures, **OPTIONS)
+
+
+def test_a_name_that_is_taken_is_refused():
+    with pytest.raises(pyrank.ArgumentError, match="trace"):
+        pyrank.Measure("trace", function=largest)
+    with pytest.raises(pyrank.ArgumentError, match="observe"):
+        pyrank.simulate(CHAIN, 10, observe="weights", **OPTIONS)
