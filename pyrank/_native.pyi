@@ -3,7 +3,7 @@ from typing import Any
 compiler: str
 cuda_architectures: str
 
-class ChainParams:
+class Chain:
     def __init__(
         self,
         *,
@@ -12,8 +12,7 @@ class ChainParams:
         gamma: float,
         skip: bool,
         law: int,
-        mean: float,
-        scale: float,
+        weights: list[tuple[int, int, float, float]],
         activation: int,
         over_features: bool,
         recentre: bool,
@@ -27,7 +26,7 @@ class ChainParams:
 
 def available_isas() -> list[str]: ...
 def advance(
-    chain: ChainParams,
+    chain: Chain,
     state: Any,
     first_layer: int,
     layers: int,
@@ -46,7 +45,7 @@ def advance(
     threads: int,
 ) -> None: ...
 def measure(
-    chain: ChainParams,
+    chain: Chain,
     state: Any,
     measures: list[tuple[int, float]],
     counters: Any,
@@ -55,6 +54,6 @@ def measure(
     layout: int,
     threads: int,
 ) -> None: ...
-def draw_weights(chain: ChainParams, layer: int, index: int, out: Any, isa: str) -> None: ...
+def draw_weights(chain: Chain, layer: int, index: int, out: Any, isa: str) -> None: ...
 def accumulate(moments: Any, histogram: Any, trace: Any, rank_index: Any, values: Any, sample: int) -> None: ...
 def philox(counter: list[int], key: int) -> list[int]: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -12,7 +13,17 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-WEIGHT_LAWS = ("gaussian", "uniform", "rademacher")
+WEIGHT_LAWS = ("gaussian", "uniform", "rademacher", "orthogonal", "gram")
+"""In the order of the compiled list."""
+SCALES: dict[str, Callable[[int, int], float]] = {
+    "unit": lambda fan_in, fan_out: 1.0,
+    "lecun": lambda fan_in, fan_out: math.sqrt(1.0 / fan_in),
+    "he": lambda fan_in, fan_out: math.sqrt(2.0 / fan_in),
+    "xavier": lambda fan_in, fan_out: math.sqrt(2.0 / (fan_in + fan_out)),
+    "torch": lambda fan_in, fan_out: math.sqrt(1.0 / (3.0 * fan_in)),
+}
+"""Standard deviations of a weight that depend on the widths before and after it; "torch" is that of `torch.nn.Linear`,
+whose weights are uniform on [-1, 1] / sqrt(fan_in)."""
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sigmoid", "gelu")
 HOMOGENEOUS = ("linear", "relu", "leaky_relu")
 """Activations with F(c h) = c F(h) for c > 0."""
@@ -26,26 +37,70 @@ SCALE_RANGE = {"float32": (1e-9, 1e9), "float64": (1e-90, 1e90)}
 
 @dataclass(frozen=True)
 class Weights:
-    """The law of the i.i.d. entries of W: ``mean + scale * w`` with w of mean 0 and variance 1.
+    """The law of the entries of W: ``mean + scale * w`` with w of mean 0 and variance 1.
 
     Parameters
     ----------
     law
-        ``"gaussian"`` N(0, 1), ``"uniform"`` on [-sqrt 3, sqrt 3], or ``"rademacher"`` (+1 or -1 with equal chance).
+        Independent entries: ``"gaussian"`` N(0, 1), ``"uniform"`` on [-sqrt 3, sqrt 3], ``"rademacher"`` (+1 or -1 with
+        equal chance).
+        ``"orthogonal"``: sqrt(d) times a matrix with orthonormal rows or columns from the Haar measure, d being the
+        larger side of W (Stewart, SIAM J. Numer. Anal. 17, 403, 1980).
+        ``"gram"``: gaussian too, but of W only the product is drawn, ``W F = G R`` with R^T R = F^T F and gaussian G of
+        N columns: the same law for d N instead of d^2 numbers, so it pays when the batch is much smaller than the
+        width. The states differ from those of ``"gaussian"``; their distribution does not.
     mean, scale
-        Shift and standard deviation of an entry.
+        Mean and standard deviation of an entry; the last two laws have mean 0. The scale is a number or ``"unit"``,
+        ``"lecun"`` (1 / sqrt fan_in), ``"he"`` (sqrt(2 / fan_in)), ``"xavier"`` (sqrt(2 / (fan_in + fan_out))) or
+        ``"torch"`` (1 / sqrt(3 fan_in), that of `torch.nn.Linear`), fan_in and fan_out being the widths before and
+        after the layer.
     """
 
     law: str = "gaussian"
     mean: float = 0.0
-    scale: float = 1.0
+    scale: float | str = 1.0
 
     def __post_init__(self) -> None:
         as_choice("weights", self.law, WEIGHT_LAWS)
         mean = as_number("weights.mean", self.mean, -1e12, 1e12, "give a finite mean")
-        scale = as_number("weights.scale", self.scale, 0.0, 1e100, "give a finite standard deviation >= 0")
+        if mean and self.law in ("orthogonal", "gram"):
+            raise invalid("weights.mean", mean, f"0 with law={self.law!r}", "use the gaussian law for a shift")
+        if isinstance(self.scale, str):
+            scale: float | str = as_choice("weights.scale", self.scale, tuple(SCALES))
+        else:
+            scale = as_number(
+                "weights.scale", self.scale, 0.0, 1e100, "give a finite standard deviation >= 0, or a name"
+            )
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "scale", scale)
+
+    @classmethod
+    def between(cls, low: float, high: float) -> Weights:
+        """Return uniform weights on [low, high]: ``between(0, 2 / sqrt(d))`` is the "broken" initialisation.
+
+        Raises
+        ------
+        ArgumentError
+            Unless low < high, both finite.
+        """
+        low = as_number("low", low, -1e12, 1e12, "give the smallest weight")
+        high = as_number("high", high, -1e12, 1e12, "give the largest weight")
+        if not low < high:
+            raise invalid("low", low, f"a number < high = {high:g}", "exchange the two")
+        return cls("uniform", mean=(low + high) / 2.0, scale=(high - low) / math.sqrt(12.0))
+
+    def standard_deviation(self, fan_in: int, fan_out: int) -> float:
+        """Return the scale of the entries of a (fan_out, fan_in) matrix."""
+        return SCALES[self.scale](fan_in, fan_out) if isinstance(self.scale, str) else self.scale
+
+
+INITIALIZATIONS = {law: Weights(law) for law in WEIGHT_LAWS} | {
+    "lecun": Weights("gaussian", scale="lecun"),
+    "he": Weights("gaussian", scale="he"),
+    "xavier": Weights("gaussian", scale="xavier"),
+    "torch": Weights("uniform", scale="torch"),
+}
+"""Weights that a chain knows by one name."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +166,7 @@ NORMALIZATIONS = {
 
 @dataclass(frozen=True, init=False)
 class Chain:
-    """A random network of constant width, as the law of a Markov chain on d x N matrices.
+    """A random network, as the law of a Markov chain on d x N matrices.
 
     One layer takes H to ``Normalise(H + gamma W F(H))`` with a fresh (d, d) matrix W; for ``gamma = inf`` there is
     no skip connection and the layer is ``Normalise(W F(H))``. The defaults are Eq. (1) of Daneshmand et al. 2020.
@@ -119,13 +174,15 @@ class Chain:
     Parameters
     ----------
     width
-        d, the number of rows (features).
+        d, the number of rows (features). Or a sequence of widths, gone through again and again: with ``(8, 32)``, H_0
+        has 8 rows, H_1 32, H_2 8, and W is rectangular; that needs ``gamma=inf``. Measures are of the state as it is.
     batch
-        N, the number of columns (samples); d if not given.
+        N, the number of columns (samples); the (first) width if not given.
     gamma
         Strength of the random branch, from 0 to infinity.
     weights
-        A law's name or a `Weights`.
+        A `Weights`, or a name: one of its laws, ``"lecun"``, ``"he"`` or ``"xavier"`` for gaussian weights of that
+        scale, or ``"torch"`` for uniform ones.
     activation
         F, elementwise: linear, relu, leaky_relu (slope 0.01), tanh, sigmoid or gelu (the exact one).
     normalization
@@ -141,7 +198,7 @@ class Chain:
         If a value is outside of what is said here.
     """
 
-    width: int
+    widths: tuple[int, ...]
     batch: int
     gamma: float
     weights: Weights
@@ -151,7 +208,7 @@ class Chain:
 
     def __init__(
         self,
-        width: SupportsIndex,
+        width: SupportsIndex | Sequence[SupportsIndex],
         batch: SupportsIndex | None = None,
         *,
         gamma: float = math.inf,
@@ -160,20 +217,33 @@ class Chain:
         normalization: str | Normalization = "rescale",
         dtype: str | torch.dtype | type[np.floating[Any]] = "float32",
     ) -> None:
-        width = as_integer("width", width, 1, MAX_SIZE, "give the number of features d")
-        batch = width if batch is None else as_integer("batch", batch, 1, MAX_SIZE, "give the number of samples N")
+        widths = _as_widths(width)
+        batch = widths[0] if batch is None else as_integer("batch", batch, 1, MAX_SIZE, "give the number of samples N")
         gamma = as_number("gamma", gamma, 0.0, math.inf, "give a number >= 0, or math.inf for no skip connection")
+        if len(widths) > 1 and not math.isinf(gamma):
+            raise invalid("width", list(widths), "one width with a skip connection", "use gamma=math.inf")
         if not isinstance(weights, Weights):
-            weights = Weights(as_choice("weights", weights, WEIGHT_LAWS))
+            weights = INITIALIZATIONS[as_choice("weights", weights, tuple(INITIALIZATIONS))]
         if not isinstance(normalization, Normalization):
             normalization = NORMALIZATIONS[as_choice("normalization", normalization, tuple(NORMALIZATIONS))]
+        if weights.law == "gram" and batch > min(widths):
+            raise invalid("batch", batch, f"at most the width {min(widths)} with the law 'gram'", "use 'gaussian'")
         as_choice("activation", activation, ACTIVATIONS)
         dtype = as_choice("dtype", _name_of(dtype), DTYPES)
-        values = {"width": width, "batch": batch, "gamma": gamma, "weights": weights, "activation": activation,
+        values = {"widths": widths, "batch": batch, "gamma": gamma, "weights": weights, "activation": activation,
                   "normalization": normalization, "dtype": dtype}  # fmt: skip
         for name, value in values.items():
             object.__setattr__(self, name, value)
         self._check_scale()
+
+    @property
+    def width(self) -> int:
+        """The width, or the largest of several."""
+        return max(self.widths)
+
+    def width_at(self, layer: int) -> int:
+        """Return the number of rows of H_layer."""
+        return self.widths[layer % len(self.widths)]
 
     @property
     def drifts(self) -> bool:
@@ -184,10 +254,12 @@ class Chain:
         low, high = SCALE_RANGE[self.dtype]
         gamma = 1.0 if math.isinf(self.gamma) else self.gamma
         norm = self.normalization
+        fans = zip(self.widths, self.widths[1:] + self.widths[:1], strict=True)
+        scale = max(self.weights.standard_deviation(*fan) for fan in fans)
         for name, size in (
-            ("gamma * weights.scale", gamma * self.weights.scale),
+            ("gamma * weights.scale", gamma * scale),
             ("gamma * weights.mean", gamma * abs(self.weights.mean)),
-            ("gamma * weights.scale * normalization.beta", gamma * self.weights.scale * abs(norm.beta)),
+            ("gamma * weights.scale * normalization.beta", gamma * scale * abs(norm.beta)),
             ("normalization.beta", abs(norm.beta)),
             ("normalization.alpha", abs(norm.alpha)),
             ("normalization.eps ** (1 / order)", norm.eps**norm.root),
@@ -199,9 +271,21 @@ class Chain:
     def to_dict(self) -> dict[str, Any]:
         """Return plain, JSON-friendly values (infinities as strings)."""
         values = asdict(self)
+        values["widths"] = list(self.widths)
         values["gamma"] = _plain(self.gamma)
         values["normalization"]["order"] = _plain(self.normalization.order)
         return values
+
+
+def _as_widths(width: object) -> tuple[int, ...]:
+    """Return the shortest cycle of checked widths."""
+    remedy = "give the number of features d, or a sequence of them"
+    if isinstance(width, str) or not isinstance(width, Sequence):
+        return (as_integer("width", width, 1, MAX_SIZE, remedy),)
+    if not width:
+        raise invalid("width", width, "at least one width", remedy)
+    widths = tuple(as_integer("width", each, 1, MAX_SIZE, remedy) for each in width)
+    return widths[:1] if len(set(widths)) == 1 else widths
 
 
 def _name_of(dtype: object) -> str:

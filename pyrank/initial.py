@@ -29,7 +29,7 @@ def canonical(initial: str | ArrayLike | Tensor) -> str:
 
 
 def state(initial: str | ArrayLike | Tensor, chain: Chain, chains: int, seed: int, dtype: torch.dtype) -> Tensor:
-    """Return H_0 of shape (chains, d, N).
+    """Return H_0 of shape (chains, d, N); where the width varies, d is the largest one, and further rows are zero.
 
     Parameters
     ----------
@@ -47,18 +47,25 @@ def state(initial: str | ArrayLike | Tensor, chain: Chain, chains: int, seed: in
     ArgumentError
         If the name is unknown, or a tensor has the wrong shape, is not real, or is not finite.
     """
-    shape = (chain.width, chain.batch)
+    first = _first_rows(initial, chain, chains, seed, dtype)
+    whole = torch.zeros((chains, chain.width, chain.batch), dtype=dtype)
+    whole[:, : chain.width_at(0)] = first
+    return whole
+
+
+def _first_rows(initial: str | ArrayLike | Tensor, chain: Chain, chains: int, seed: int, dtype: torch.dtype) -> Tensor:
+    shape = (chain.width_at(0), chain.batch)
     if not isinstance(initial, str):
         return _from_tensor(initial, (chains, *shape), dtype)
     name, perturbation = _parse(initial)
     if name == "identity":
-        return torch.eye(*shape, dtype=dtype).expand(chains, *shape).clone()
+        return torch.eye(*shape, dtype=dtype).expand(chains, *shape)
     index = torch.arange(chains)
     noise = stream.draw("gaussian", seed, stream.INITIAL, 0, *shape, index, torch.float64)
     if name == "gaussian":
-        return noise.to(dtype).contiguous()
-    common = stream.draw("gaussian", seed, stream.INITIAL, 1, chain.width, 1, index, torch.float64)
-    return (common + perturbation * noise).to(dtype).contiguous()
+        return noise.to(dtype)
+    common = stream.draw("gaussian", seed, stream.INITIAL, 1, shape[0], 1, index, torch.float64)
+    return (common + perturbation * noise).to(dtype)
 
 
 def _parse(initial: str) -> tuple[str, float]:
@@ -96,4 +103,4 @@ def _from_tensor(initial: ArrayLike | Tensor, shape: tuple[int, int, int], dtype
     if largest and not low <= largest <= high:
         spoilt = f"tensor with largest entry {largest:g}"
         raise invalid("initial", spoilt, f"0 or {low:g} to {high:g} in {dtype}", "rescale the state")
-    return converted.expand(shape).clone(memory_format=torch.contiguous_format)
+    return converted.expand(shape)

@@ -68,14 +68,16 @@ def build_info() -> dict[str, str]:
 def _params(chain: Chain, seed: int) -> Any:
     skip = np.isfinite(chain.gamma)
     norm = chain.normalization
-    return _extension().ChainParams(
+    cycle = range(len(chain.widths))
+    fans = [(chain.width_at(layer + 1), chain.width_at(layer)) for layer in cycle]
+    law = chain.weights
+    return _extension().Chain(
         width=chain.width,
         batch=chain.batch,
         gamma=chain.gamma if skip else 0.0,
         skip=bool(skip),
-        law=WEIGHT_LAWS.index(chain.weights.law),
-        mean=chain.weights.mean,
-        scale=chain.weights.scale,
+        law=WEIGHT_LAWS.index(law.law),
+        weights=[(out, into, law.mean, law.standard_deviation(into, out)) for out, into in fans],
         activation=ACTIVATIONS.index(chain.activation),
         over_features=norm.over == "features",
         recentre=norm.recentre,
@@ -154,8 +156,8 @@ def measure(
 
 
 def draw_weights(chain: Chain, seed: int, layer: int, index: int = 0, *, isa: str = "") -> NDArray[np.floating[Any]]:
-    """Return the compiled twin of `pyrank.draw_weights`, (d, d)."""
-    out = np.full((chain.width, chain.width), np.nan, dtype=chain.dtype)
+    """Return the compiled twin of `pyrank.draw_weights` for independent entries, (fan_out, fan_in)."""
+    out = np.full((chain.width_at(layer + 1), chain.width_at(layer)), np.nan, dtype=chain.dtype)
     _extension().draw_weights(_params(chain, seed), layer, index, out, isa or isa_in_use())
     return out
 

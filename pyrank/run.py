@@ -43,7 +43,7 @@ class Run(Mapping[str, Estimate]):
     depth
         Layers simulated.
     state
-        H_depth of every chain, (chains, d, N).
+        H_depth of every chain, (chains, d, N), d being the width at that layer.
     events
         ``degenerate_rows``: lines that rescaling found to be zero; ``flagged``: eigenvalue counts redone in double;
         ``ambiguous``: counts that even double could not decide, an eigenvalue being within a part in 10^9 of tau. Each
@@ -116,8 +116,9 @@ class Run(Mapping[str, Estimate]):
 
     def __str__(self) -> str:
         chain, plan = self.plan.chain, self.plan
+        widths = ", ".join(map(str, chain.widths))
         lines = [
-            f"{plan.chains} chains of width {chain.width}, batch {chain.batch}, gamma {chain.gamma:g}, "
+            f"{plan.chains} chains of width {widths}, batch {chain.batch}, gamma {chain.gamma:g}, "
             f"{chain.activation}, {chain.weights.law} weights, {chain.dtype}",
             f"{self.depth:,} layers in {self.seconds:.2f} s; {self.recorded:,} recorded per chain "
             f"(burn-in {plan.burn_in:,}, every {plan.every:,}), seed {plan.seed}; {self.backend}",

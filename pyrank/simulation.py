@@ -256,7 +256,7 @@ def _start_or_resume(
         seconds=0.0,
         state=state,
         accumulator=Accumulator.empty(flags, plan.chains, bins, plan.trace),
-        snapshots=Snapshots.empty(plan, state),
+        snapshots=Snapshots.empty(plan, state, 0),
         counters=np.zeros((len(COUNTERS), plan.chains), dtype=np.int64),
     )
 
@@ -276,7 +276,7 @@ def _resume(plan: Plan, depth: int, engine: backends.Backend, path: Path) -> _Pr
             warn(f"resumed with {what} {now}, begun with {header[what]}: the result is as valid, but not the same "
                  "to the last bit as an uninterrupted run", stacklevel=4)  # fmt: skip
     state = torch.from_numpy(arrays["state"].copy()).to(engine.state_dtype)
-    snapshots = Snapshots.empty(plan, state)
+    snapshots = Snapshots.empty(plan, state, header["layer"])
     snapshots.resume({name.removeprefix(SNAPSHOT_PREFIX): array for name, array in arrays.items()
                       if name.startswith(SNAPSHOT_PREFIX)})  # fmt: skip
     return _Progress(
@@ -296,7 +296,7 @@ def _result(plan: Plan, now: _Progress, engine: backends.Backend) -> Run:
     return Run(
         plan=plan,
         depth=now.layer,
-        state=now.state,
+        state=now.state[:, : plan.chain.width_at(now.layer)],
         estimates=estimates,
         events=dict(zip(EVENTS, now.counters[: len(EVENTS)], strict=True)),
         exponent=now.counters[len(EVENTS)],

@@ -32,9 +32,9 @@ class Snapshots:
     accumulator: Accumulator
 
     @classmethod
-    def empty(cls, plan: Plan, state: Tensor) -> Snapshots:
-        """Return a record of nothing; the measures are tried on a state like those to come, to learn their sizes."""
-        answers = _answers(plan, state)
+    def empty(cls, plan: Plan, state: Tensor, layer: int) -> Snapshots:
+        """Return a record of nothing; the measures are tried on H_layer, to learn how many numbers they give."""
+        answers = _answers(plan, state, layer)
         sizes = tuple(None if values.ndim == 1 else values.shape[1] for values in answers)
         flags = [what.is_rank for what, size in zip(plan.snapshots, sizes, strict=True) for _ in range(size or 1)]
         bins = min(state.shape[-2:]) + 1
@@ -67,7 +67,7 @@ class Snapshots:
         schedule = self.plan.snapshot_schedule
         if not self.plan.snapshots or not schedule.records(layer):
             return
-        answers = [values.reshape(self.plan.chains, -1) for values in _answers(self.plan, state)]
+        answers = [values.reshape(self.plan.chains, -1) for values in _answers(self.plan, state, layer + 1)]
         if [values.shape[1] for values in answers] != [size or 1 for size in self.sizes]:
             given = [tuple(values.shape) for values in answers]
             raise invalid("measures", given, f"as many numbers as for H_0, {self.sizes}", "let the function give those")
@@ -79,6 +79,8 @@ class Snapshots:
         return {name: estimate(self.accumulator, m, count) for m, name in enumerate(self.names)}
 
 
-def _answers(plan: Plan, state: Tensor) -> list[Tensor]:
-    seen = activate(state, plan.chain.activation) if plan.observe == "activation" else state
+def _answers(plan: Plan, state: Tensor, layer: int) -> list[Tensor]:
+    """Measure H_layer, which stands in the first rows of ``state``."""
+    H = state[:, : plan.chain.width_at(layer)]
+    seen = activate(H, plan.chain.activation) if plan.observe == "activation" else H
     return [snapshot(seen, what) for what in plan.snapshots]

@@ -199,9 +199,12 @@ def test_functions_on_tensors(function, wrong):
 
 def test_layer_step_checks_its_tensors():
     H, W = torch.ones(3, 4), torch.ones(3, 3)
-    for wrong in ((H.numpy(), W), (H, W.double()), (H.long(), W), (H, W[:2])):
+    for wrong in ((H.numpy(), W), (H, W.double()), (H.long(), W), (H, W[:, :2])):
         with pytest.raises(pyrank.ArgumentError):
             pyrank.layer_step(*wrong)
+    with pytest.raises(pyrank.ArgumentError, match="skip"):
+        pyrank.layer_step(H, W[:2], gamma=1.0)
+    assert pyrank.layer_step(H, W[:2]).shape == (2, 4)
 
 
 def test_missing_extension_says_how_to_build_it(monkeypatch):

@@ -9,7 +9,7 @@ from scipy import special
 
 import pyrank
 from pyrank import native, reference
-from pyrank.chain import ACTIVATIONS, NORMALIZATIONS, WEIGHT_LAWS
+from pyrank.chain import ACTIVATIONS, NORMALIZATIONS
 from pyrank.reference.weights import weights
 
 from harness import advance, assert_same, make_plan, start
@@ -36,7 +36,7 @@ def one_layer(chain, layout, isa, seed=11, chains=3, layer=5):
 def largest_before_normalization(H, W, chain):
     """The largest entry of H + gamma W F(H), in units of its line's size after recentring."""
     norm = chain.normalization
-    Z = reference.layer.combine(H, W, chain.gamma, chain.activation)
+    Z = reference.layer.combine(H, W @ reference.layer.activate(H, chain.activation), chain.gamma)
     if not norm.rescale:
         return Z.abs().max().item()
     centred = reference.layer.recentre(Z, norm.over) if norm.recentre else Z
@@ -77,7 +77,7 @@ def test_batches(width, batch, dtype, layout):
         assert_close_to_reference(chain, layout, "")
 
 
-@pytest.mark.parametrize("law", WEIGHT_LAWS)
+@pytest.mark.parametrize("law", ["gaussian", "uniform", "rademacher"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_instruction_sets_and_laws(law, dtype, isa, layout):
     for width, batch in ((5, 9), (32, 32), (130, 20), (300, 40)):

@@ -44,3 +44,12 @@ def layer_tolerance(exact, single, dtype, largest=0.0):
 def gram_tolerance(dtype, inner):
     """Relative error of a measure made of sums over ``inner`` products: u sqrt(inner) typically, with room of ten."""
     return 10.0 * np.finfo(dtype).eps * np.sqrt(inner + 1.0)
+
+
+REFLECTION_ROUNDINGS = 4.0
+"""Units of rounding, times d, that an entry may lose when d reflections are applied one after the other: the backward
+error of each is a small multiple of one rounding (Higham, Accuracy and Stability of Numerical Algorithms, ch. 19).
+"""
+
+GRAM_ROUNDINGS = 4.0
+"""Units of rounding, times d, of a factor R of a well-conditioned F^T F: a sum of d products and one factorisation."""

@@ -22,6 +22,12 @@ cpu::Options options_of(const std::string& isa, int32_t layout, int threads) {
     return {isa, LayoutChoice(layout), threads};
 }
 
+// The parameters of a chain with the list that they point to.
+struct Chain {
+    std::vector<WeightParams> weights;
+    ChainParams params;
+};
+
 // The caller's arrays, held and checked for the time of a call.
 struct Accumulators {
     Tensor moments, histogram, trace, rank_index;
@@ -43,13 +49,14 @@ struct Accumulators {
     }
 };
 
-Job job_on(const ChainParams& chain, const Tensor& state, const Tensor& counters,
-           const std::vector<Measure>& measures) {
+Job job_on(const Chain& chain, const Tensor& state, const Tensor& counters, const std::vector<Measure>& measures) {
     Job job{};
-    job.chain = chain;
+    job.chain = chain.params;
+    job.chain.weights = chain.weights.data();
+    job.chain.period = int64_t(chain.weights.size());
     job.chains = state.size(0);
     job.every = 1;
-    const std::vector<int64_t> shape{job.chains, chain.width, chain.batch};
+    const std::vector<int64_t> shape{job.chains, job.chain.width, job.chain.batch};
     job.state = state.is_double() ? static_cast<void*>(state.data<double>(shape)) : state.data<float>(shape);
     int64_t* counts = counters.data<int64_t>({4, job.chains});
     job.degenerate_rows = counts;
@@ -63,7 +70,7 @@ Job job_on(const ChainParams& chain, const Tensor& state, const Tensor& counters
 
 Precision precision_of(const Tensor& state) { return state.is_double() ? Precision::twice : Precision::single; }
 
-void advance(const ChainParams& chain, const py::object& state_object, int64_t first_layer, int64_t layers,
+void advance(const Chain& chain, const py::object& state_object, int64_t first_layer, int64_t layers,
              int64_t first_chain, bool observe_activation, int64_t burn_in, int64_t every, const MeasureList& list,
              const py::object& moments, const py::object& histogram, const py::object& trace,
              const py::object& rank_index, const py::object& counters_object, const std::string& isa, int32_t layout,
@@ -85,7 +92,7 @@ void advance(const ChainParams& chain, const py::object& state_object, int64_t f
     cpu::advance(job, precision_of(state), options_of(isa, layout, threads));
 }
 
-void measure(const ChainParams& chain, const py::object& state_object, const MeasureList& list,
+void measure(const Chain& chain, const py::object& state_object, const MeasureList& list,
              const py::object& counters_object, const py::object& values_object, const std::string& isa, int32_t layout,
              int threads) {
     const Tensor state(state_object, "state"), counters(counters_object, "counters"), values(values_object, "values");
@@ -96,12 +103,15 @@ void measure(const ChainParams& chain, const py::object& state_object, const Mea
     cpu::measure(job, precision_of(state), options_of(isa, layout, threads), out);
 }
 
-void draw_weights(const ChainParams& chain, int64_t layer, int64_t index, const py::object& out_object,
+void draw_weights(const Chain& chain, int64_t layer, int64_t index, const py::object& out_object,
                   const std::string& isa) {
     const Tensor out(out_object, "out");
-    const std::vector<int64_t> shape{chain.width, chain.width};
+    ChainParams params = chain.params;
+    params.weights = chain.weights.data();
+    params.period = int64_t(chain.weights.size());
+    const std::vector<int64_t> shape{params.weights_of(layer).fan_out, params.weights_of(layer).fan_in};
     void* data = out.is_double() ? static_cast<void*>(out.data<double>(shape)) : out.data<float>(shape);
-    cpu::weights(chain, precision_of(out), options_of(isa, 0, 1), layer, index, data);
+    cpu::weights(params, precision_of(out), options_of(isa, 0, 1), layer, index, data);
 }
 
 void accumulate(const py::object& moments, const py::object& histogram, const py::object& trace,
@@ -132,16 +142,25 @@ PYBIND11_MODULE(_native, m) {
     m.doc() = "Compiled kernels of pyrank.";
     m.attr("compiler") = PYRANK_COMPILER;
     m.attr("cuda_architectures") = PYRANK_CUDA_ARCHITECTURES;
-    py::class_<ChainParams>(m, "ChainParams")
-        .def(py::init([](int64_t width, int64_t batch, double gamma, bool skip, int32_t law, double mean, double scale,
-                         int32_t activation, bool over_features, bool recentre, bool rescale, int32_t order, double eps,
-                         double alpha, double beta, uint64_t seed) {
-                 return ChainParams{
-                     width,         batch,    gamma,   skip,  Law(law), mean,  scale, Activation(activation),
-                     over_features, recentre, rescale, order, eps,      alpha, beta,  seed};
+    py::class_<Chain>(m, "Chain")
+        .def(py::init([](int64_t width, int64_t batch, double gamma, bool skip, int32_t law,
+                         const std::vector<std::tuple<int64_t, int64_t, double, double>>& weights, int32_t activation,
+                         bool over_features, bool recentre, bool rescale, int32_t order, double eps, double alpha,
+                         double beta, uint64_t seed) {
+                 Chain chain;
+                 for (const auto& [fan_out, fan_in, mean, scale] : weights) {
+                     if (fan_out < 1 || fan_in < 1 || fan_out > width || fan_in > width)
+                         throw py::value_error("weights: expected widths from 1 to that of the state");
+                     chain.weights.push_back({fan_out, fan_in, mean, scale});
+                 }
+                 if (weights.empty()) throw py::value_error("weights: expected at least one layer");
+                 chain.params = {
+                     width,         batch,    gamma,   skip,  Law(law), nullptr, 0,    Activation(activation),
+                     over_features, recentre, rescale, order, eps,      alpha,   beta, seed};
+                 return chain;
              }),
              py::kw_only(), py::arg("width"), py::arg("batch"), py::arg("gamma"), py::arg("skip"), py::arg("law"),
-             py::arg("mean"), py::arg("scale"), py::arg("activation"), py::arg("over_features"), py::arg("recentre"),
+             py::arg("weights"), py::arg("activation"), py::arg("over_features"), py::arg("recentre"),
              py::arg("rescale"), py::arg("order"), py::arg("eps"), py::arg("alpha"), py::arg("beta"), py::arg("seed"));
     m.def("available_isas", &cpu::available_isas);
     m.def("advance", &bindings::advance, py::arg("chain"), py::arg("state"), py::arg("first_layer"), py::arg("layers"),

@@ -7,7 +7,7 @@
 
 namespace pyrank {
 
-enum class Law : int32_t { gaussian, uniform, rademacher };
+enum class Law : int32_t { gaussian, uniform, rademacher, orthogonal, gram };
 enum class Activation : int32_t { linear, relu, leaky_relu, tanh, sigmoid, gelu };
 enum class MeasureKind : int32_t { participation_ratio, frobenius_norm, trace, soft_rank, rank_bound_margin };
 
@@ -16,20 +16,29 @@ struct Measure {
     double tau;  // of soft_rank and rank_bound_margin
 };
 
+// W of one layer: its shape, and the mean and the standard deviation of its entries.
+struct WeightParams {
+    int64_t fan_out, fan_in;
+    double mean, scale;
+};
+
 // H' = Normalise(H + gamma W F(H)); without a skip connection, Normalise(W F(H)).
 struct ChainParams {
-    int64_t width;  // d
+    int64_t width;  // d, or the largest of several
     int64_t batch;  // N
     double gamma;
     bool skip;
     Law law;
-    double mean, scale;  // of the weights
+    const WeightParams* weights;  // [period]: those of layers 0, period, 2 period, ...; 1, period + 1, ...
+    int64_t period;
     Activation activation;
     bool over_features;  // normalise columns over the features instead of rows over the batch
     bool recentre, rescale;
     int32_t order;  // p of the L_p size: 1, 2 or 3; 0 for the largest entry
     double eps, alpha, beta;
     uint64_t seed;
+
+    PYRANK_HD const WeightParams& weights_of(int64_t layer) const { return weights[layer % period]; }
 
     // True if the state may grow or vanish without bound, and a positive factor of it is a factor of the next one.
     PYRANK_HD bool drifts() const {

@@ -1,8 +1,10 @@
 // The fused chain: all layers of one group, from the first product to the last measure, without leaving the cache.
 #pragma once
 #include "../core/activation.h"
+#include "gram_factor.h"
 #include "kernels.h"
 #include "normalize.h"
+#include "orthogonal.h"
 #include "panel.h"
 #include "spectrum.h"
 
@@ -15,13 +17,16 @@ public:
     using T = typename Layout::T;
 
     GroupChain(const Job& job, Group group, Workspace workspace)
-        : job_(job), chain_(job.chain), group_(group), width_(chain_.width), batch_(chain_.batch),
-          stride_(stride_of<Layout>(width_)), vectors_(vectors_of<Layout>(width_)),
-          h_(workspace.take<T>(batch_ * stride_)), next_(workspace.take<T>(batch_ * stride_)),
-          f_(needs_f() ? workspace.take<T>(batch_ * stride_) : nullptr),
-          panel_(workspace.take<T>(panel_depth * row_block * V::size)), spectrum_(width_, batch_, workspace),
-          exact_(width_, batch_, workspace), values_(workspace.take<double>(job.measure_count * Layout::chains)),
-          used_(workspace.used()) {}
+        : job_(job), chain_(job.chain), group_(group), width_(chain_.width),
+          rows_(chain_.weights_of(job.first_layer).fan_in), batch_(chain_.batch), stride_(stride_of<Layout>(width_)),
+          vectors_(vectors_of<Layout>(width_)), h_(workspace.take<T>(batch_ * stride_)),
+          next_(workspace.take<T>(batch_ * stride_)), f_(needs_f() ? workspace.take<T>(batch_ * stride_) : nullptr),
+          panel_(workspace.take<T>(panel_depth * row_block * V::size)), r_stride_(stride_of<Layout>(batch_)),
+          r_(chain_.law == Law::gram ? workspace.take<T>(batch_ * r_stride_) : nullptr),
+          gram_factor_(chain_.law == Law::gram ? width_ : 0, chain_.law == Law::gram ? batch_ : 0, workspace),
+          reflections_(chain_.law == Law::orthogonal ? width_ : 0, batch_, workspace),
+          spectrum_(width_, batch_, workspace), exact_(width_, batch_, workspace),
+          values_(workspace.take<double>(job.measure_count * Layout::chains)), used_(workspace.used()) {}
 
     static size_t workspace_size(const Job& job) { return GroupChain(job, Group{}, Workspace(nullptr)).used_; }
 
@@ -42,14 +47,24 @@ private:
     void activate_all();
     void activate_state();
     const T* centred_activation();
-    void multiply_weights(const T* f, int64_t layer);
+    void apply_weights(const T* f, int64_t layer);
+    void multiply_weights(const T* f, int64_t f_stride, int64_t inner, const WeightParams& weights,
+                          const StreamPosition<Layout>& position);
+    void rotate(const T* f, const WeightParams& weights, const StreamPosition<Layout>& position);
+    void clear_below(T* z, int64_t row) const;
     int64_t certain_count(const T* seen, int chain, double tau, const CountRule& rule, int& chain_in_double);
 
     const Job& job_;
     const ChainParams& chain_;
     Group group_;
-    int64_t width_, batch_, stride_, vectors_;
+    int64_t width_;  // the largest
+    int64_t rows_;   // the present one: rows of h_ from there on are zero
+    int64_t batch_, stride_, vectors_;
     T *h_, *next_, *f_, *panel_;
+    int64_t r_stride_;
+    T* r_;  // takes the place of F in the law `gram`
+    GramFactor gram_factor_;
+    Reflections<Layout> reflections_;
     Spectrum<Layout> spectrum_;
     Exact exact_;
     double* values_;
@@ -94,6 +109,15 @@ void GroupChain<Layout>::activate_state() {
         case Activation::sigmoid: activate_all<Activation::sigmoid>(); break;
         case Activation::gelu: activate_all<Activation::gelu>(); break;
     }
+    clear_below(f_, rows_);
+}
+
+// Zero the rows that the present layer does not have.
+template <class Layout>
+void GroupChain<Layout>::clear_below(T* z, int64_t row) const {
+    if (row == width_) return;
+    for (int64_t j = 0; j < batch_; ++j)
+        for (int64_t p = row * Layout::unit; p < stride_; ++p) z[j * stride_ + p] = 0;
 }
 
 // What the weights multiply: F(H). Before a recentring its row means are taken off, which changes nothing exactly and
@@ -106,21 +130,33 @@ const typename Layout::T* GroupChain<Layout>::centred_activation() {
     return f_;
 }
 
-// next = H + gamma W F, one panel of W at a time; the sum over k runs in ascending order whatever the panels.
+// next = H + gamma W F, by what the law of W asks for.
 template <class Layout>
-void GroupChain<Layout>::multiply_weights(const T* f, int64_t layer) {
+void GroupChain<Layout>::apply_weights(const T* f, int64_t layer) {
     const StreamPosition<Layout> position{RoundKeys(chain_.seed), uint32_t(layer),
                                           uint32_t(job_.first_chain + group_.first)};
+    const WeightParams& weights = chain_.weights_of(layer);
+    if (chain_.law == Law::orthogonal) return rotate(f, weights, position);
+    if (chain_.law != Law::gram) return multiply_weights(f, stride_, weights.fan_in, weights, position);
+    for (int64_t chain = 0; chain < group_.count; ++chain)
+        gram_factor_.factor(f + chain, weights.fan_in, Layout::unit, stride_, r_ + chain, r_stride_);
+    multiply_weights(r_, r_stride_, batch_, weights, position);
+}
+
+// One panel of W at a time; the sum over k runs in ascending order whatever the panels.
+template <class Layout>
+void GroupChain<Layout>::multiply_weights(const T* f, int64_t f_stride, int64_t inner, const WeightParams& weights,
+                                          const StreamPosition<Layout>& position) {
     const V gamma = V(T(chain_.gamma));
-    for_pieces<row_block>(0, vectors_, [&]<int R>(int64_t vector) {
-        for (int64_t k = 0; k < width_; k += panel_depth) {
-            const int64_t depth = width_ - k < panel_depth ? width_ - k : panel_depth;
-            draw_panel(chain_, position, vector, R, k, depth, panel_);
-            const bool first = k == 0, last = k + depth == width_;
+    for_pieces<row_block>(0, vectors_of<Layout>(weights.fan_out), [&]<int R>(int64_t vector) {
+        for (int64_t k = 0; k < inner; k += panel_depth) {
+            const int64_t depth = inner - k < panel_depth ? inner - k : panel_depth;
+            draw_panel(chain_.law, weights, position, vector, R, k, depth, panel_);
+            const bool first = k == 0, last = k + depth == inner;
             for_pieces<column_block>(0, batch_, [&]<int C>(int64_t column) {
                 const int64_t corner = column * stride_ + vector * V::size;
                 multiply_block<Layout, R, C>(
-                    panel_, R * V::size, f + column * stride_ + k * Layout::unit, Layout::unit, stride_, depth,
+                    panel_, R * V::size, f + column * f_stride + k * Layout::unit, Layout::unit, f_stride, depth,
                     [&](V(&acc)[C][R]) {
                         for (int c = 0; c < C; ++c)
                             for (int r = 0; r < R; ++r)
@@ -140,16 +176,28 @@ void GroupChain<Layout>::multiply_weights(const T* f, int64_t layer) {
 }
 
 template <class Layout>
+void GroupChain<Layout>::rotate(const T* f, const WeightParams& weights, const StreamPosition<Layout>& position) {
+    const double side = double(weights.fan_out > weights.fan_in ? weights.fan_out : weights.fan_in);
+    reflections_.apply(position, f, next_, stride_, weights.fan_out, weights.fan_in,
+                       T(weights.scale * __builtin_sqrt(side)));
+    if (!chain_.skip) return;
+    const V gamma = V(T(chain_.gamma));
+    for (int64_t p = 0; p < batch_ * stride_; p += V::size)
+        fma(gamma, V::load(next_ + p), V::load(h_ + p)).store(next_ + p);
+}
+
+template <class Layout>
 void GroupChain<Layout>::step(int64_t layer) {
-    multiply_weights(centred_activation(), layer);
+    apply_weights(centred_activation(), layer);
+    rows_ = chain_.weights_of(layer).fan_out;
     const int chains = int(group_.count);
     int64_t* const degenerate = job_.degenerate_rows + group_.first;
     if (chain_.over_features)
-        normalize<Layout>(next_, FeatureLines<Layout>(stride_, width_, batch_), chain_, chains, degenerate);
+        normalize<Layout>(next_, FeatureLines<Layout>(stride_, rows_, batch_), chain_, chains, degenerate);
     else
-        normalize<Layout>(next_, BatchLines<Layout>(stride_, width_, batch_), chain_, chains, degenerate);
-    if (chain_.drifts())
-        take_off_exponent<Layout>(next_, stride_, width_, batch_, chains, job_.exponent + group_.first);
+        normalize<Layout>(next_, BatchLines<Layout>(stride_, rows_, batch_), chain_, chains, degenerate);
+    if (chain_.drifts()) take_off_exponent<Layout>(next_, stride_, rows_, batch_, chains, job_.exponent + group_.first);
+    clear_below(next_, rows_);
     T* const swapped = h_;
     h_ = next_;
     next_ = swapped;

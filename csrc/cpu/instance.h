@@ -33,20 +33,21 @@ static void measure(const Job& job, Precision precision, Group group, double* va
     });
 }
 
-// The (d, d) weights of one layer of one chain, by the code that the chain itself draws them with.
+// The (fan_out, fan_in) weights of one layer of one chain, by the code that the chain itself draws them with.
 static void weights(const ChainParams& chain, Precision precision, int64_t layer, int64_t index, void* out,
                     void* block) {
+    const WeightParams& w = chain.weights_of(layer);
     with_layout(precision, LayoutChoice::rows, [&]<class L>(L) {
         using T = typename L::T;
         const StreamPosition<L> position{RoundKeys(chain.seed), uint32_t(layer), uint32_t(index)};
         T* panel = static_cast<T*>(block);
-        for (int64_t vector = 0; vector < vectors_of<L>(chain.width); ++vector)
-            for (int64_t k = 0; k < chain.width; k += panel_depth) {
-                const int64_t depth = chain.width - k < panel_depth ? chain.width - k : panel_depth;
-                draw_panel(chain, position, vector, 1, k, depth, panel);
-                for (int64_t i = vector * L::rows; i < (vector + 1) * L::rows && i < chain.width; ++i)
+        for (int64_t vector = 0; vector < vectors_of<L>(w.fan_out); ++vector)
+            for (int64_t k = 0; k < w.fan_in; k += panel_depth) {
+                const int64_t depth = w.fan_in - k < panel_depth ? w.fan_in - k : panel_depth;
+                draw_panel(chain.law, w, position, vector, 1, k, depth, panel);
+                for (int64_t i = vector * L::rows; i < (vector + 1) * L::rows && i < w.fan_out; ++i)
                     for (int64_t q = 0; q < depth; ++q)
-                        static_cast<T*>(out)[i * chain.width + k + q] = panel[q * L::rows + i - vector * L::rows];
+                        static_cast<T*>(out)[i * w.fan_in + k + q] = panel[q * L::rows + i - vector * L::rows];
             }
     });
 }

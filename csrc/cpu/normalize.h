@@ -11,9 +11,9 @@ template <class Layout>
 struct BatchLines {
     using Number = typename Layout::V;
     static constexpr int rows = Layout::rows, chains = Layout::chains;
-    int64_t step, next, count, lines;
-    BatchLines(int64_t stride, int64_t width, int64_t batch)
-        : step(stride), next(Layout::V::size), count(batch), lines(vectors_of<Layout>(width)) {}
+    int64_t step, next, count, lines, width;
+    BatchLines(int64_t stride, int64_t width_, int64_t batch)
+        : step(stride), next(Layout::V::size), count(batch), lines(vectors_of<Layout>(width_)), width(width_) {}
     PYRANK_INLINE static Number read(const typename Layout::T* p) { return Number::load(p); }
     PYRANK_INLINE static void write(typename Layout::T* p, Number x) { x.store(p); }
 };
@@ -22,9 +22,9 @@ template <class Layout>
 struct FeatureLines {
     using Number = typename Layout::Entry;
     static constexpr int rows = 1, chains = Layout::chains;
-    int64_t step, next, count, lines;
-    FeatureLines(int64_t stride, int64_t width, int64_t batch)
-        : step(Layout::unit), next(stride), count(width), lines(batch) {}
+    int64_t step, next, count, lines, width;
+    FeatureLines(int64_t stride, int64_t width_, int64_t batch)
+        : step(Layout::unit), next(stride), count(width_), lines(batch), width(width_) {}
     PYRANK_INLINE static Number read(const typename Layout::T* p) { return Layout::read(p); }
     PYRANK_INLINE static void write(typename Layout::T* p, Number x) { Layout::write(p, x); }
 };
@@ -90,7 +90,7 @@ void normalize(typename Layout::T* z, const Lines& lines, const ChainParams& cha
         for (int row = 0; row < Lines::rows; ++row)
             for (int of_chain = 0; of_chain < chains; ++of_chain)
                 degenerate[of_chain] +=
-                    sums[row + of_chain] == 0 && (Lines::rows == 1 || line * Lines::rows + row < chain.width);
+                    sums[row + of_chain] == 0 && (Lines::rows == 1 || line * Lines::rows + row < lines.width);
     };
     switch (chain.order) {
         case 0: rescale<V, 0>(z, lines, chain, count_zeros); break;

@@ -54,14 +54,16 @@ void draw_columns(const StreamPosition<Layout>& position, int64_t vector, int64_
 }
 
 template <class Layout>
-void draw_panel(const ChainParams& chain, const StreamPosition<Layout>& position, int64_t vector, int count_of_vectors,
-                int64_t first, int64_t count, typename Layout::T* out) {
+void draw_panel(Law law, const WeightParams& weights, const StreamPosition<Layout>& position, int64_t vector,
+                int count_of_vectors, int64_t first, int64_t count, typename Layout::T* out) {
     using V = typename Layout::V;
     using T = typename Layout::T;
     const int64_t step = int64_t(count_of_vectors) * V::size;
     for (int r = 0; r < count_of_vectors; ++r) {
         T* column = out + r * V::size;
-        switch (chain.law) {
+        switch (law) {
+            case Law::orthogonal:
+            case Law::gram:
             case Law::gaussian: draw_columns<Law::gaussian>(position, vector + r, first, count, column, step); break;
             case Law::uniform: draw_columns<Law::uniform>(position, vector + r, first, count, column, step); break;
             case Law::rademacher:
@@ -69,8 +71,8 @@ void draw_panel(const ChainParams& chain, const StreamPosition<Layout>& position
                 break;
         }
     }
-    if (chain.scale == 1 && chain.mean == 0) return;
-    const V scale = V(T(chain.scale)), mean = V(T(chain.mean));
+    if (weights.scale == 1 && weights.mean == 0) return;
+    const V scale = V(T(weights.scale)), mean = V(T(weights.mean));
     for (int64_t k = 0; k < count * count_of_vectors; ++k)
         (V::load(out + k * V::size) * scale + mean).store(out + k * V::size);
 }

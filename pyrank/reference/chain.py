@@ -11,7 +11,7 @@ from pyrank.estimate import Accumulator
 from pyrank.plan import Plan
 from pyrank.reference.layer import activate, combine, degenerate_lines, normalize, take_off_exponent
 from pyrank.reference.measures import measure
-from pyrank.reference.weights import weights
+from pyrank.reference.weights import multiply
 
 
 def advance(
@@ -24,20 +24,24 @@ def advance(
 ) -> None:
     """Take ``state`` (chains, d, N) in place from H_first_layer to H_{first_layer + layers}, recording on the way.
 
+    Where the width varies, d is the largest one, and rows that a layer does not have are zero.
+
     All arithmetic is in the state's dtype (float64 by default); weights are rounded as the chain's dtype asks.
     """
     chain = plan.chain
     index = torch.arange(plan.chains)
     for layer in range(first_layer, first_layer + layers):
-        W = weights(chain, plan.seed, layer, index).to(state.dtype)
-        Z = combine(state, W, chain.gamma, chain.activation)
+        H = state[:, : chain.width_at(layer)]
+        A = multiply(chain, plan.seed, layer, index, activate(H, chain.activation))
+        Z = combine(H, A, chain.gamma)
         counters[0] += degenerate_lines(Z, chain.normalization).numpy()
         H = normalize(Z, chain.normalization)
         if chain.drifts:
             H, power = take_off_exponent(H)
             counters[3] += power.numpy()
-        state.copy_(H)
+        state.zero_()
+        H = state[:, : chain.width_at(layer + 1)].copy_(H)
         if plan.measures and plan.schedule.records(layer):
-            seen = activate(state, chain.activation) if plan.observe == "activation" else state
+            seen = activate(H, chain.activation) if plan.observe == "activation" else H
             values = torch.stack([measure(seen, what) for what in plan.measures])
             accumulator.push(values.numpy(), plan.schedule.recorded(layer))

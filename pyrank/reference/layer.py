@@ -75,9 +75,8 @@ def take_off_exponent(H: Tensor) -> tuple[Tensor, Tensor]:
     return torch.ldexp(H, -power[..., None, None]), power.long()
 
 
-def combine(H: Tensor, W: Tensor, gamma: float, activation: str) -> Tensor:
-    """H + gamma W F(H), or W F(H) for gamma = inf."""
-    A = W @ activate(H, activation)
+def combine(H: Tensor, A: Tensor, gamma: float) -> Tensor:
+    """H + gamma A, or A for gamma = inf."""
     return A if math.isinf(gamma) else H + gamma * A
 
 
@@ -96,14 +95,14 @@ def layer_step(
     H
         States, (..., d, N).
     W
-        Weights, (..., d, d), of the same dtype and device.
+        Weights, (..., d', d), of the same dtype and device; d' = d if there is a skip connection.
     gamma, activation, normalization
         As in `pyrank.Chain`.
 
     Returns
     -------
     torch.Tensor
-        (..., d, N); differentiable in H and W.
+        (..., d', N); differentiable in H and W.
 
     Raises
     ------
@@ -120,6 +119,7 @@ def layer_step(
             raise invalid(name, kind, "a floating point torch.Tensor", "convert it first")
     if H.dtype != W.dtype:
         raise invalid("W.dtype", W.dtype, f"{H.dtype}, that of H", "convert one of the two")
-    if H.ndim < 2 or W.ndim < 2 or W.shape[-1] != H.shape[-2] or W.shape[-2] != H.shape[-2]:
-        raise invalid("W", tuple(W.shape), f"(..., d, d) to go with H {tuple(H.shape)}", "check the width")
-    return normalize(combine(H, W, gamma, activation), normalization)
+    square = "" if math.isinf(gamma) else ", square because of the skip connection,"
+    if H.ndim < 2 or W.ndim < 2 or W.shape[-1] != H.shape[-2] or (square and W.shape[-2] != H.shape[-2]):
+        raise invalid("W", tuple(W.shape), f"(..., d', d){square} to go with H {tuple(H.shape)}", "check the width")
+    return normalize(combine(H, W @ activate(H, activation), gamma), normalization)
