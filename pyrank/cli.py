@@ -125,7 +125,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
                             "see `pyrank reproduce --list`")  # fmt: skip
     result = experiments.reproduce(arguments.name, arguments.preset, arguments.out)
 
-    from pyrank.experiments.output import claims_text
+    from pyrank.experiments.claims import claims_text
 
     print(result.table, claims_text(result.claims), sep="\n\n")
     print("\nwritten:", *(f"  {path}" for path in result.files), sep="\n")

@@ -216,7 +216,7 @@ class Fake:
             experiments.Claim("a > b", "A 2020, Theorem 1", 0.5, 0.1, "holds"),
             experiments.Claim("c > d", "A 2020, Fig. 2", -1.0, None, "fails", "seen at width 8"),
         )
-        return experiments.Result("fake", f"table of the {settings} settings", claims, (out / "x.json",))
+        return experiments.Result("fake", f"table of the {settings} settings", claims, "", (out / "x.json",))
 
 
 @pytest.mark.parametrize(

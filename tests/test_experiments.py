@@ -14,6 +14,7 @@ from pyrank import Chain, Interrupted, backends, experiments, plotting, simulate
 from pyrank.errors import ArgumentError
 from pyrank.experiments import output, running
 from pyrank.experiments import soft_rank_scaling as scaling
+from pyrank.experiments.claims import claims_text
 from pyrank.experiments.fitting import power_law
 
 WIDTHS = np.array([8.0, 16.0, 32.0, 64.0, 128.0])
@@ -25,7 +26,7 @@ TINY = scaling.Settings(
     ),
     seed=7,
 )
-FORMATS = ("json", "csv", "txt", "png", "svg")
+FORMATS = ("csv", "txt", "png", "svg", "json")
 
 
 def contents(folder):
@@ -110,18 +111,35 @@ def test_verdict_on_the_exponent():
 
 def test_verdict_on_the_inequality():
     assert [judge(0.6, margin=margin)[0].verdict for margin in (0.0, -1e-9)] == ["holds", "fails"]
-    assert "HOLDS" in output.claims_text(judge(0.6))
-    assert "FAILS: rank_0.5 >= (1 - 0.5)^2 r" in output.claims_text(judge(0.6, margin=-0.25))
-    assert "measured -0.25" in output.claims_text(judge(0.6, margin=-0.25))
+    assert "HOLDS" in claims_text(judge(0.6))
+    assert "FAILS: rank_0.5 >= (1 - 0.5)^2 r" in claims_text(judge(0.6, margin=-0.25))
+    assert "measured -0.25" in claims_text(judge(0.6, margin=-0.25))
 
 
-def test_nan_decides_nothing():
-    assert experiments.at_least(math.nan, math.nan, 0.5) == "undecided"
+@pytest.mark.parametrize(
+    ("low", "high", "least", "most", "close"),
+    [(0.1, 0.2, "fails", "holds", "fails"), (0.1, 0.45, "fails", "holds", "undecided"),
+     (0.45, 0.5, "undecided", "holds", "holds"), (0.45, 0.55, "undecided", "undecided", "holds"),
+     (0.5, 0.55, "holds", "undecided", "holds"), (0.55, 0.7, "holds", "fails", "undecided"),
+     (0.65, 0.7, "holds", "fails", "fails"), (0.1, 0.9, "undecided", "undecided", "undecided")],
+)  # fmt: skip
+def test_verdict_on_an_interval(low, high, least, most, close):
+    assert experiments.at_least(low, high, 0.5) == least
+    assert experiments.at_most(low, high, 0.5) == most
+    assert experiments.close_to(low, high, 0.5, 0.125) == close
+
+
+@pytest.mark.parametrize(("low", "high"), [(math.nan, math.nan), (0.9, math.nan), (math.nan, 0.1), (math.nan, 0.9),
+                                           (0.1, math.nan)])  # fmt: skip
+def test_nan_decides_nothing(low, high):
+    assert experiments.at_least(low, high, 0.5) == "undecided"
+    assert experiments.at_most(low, high, 0.5) == "undecided"
+    assert experiments.close_to(low, high, 0.5, 0.125) == "undecided"
 
 
 def test_flagged_estimates_make_a_verdict_provisional():
     assert judge(0.6)[1].note == ""
-    assert "provisional: flagged at width 8, 16, 32, 64" in output.claims_text(judge(0.6, flags="not converged"))
+    assert "provisional: flagged at width 8, 16, 32, 64" in claims_text(judge(0.6, flags="not converged"))
     rows = made_up_rows(0.6, flags="not converged")
     assert scaling._table(rows, scaling._fits(rows), 0.5).count("not converged") == 4
 
@@ -234,7 +252,7 @@ def test_missing_matplotlib_is_found_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setattr(running, "simulate", lambda *_, **__: pytest.fail("simulated"))
     with pytest.raises(ImportError, match=r"pip install 'pyrank\[plot\]'"):
-        scaling.reproduce(TINY, tmp_path)
+        experiments.reproduce("soft-rank-scaling", out=tmp_path)
 
 
 def test_unknown_names_are_refused():
@@ -296,16 +314,17 @@ def test_failed_write_leaves_the_old_file(tmp_path):
 
 def test_figure_is_labelled_reproducible_and_leaves_no_global_state(finished):
     rows = [scaling._row(run, 0.5) for run in running.run_all([scaling._job(TINY, n) for n in range(6)], finished[0])]
-    figure = scaling._figure(rows, scaling._fits(rows), TINY)
+    figure = scaling._figure(rows, scaling._fits(rows), TINY.tau, scaling._caption(rows, TINY))
     growth, ratio = figure.axes
     assert not Gcf.figs
     assert growth.get_xscale() == growth.get_yscale() == "log"
     assert [label.get_text() for label in growth.get_xticklabels()] == ["4", "8", "16"]
     assert all("width d" in axes.get_xlabel() and "rank" in axes.get_ylabel() for axes in (growth, ratio))
-    labels = [text.get_text() for text in growth.get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert len(labels) == 3
     assert any("sqrt{d}" in label for label in labels)
     caption = figure.texts[-1].get_text().replace("\n", " ")
+    assert caption == finished[1].caption
     assert "tau = 0.5" in caption
     assert "seeds 7 to 12" in caption
     for form in ("png", "svg"):

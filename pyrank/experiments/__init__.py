@@ -3,85 +3,47 @@
 An experiment ``name-of-it`` lives in the module ``name_of_it``, which has
 
 * ``PRESETS``: what to compute, for at least ``"quick"`` (a minute or so) and ``"paper"`` (the published size),
-* ``reproduce(settings, out, *, progress)``: compute it, write the files into the folder ``out``, return a `Result`.
+* ``reproduce(settings, out, *, progress)``: compute it, end with `publish`, which writes the files into the folder
+  ``out`` and returns a `Result`.
 
-Inside, data flows one way: settings -> simulate -> rows of a table -> fit -> verdict. A run that was stopped continues
-from its checkpoints in ``out``. Nothing here prints.
+The first paragraph of its docstring is the question, the second the citation. Inside, data flows one way: settings ->
+simulate -> rows of a table -> fit -> verdict. A run that was stopped continues from its checkpoints in ``out``. Nothing
+here prints.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from pyrank import plotting
 from pyrank.errors import invalid
+from pyrank.experiments.claims import Claim, at_least, at_most, close_to, provisional
+from pyrank.experiments.output import prepare_folder
+from pyrank.experiments.results import Result, publish
+
+__all__ = [
+    "EXPERIMENTS",
+    "Claim",
+    "Experiment",
+    "Result",
+    "at_least",
+    "at_most",
+    "close_to",
+    "load",
+    "provisional",
+    "publish",
+    "reproduce",
+]
 
 EXPERIMENTS = {
     "soft-rank-scaling": "How fast does the rank of a linear BN chain grow with its width? "
     "(Daneshmand et al. 2020, Fig. 3a, Theorem 2)",
 }
 """Every experiment by name, with its question: listing them imports none."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A published statement, what was measured about it, and whether it stands.
-
-    Attributes
-    ----------
-    statement
-        What is claimed, as a formula where possible.
-    source
-        Where: paper and theorem or figure.
-    value
-        The measured number.
-    error
-        Half-width of its 95 % interval; None for a number without sampling error, such as an observed minimum.
-    verdict
-        ``"holds"``, ``"fails"``, or ``"undecided"`` if the interval allows both.
-    note
-        What a reader must know to weigh the verdict; may be empty.
-    """
-
-    statement: str
-    source: str
-    value: float
-    error: float | None
-    verdict: str
-    note: str = ""
-
-    @property
-    def measured(self) -> str:
-        """The measured value ± error."""
-        from pyrank.experiments.output import plus_minus
-
-        return f"{self.value:.4g}" if self.error is None else plus_minus(self.value, self.error)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What an experiment found.
-
-    Attributes
-    ----------
-    name
-        The experiment.
-    table
-        The numbers as text, aligned.
-    claims
-        What was checked.
-    files
-        What was written.
-    """
-
-    name: str
-    table: str
-    claims: tuple[Claim, ...]
-    files: tuple[Path, ...]
 
 
 class Experiment(Protocol):
@@ -91,13 +53,6 @@ class Experiment(Protocol):
 
     def reproduce(self, settings: Any, out: Path, *, progress: bool | None = None) -> Result:
         """Compute, write the files into ``out``, and judge the claims."""
-
-
-def at_least(low: float, high: float, bound: float) -> str:
-    """Return the verdict on ``value >= bound`` for a value that lies in [low, high]; NaN decides nothing."""
-    if low >= bound:
-        return "holds"
-    return "fails" if high < bound else "undecided"
 
 
 def load(name: str) -> Experiment:
@@ -151,4 +106,6 @@ def reproduce(
     if preset not in experiment.PRESETS:
         raise invalid("preset", preset, f"one of {', '.join(experiment.PRESETS)}", "use 'quick' for a first look")
     folder = Path("results", f"{name}-{preset}") if out is None else Path(out)
+    plotting.require()
+    prepare_folder("out", folder)
     return experiment.reproduce(experiment.PRESETS[preset], folder, progress=progress)

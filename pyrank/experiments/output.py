@@ -7,14 +7,11 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pyrank.errors import invalid
-
-if TYPE_CHECKING:
-    from pyrank.experiments import Claim
 
 
 def plus_minus(value: float, error: float) -> str:
@@ -23,6 +20,12 @@ def plus_minus(value: float, error: float) -> str:
         return f"{value:.4g} ± {error:.2g}"
     digits = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def span(values: Iterable[float]) -> str:
+    """Write the range of values: ``8 to 4,096``, or ``32`` if they are all equal."""
+    distinct = sorted(set(values))
+    return " to ".join(f"{value:,}" for value in dict.fromkeys((distinct[0], distinct[-1])))
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -35,20 +38,12 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(line).rstrip() for line in aligned)
 
 
-def claims_text(claims: Sequence[Claim]) -> str:
-    """Write claims, each with its measured value, verdict and source."""
-    lines = []
-    for claim in claims:
-        lines.append(f"{claim.verdict.upper()}: {claim.statement}")
-        lines.append(f"    measured {claim.measured}  ({claim.source})")
-        if claim.note:
-            lines.append(f"    {claim.note}")
-    return "\n".join(lines)
-
-
 def json_text(data: object) -> str:
-    """Write data as strict JSON in full precision; numbers that are not finite become "inf", "-inf" or "nan"."""
-    return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """Write data as strict JSON in full precision; numbers that are not finite become "inf", "-inf" or "nan".
+
+    Arrays become lists.
+    """
+    return json.dumps(_plain(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
@@ -94,12 +89,14 @@ def check_file(argument: str, path: Path) -> None:
         raise invalid(argument, str(path), "a file in a folder that can be written to", "give another file")
 
 
-def _finite(data: Any) -> Any:
-    """Return data with what JSON cannot express replaced by strings that ``float`` understands."""
+def _plain(data: Any) -> Any:
+    """Return data without arrays, and with what JSON cannot express replaced by strings that ``float`` understands."""
     if isinstance(data, Mapping):
-        return {key: _finite(value) for key, value in data.items()}
+        return {key: _plain(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
+        return [_plain(value) for value in data]
+    if hasattr(data, "tolist"):
+        return _plain(data.tolist())
     if isinstance(data, float) and not math.isfinite(data):
-        return str(float(data))
+        return str(data)
     return data

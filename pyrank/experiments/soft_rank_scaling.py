@@ -16,19 +16,21 @@ sets the burn-in and the length of a run.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pyrank import plotting
-from pyrank._version import __version__
 from pyrank.chain import Chain
-from pyrank.experiments import Claim, Result, at_least
+from pyrank.experiments import Claim, Result, at_least, provisional, publish
 from pyrank.experiments.fitting import PowerLaw, power_law
-from pyrank.experiments.output import claims_text, csv_text, json_text, plus_minus, prepare_folder, text_table, write
+from pyrank.experiments.output import plus_minus, span, text_table
 from pyrank.experiments.running import Job, run_all
 from pyrank.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NAME = "soft-rank-scaling"
 PAPER = "Daneshmand et al. 2020"
@@ -103,31 +105,24 @@ class Row:
 
 def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) -> Result:
     """Simulate, fit, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
-    plotting.require()
-    prepare_folder("out", out)
     runs = run_all([_job(settings, number) for number in range(len(settings.grid))], out, progress=progress)
     rows = [_row(run, settings.tau) for run in runs]
     fits = _fits(rows)
-    claims = _judge(rows, fits, settings.tau)
-    table = _table(rows, fits, settings.tau)
-    figure = _figure(rows, fits, settings)
-    data = {
-        "experiment": NAME,
-        "version": __version__,
-        "settings": asdict(settings),
-        "rows": [asdict(row) for row in rows],
-        "fits": [{"gamma": gamma, **asdict(fit), "interval": fit.interval} for gamma, fit in fits.items()],
-        "claims": [asdict(claim) for claim in claims],
-        "runs": [run.to_dict() for run in runs],
-    }
-    files = (
-        write(out / f"{NAME}.json", json_text(data)),
-        write(out / f"{NAME}.csv", csv_text([asdict(row) for row in rows])),
-        write(out / f"{NAME}.txt", f"{table}\n\n{claims_text(claims)}\n"),
-        write(out / f"{NAME}.png", plotting.rendered(figure, "png")),
-        write(out / f"{NAME}.svg", plotting.rendered(figure, "svg")),
+    caption = _caption(rows, settings)
+    return publish(
+        NAME,
+        out,
+        settings=settings,
+        rows=rows,
+        table=_table(rows, fits, settings.tau),
+        claims=_judge(rows, fits, settings.tau),
+        figure=_figure(rows, fits, settings.tau, caption),
+        caption=caption,
+        data={
+            "fits": [{"gamma": gamma, **asdict(fit), "interval": fit.interval} for gamma, fit in fits.items()],
+            "runs": [run.to_dict() for run in runs],
+        },
     )
-    return Result(NAME, table, claims, files)
 
 
 def _job(settings: Settings, number: int) -> Job:
@@ -197,7 +192,7 @@ def _judge(rows: Sequence[Row], fits: dict[float, PowerLaw], tau: float) -> tupl
         )
     ]
     for gamma, fit in fits.items():
-        doubtful = [str(row.width) for row in rows if row.gamma == gamma and row.flags]
+        flagged = [row.width for row in rows if row.gamma == gamma and row.flags]
         claims.append(
             Claim(
                 statement=f"mean rank_{tau:g} grows at least like d^(1/2), gamma = {gamma:g}",
@@ -205,7 +200,7 @@ def _judge(rows: Sequence[Row], fits: dict[float, PowerLaw], tau: float) -> tupl
                 value=fit.exponent,
                 error=fit.half_width,
                 verdict=at_least(*fit.interval, 0.5),
-                note=f"provisional: flagged at width {', '.join(doubtful)}, see the table" if doubtful else "",
+                note=provisional("width", flagged),
             )
         )
     return tuple(claims)
@@ -234,7 +229,7 @@ def _table(rows: Sequence[Row], fits: dict[float, PowerLaw], tau: float) -> str:
     ])  # fmt: skip
 
 
-def _figure(rows: Sequence[Row], fits: dict[float, PowerLaw], settings: Settings) -> Any:
+def _figure(rows: Sequence[Row], fits: dict[float, PowerLaw], tau: float, caption: str) -> Figure:
     series = []
     for gamma, fit in fits.items():
         some = [row for row in rows if row.gamma == gamma]
@@ -253,24 +248,18 @@ def _figure(rows: Sequence[Row], fits: dict[float, PowerLaw], settings: Settings
         series,
         title="Rank of linear batch-normalised chains against width",
         xlabel="width d (features) = batch N (samples)",
-        ylabel=rf"mean rank$_{{{settings.tau:g}}}$",
-        caption=_caption(rows, settings),
+        ylabel=rf"mean rank$_{{{tau:g}}}$",
+        caption=caption,
     )
 
 
 def _caption(rows: Sequence[Row], settings: Settings) -> str:
     grid = settings.grid
     return (
-        f"After {PAPER}, Fig. 3a. Number of eigenvalues >= tau = {settings.tau:g} of $HH^T/N$, averaged over layers "
-        f"and chains; gaussian weights, rescaling only. Chains: {_span(s.chains for s in grid)}; layers after burn-in: "
-        f"{_span(s.layers for s in grid)}; burn-in: {_span(s.burn_in for s in grid)}; recorded: every "
-        f"{_span(s.every for s in grid)}; seeds {settings.seed} to {settings.seed + len(grid) - 1}. Error bars and ±: "
+        f"After {PAPER}, Fig. 3a. Number of eigenvalues >= tau = {settings.tau:g} of H Hᵀ / N, averaged over layers "
+        f"and chains; gaussian weights, rescaling only. Chains: {span(s.chains for s in grid)}; layers after burn-in: "
+        f"{span(s.layers for s in grid)}; burn-in: {span(s.burn_in for s in grid)}; recorded: every "
+        f"{span(s.every for s in grid)}; seeds {settings.seed} to {settings.seed + len(grid) - 1}. Error bars and ±: "
         "95 % intervals. Lines: weighted fits. Series are drawn side by side. Flagged estimates: "
         f"{sum(bool(row.flags) for row in rows)} of {len(rows)}."
     )
-
-
-def _span(values: Iterable[int]) -> str:
-    """Write the range of the values."""
-    distinct = sorted(set(values))
-    return " to ".join(f"{value:,}" for value in dict.fromkeys((distinct[0], distinct[-1])))

@@ -1,0 +1,27 @@
+"""Figures from data alone: nothing here simulates, and no global state of matplotlib is touched.
+
+A figure is a `sheet` with a title above its axes and a caption below them, on which `band`, `points`, `curve` and
+`guide` draw, closed by one `legend`. A series is known by its number: 0, 1, ... gives it a colour, a marker and a
+stroke. Anything else is drawn with matplotlib's own methods of the axes.
+"""
+
+from pyrank.plotting.marks import band, colour, curve, guide, marker, points
+from pyrank.plotting.paper import legend, log_ticks, sheet
+from pyrank.plotting.power_laws import Series, scaling
+from pyrank.plotting.rendering import rendered, require
+
+__all__ = [
+    "Series",
+    "band",
+    "colour",
+    "curve",
+    "guide",
+    "legend",
+    "log_ticks",
+    "marker",
+    "points",
+    "rendered",
+    "require",
+    "scaling",
+    "sheet",
+]

@@ -1,0 +1,30 @@
+"""From a figure to the bytes of a file."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def require() -> None:
+    """Raise ImportError, saying what to install, if matplotlib is missing: to be called before long work."""
+    try:
+        import matplotlib  # noqa: F401, ICN001
+    except ImportError as error:
+        raise ImportError("figures need matplotlib, which is missing; pip install 'pyrank[plot]'") from error
+
+
+def rendered(figure: Figure, form: str) -> bytes:
+    """Return a figure as ``"png"`` or ``"svg"``: the same bytes for the same figure, which is finished now."""
+    from matplotlib import rc_context
+
+    metadata: dict[str, Any] = {"Date": None} if form == "svg" else {"Software": None}
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # a layout that is solved again starts from the last one, and moves a little
+    file = BytesIO()
+    with rc_context({"svg.hashsalt": "pyrank"}):
+        figure.savefig(file, format=form, dpi="figure", metadata=metadata)
+    return file.getvalue()
