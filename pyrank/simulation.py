@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from warnings import warn
@@ -16,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from pyrank import backends
 from pyrank import checkpoint as checkpoint_file
@@ -28,6 +24,7 @@ from pyrank.estimate import Accumulator, estimate
 from pyrank.estimate.accumulator import SLOTS
 from pyrank.measures import Measure, parse_measures
 from pyrank.plan import COUNTERS, EVENTS, POINTS, Plan
+from pyrank.progress import interrupts, report_to
 from pyrank.run import Run
 from pyrank.snapshots import Snapshots
 
@@ -155,7 +152,7 @@ def simulate(
     path = None if checkpoint is None else _path(checkpoint)
     now = _start_or_resume(plan, depth, engine, initial, path)
     begun, saved = now.layer, time.monotonic()
-    with _interrupts() as stop, _report(progress, depth, now.layer) as report:
+    with interrupts() as stop, report_to(progress, depth, now.layer) as report:
         layers = 1
         while now.layer < depth and not stop.is_set():
             stretch = min(layers, _until_snapshot(plan, now.layer, depth))
@@ -304,40 +301,6 @@ def _result(plan: Plan, now: _Progress, engine: backends.Backend) -> Run:
         reason=engine.reason,
         seconds=now.seconds,
     )
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into an event, so that it takes effect between two calls, never inside one."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _report(
-    progress: bool | Callable[[int], object] | None, depth: int, done: int
-) -> Iterator[Callable[[int], object]]:
-    """Yield the function to call after each step with its number of layers."""
-    if callable(progress):
-        progress(done)
-        yield progress
-        return
-    with tqdm(
-        total=depth,
-        initial=done,
-        unit=" layers",
-        unit_scale=True,
-        dynamic_ncols=True,
-        disable=None if progress is None else not progress,
-    ) as bar:
-        yield bar.update
 
 
 def _not_finite(plan: Plan, layer: int, layers: int) -> str:

@@ -13,6 +13,7 @@ PACKAGE, SOURCES = ROOT / "pyrank", ROOT / "csrc"
 PYTHON = {
     "_version": set(),
     "errors": set(),
+    "progress": set(),
     "chain": {"errors"},
     "measures": {"errors"},
     "estimate": {"errors"},
@@ -35,9 +36,11 @@ PYTHON = {
         "initial",
         "measures",
         "plan",
+        "progress",
         "run",
         "snapshots",
     },
+    "lyapunov": {"backends", "chain", "errors", "estimate", "initial", "plan", "progress"},
     "config": {"_version", "native"},
     "plotting": {"errors"},
     "experiments": {
@@ -46,6 +49,7 @@ PYTHON = {
         "checkpoint",
         "errors",
         "estimate",
+        "lyapunov",
         "measures",
         "plotting",
         "reference",
