@@ -49,7 +49,8 @@ PYTHON = {
         "run",
         "simulation",
     },
-    "cli": {"_version", "chain", "checkpoint", "config", "errors", "experiments", "measures", "simulation"},
+    "arguments": {"_version", "chain", "measures"},
+    "cli": {"arguments", "chain", "checkpoint", "config", "errors", "experiments", "simulation"},
 }
 INCLUDES = {
     "core": {"core"},

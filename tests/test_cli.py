@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyrank import Chain, Weights, __version__, cli, experiments, simulate
+from pyrank.arguments import _integer
 
 COMMAND = [sys.executable, "-m", "pyrank.cli"]
 SMALL = ["simulate", "--width", "8", "--depth", "200"]
@@ -86,10 +87,12 @@ MISTAKES = [
     ([*SMALL, "--checkpoint", "missing/x"], "checkpoint = 'missing/x': expected"),
     ([*SMALL, "--json", "missing/x"], "--json = 'missing/x': expected"),
     ([*SMALL, "--json", "."], "--json = '.': expected a file, not a folder"),
-    (["reproduce"], "expected one of soft-rank-scaling"),
+    (["reproduce"], "expected all or one of soft-rank-scaling"),
     (["reproduce", "nope"], "experiment = 'nope': expected one of"),
     (["reproduce", "soft-rank-scaling", "--preset", "slow"], "preset = 'slow': expected one of quick"),
     (["reproduce", "soft-rank-scaling", "--out", "file/x"], "out = 'file/x': expected a folder"),
+    (["reproduce", "all", "--preset", "slow"], "preset = 'slow': expected one of quick, paper"),
+    (["reproduce", "all", "--out", "file/x"], "out = 'file/x': expected a folder"),
 ]
 
 
@@ -288,6 +291,6 @@ def test_json_alone_on_stdout(capsys):
 def test_integers_as_people_write_them(text, value):
     if value is None:
         with pytest.raises(Exception, match="expected an integer"):
-            cli._integer(text)
+            _integer(text)
     else:
-        assert cli._integer(text) == value
+        assert _integer(text) == value
