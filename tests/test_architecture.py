@@ -57,7 +57,8 @@ PYTHON = {
         "simulation",
         "theory",
     },
-    "cli": {"_version", "chain", "checkpoint", "config", "errors", "experiments", "measures", "plan", "simulation"},
+    "arguments": {"_version", "chain", "measures", "plan"},
+    "cli": {"arguments", "chain", "checkpoint", "config", "errors", "experiments", "simulation"},
 }
 INCLUDES = {
     "core": {"core"},
