@@ -26,7 +26,7 @@ SCALE_RANGE = {"float32": (1e-9, 1e9), "float64": (1e-90, 1e90)}
 
 @dataclass(frozen=True)
 class Weights:
-    """The law of the i.i.d. entries of W: ``mean + scale * w`` with w of mean 0 and variance 1.
+    """The law of the independent entries of W: ``mean + scale * w`` with w of mean 0 and variance 1.
 
     Parameters
     ----------
@@ -34,6 +34,11 @@ class Weights:
         ``"gaussian"`` N(0, 1), ``"uniform"`` on [-sqrt 3, sqrt 3], or ``"rademacher"`` (+1 or -1 with equal chance).
     mean, scale
         Shift and standard deviation of an entry.
+
+    Raises
+    ------
+    ArgumentError
+        If the law is unknown, or a number is not finite or the scale negative.
     """
 
     law: str = "gaussian"
@@ -67,6 +72,11 @@ class Normalization:
         Added inside the root; 0 is the theory's choice.
     alpha, beta
         Affine parameters of a rescaled line: ``alpha + beta * z``.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is outside of what is said here, or order, eps, alpha or beta are set without ``rescale``.
     """
 
     recentre: bool = False

@@ -39,6 +39,11 @@ def draw_weights(chain: Chain, seed: int, layer: int, index: int = 0) -> Tensor:
     torch.Tensor
         (d, d), in the chain's dtype. Uniform and rademacher weights are the same to the bit on every backend;
         gaussian ones agree to a few units in the last place.
+
+    Raises
+    ------
+    ArgumentError
+        If ``chain`` is none, or a number is out of range.
     """
     if not isinstance(chain, Chain):
         raise invalid("chain", chain, "a pyrank.Chain", "write for example pyrank.Chain(width=32)")
