@@ -56,6 +56,10 @@ def _widths(text: str) -> int | tuple[int, ...]:
     return widths if len(widths) > 1 else widths[0]
 
 
+def _stride(text: str) -> int | str:
+    return text if text == "auto" else _integer(text)
+
+
 def new_parser() -> argparse.ArgumentParser:
     """Return the parser; ``command`` in what it returns is the name of the command."""
     parser = _Parser(prog="pyrank", description="How many directions survive in a very deep random network.")
@@ -104,7 +108,7 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     add(run, "--observe", str, "POINT", f"{' or '.join(POINTS)}: measure H or F(H) (default: state)")
     add(run, "--initial", str, "STATE", "gaussian, identity, collinear or collinear(P) (default: gaussian)")
     add(run, "--burn-in", _integer, "L", "first layers that are not recorded (default: 0)")
-    add(run, "--every", _integer, "K", "record each K-th layer after them (default: 1)")
+    add(run, "--every", _stride, "K", "record each K-th layer after them; auto: as many as pay (default: 1)")
     text = "the same for measures that need a decomposition (default: as --every)"
     add(run, "--snapshot-every", _integer, "K", text)
     add(run, "--trace", _integer, "T", "samples kept of each chain and measure, even (default: 4096)")

@@ -26,6 +26,7 @@ PYTHON = {
     "backends": {"chain", "errors", "estimate", "native", "plan", "reference"},
     "run": {"errors", "estimate", "measures", "plan"},
     "snapshots": {"errors", "estimate", "plan", "reference"},
+    "thinning": {"backends", "estimate", "plan"},
     "simulation": {
         "_version",
         "backends",
@@ -39,6 +40,7 @@ PYTHON = {
         "progress",
         "run",
         "snapshots",
+        "thinning",
     },
     "lyapunov": {"backends", "chain", "errors", "estimate", "initial", "plan", "progress"},
     "config": {"_version", "native"},
