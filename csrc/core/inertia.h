@@ -35,10 +35,12 @@ struct CountRule {
         : largest(trace * purity > 1 ? trace * purity : 1),
           tolerance(1e-3 * largest < 0.02 * tau ? 1e-3 * largest : 0.02 * tau), products(double(inner)) {}
 
-    // Whether the rounding of M, and that of its factorisation, stay within the tolerance; false for NaN.
-    template <class T>
+    // Whether the rounding of M, summed in Sum, and that of its factorisation in Factor stay within the tolerance;
+    // false for NaN.
+    template <class Sum, class Factor>
     PYRANK_HD bool accepts(double S) const {
-        return unit_roundoff<T> * (0.2 * S + 2 * __builtin_sqrt(products) * largest) <= tolerance;
+        return unit_roundoff<Factor> * 0.2 * S + unit_roundoff<Sum> * 2 * __builtin_sqrt(products) * largest <=
+               tolerance;
     }
 };
 

@@ -52,7 +52,7 @@ private:
                           const StreamPosition<Layout>& position);
     void rotate(const T* f, const WeightParams& weights, const StreamPosition<Layout>& position);
     void clear_below(T* z, int64_t row) const;
-    int64_t certain_count(const T* seen, int chain, double tau, const CountRule& rule, int& chain_in_double);
+    int64_t certain_count(const T* seen, int chain, double tau, const CountRule& rule);
 
     const Job& job_;
     const ChainParams& chain_;
@@ -203,20 +203,21 @@ void GroupChain<Layout>::step(int64_t layer) {
     next_ = swapped;
 }
 
-// The count of one chain that single precision left open.
+// The count of one chain that was left open: factored in double, then summed in double as well, then on both sides.
 template <class Layout>
-int64_t GroupChain<Layout>::certain_count(const T* seen, int chain, double tau, const CountRule& rule,
-                                          int& chain_in_double) {
+int64_t GroupChain<Layout>::certain_count(const T* seen, int chain, double tau, const CountRule& rule) {
     ++job_.flagged[group_.first + chain];
-    if (chain_in_double != chain) exact_.set(seen + chain, Layout::unit, stride_);
-    chain_in_double = chain;
     double count[1], S[1], upper[1];
+    exact_.set(spectrum_, chain);
     exact_.count(tau, count, S);
-    if (rule.accepts<double>(S[0])) return int64_t(count[0]);
+    if (rule.accepts<T, double>(S[0])) return int64_t(count[0]);
+    exact_.set(seen + chain, Layout::unit, stride_);
+    exact_.count(tau, count, S);
+    if (rule.accepts<double, double>(S[0])) return int64_t(count[0]);
     exact_.count(tau * (1 - tie_width), count, S);
-    const bool lower_is_certain = rule.accepts<double>(S[0]);
+    const bool lower_is_certain = rule.accepts<double, double>(S[0]);
     exact_.count(tau * (1 + tie_width), upper, S);
-    if (!(lower_is_certain && rule.accepts<double>(S[0]) && count[0] == upper[0]))
+    if (!(lower_is_certain && rule.accepts<double, double>(S[0]) && count[0] == upper[0]))
         ++job_.ambiguous[group_.first + chain];
     return int64_t(count[0]);
 }
@@ -225,7 +226,6 @@ template <class Layout>
 void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
     constexpr int chains = Layout::chains;
     double trace[chains], purity[chains], count[chains], S[chains];
-    int chain_in_double = -1;
     if (observes_f()) activate_state();
     const T* const seen = observes_f() ? f_ : h_;
     spectrum_.set(seen, Layout::unit, stride_);
@@ -239,8 +239,7 @@ void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
             spectrum_.count(counted_tau, count, S);
             for (int chain = 0; chain < group_.count; ++chain) {
                 const CountRule rule(counted_tau, trace[chain], purity[chain], spectrum_.inner());
-                if (!rule.accepts<T>(S[chain]))
-                    count[chain] = double(certain_count(seen, chain, counted_tau, rule, chain_in_double));
+                if (!rule.accepts<T, T>(S[chain])) count[chain] = double(certain_count(seen, chain, counted_tau, rule));
             }
         }
         for (int chain = 0; chain < group_.count; ++chain) {

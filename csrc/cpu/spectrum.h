@@ -35,6 +35,14 @@ public:
         form_gram();
     }
 
+    // Take over M of one chain from a spectrum of another layout or precision.
+    template <class Other>
+    void set(const Spectrum<Other>& other, int64_t chain) {
+        for (int64_t j = 0; j < n_; ++j)
+            for (int64_t i = j; i < n_; ++i)
+                gram_[j * stride_ + i * unit] = T(other.gram_[j * other.stride_ + i * Other::unit + chain]);
+    }
+
     int64_t inner() const { return inner_; }
 
     // Tr M and ||M||_F^2 / (Tr M)^2 of each chain.
@@ -44,6 +52,8 @@ public:
     void count(double tau, double (&count)[Layout::chains], double (&S)[Layout::chains]);
 
 private:
+    template <class Other>
+    friend class Spectrum;
     template <class S>
     void rotate(const S* state, int64_t along, int64_t across);
     void form_gram();
@@ -72,8 +82,10 @@ private:
     static constexpr int block_vectors = Layout::rows == 1 ? C : 1;  // vectors that hold C rows of a diagonal block
     template <int C>
     PYRANK_INLINE void factor_diagonal_block(int64_t first, V (&block)[C][block_vectors<C>]);
+    static constexpr int64_t panel_columns = 128;
     template <int R, int C>
-    void factor_panel(int64_t vector, int64_t first);
+    void factor_below(const T* source, int64_t panel, int64_t vector, int64_t first);
+    void take_off(const T* source, int64_t panel, int64_t end);
 
     int64_t width_, batch_, n_, inner_, vectors_, stride_;
     T *x_, *gram_, *minus_u_, *l_, *row_sums_, *inverse_;
@@ -152,20 +164,25 @@ void Spectrum<Layout>::moments(double (&trace)[Layout::chains], double (&purity)
     }
 }
 
-// Left-looking L D L^T by blocks of columns: minus_u holds -L D, l holds L.
+// L D L^T: minus_u holds -L D, l holds L, and columns yet to come are kept in l while panels are taken off them. Within
+// a panel, a few columns at a time look back at those before them in it. Panels keep a large factorisation in cache;
+// the sum over k of every entry runs in ascending order with and without them.
 template <class Layout>
 void Spectrum<Layout>::count(double tau, double (&count)[Layout::chains], double (&S)[Layout::chains]) {
     positive_pivots_ = pivot_sizes_ = V(T(0));
     for (int64_t p = 0; p < vectors_ * V::size; ++p) row_sums_[p] = 0;
+    int64_t panel = 0;
+    const T* source = gram_;
     const auto columns = [&]<int C>(int64_t first) {
         constexpr int vectors = block_vectors<C>;
         const int64_t top = first / Layout::rows;
         multiply_block<Layout, vectors, C>(
-            minus_u_ + top * V::size, stride_, l_ + first * unit, stride_, unit, first,
+            minus_u_ + panel * stride_ + top * V::size, stride_, l_ + panel * stride_ + first * unit, stride_, unit,
+            first - panel,
             [&](V(&acc)[C][vectors]) {
                 for (int c = 0; c < C; ++c)
                     for (int r = 0; r < vectors; ++r)
-                        acc[c][r] = V::load(gram_ + (first + c) * stride_ + (top + r) * V::size);
+                        acc[c][r] = V::load(source + (first + c) * stride_ + (top + r) * V::size);
                 for (int c = 0; c < C; ++c) {
                     V& diagonal = acc[c][Layout::rows == 1 ? c : 0];
                     diagonal = diagonal - in_row(top * Layout::rows, first + c, V(T(tau)));
@@ -173,11 +190,16 @@ void Spectrum<Layout>::count(double tau, double (&count)[Layout::chains], double
             },
             [&](V(&acc)[C][vectors]) { factor_diagonal_block<C>(first, acc); });
         for_pieces<row_block>(top + vectors, vectors_,
-                              [&]<int R>(int64_t vector) { factor_panel<R, C>(vector, first); });
+                              [&]<int R>(int64_t vector) { factor_below<R, C>(source, panel, vector, first); });
     };
-    int64_t first = 0;
-    for (; first + count_block <= n_; first += count_block) columns.template operator()<count_block>(first);
-    for_pieces<count_block>(first, n_, columns);
+    for (; panel < n_; panel += panel_columns) {
+        const int64_t end = panel + panel_columns < n_ ? panel + panel_columns : n_;
+        int64_t first = panel;
+        for (; first + count_block <= end; first += count_block) columns.template operator()<count_block>(first);
+        for_pieces<count_block>(first, end, columns);
+        take_off(source, panel, end);
+        source = l_;
+    }
 
     T counts[V::size], sizes[V::size];
     positive_pivots_.store(counts);
@@ -224,16 +246,39 @@ PYRANK_INLINE void Spectrum<Layout>::factor_diagonal_block(int64_t first, V (&bl
     }
 }
 
-// Rows below the diagonal block: the product with all earlier columns, then the small triangle, all in registers.
+// The columns after a panel, less the product of the panel with its transpose.
+template <class Layout>
+void Spectrum<Layout>::take_off(const T* source, int64_t panel, int64_t end) {
+    for_pieces<row_block>(end / Layout::rows, vectors_, [&]<int R>(int64_t vector) {
+        const int64_t last = (vector + R) * Layout::rows < n_ ? (vector + R) * Layout::rows : n_;
+        for_pieces<column_block>(end, last, [&]<int C>(int64_t column) {
+            const int64_t corner = column * stride_ + vector * V::size;
+            multiply_block<Layout, R, C>(
+                minus_u_ + panel * stride_ + vector * V::size, stride_, l_ + panel * stride_ + column * unit, stride_,
+                unit, end - panel,
+                [&](V(&acc)[C][R]) {
+                    for (int c = 0; c < C; ++c)
+                        for (int r = 0; r < R; ++r) acc[c][r] = V::load(source + corner + c * stride_ + r * V::size);
+                },
+                [&](V(&acc)[C][R]) {
+                    for (int c = 0; c < C; ++c)
+                        for (int r = 0; r < R; ++r) acc[c][r].store(l_ + corner + c * stride_ + r * V::size);
+                });
+        });
+    });
+}
+
+// Rows below the diagonal block: the product with earlier columns of the panel, then the small triangle, in registers.
 template <class Layout>
 template <int R, int C>
-void Spectrum<Layout>::factor_panel(int64_t vector, int64_t first) {
-    const T* gram = gram_ + first * stride_ + vector * V::size;
+void Spectrum<Layout>::factor_below(const T* source, int64_t panel, int64_t vector, int64_t first) {
+    source += first * stride_ + vector * V::size;
     multiply_block<Layout, R, C>(
-        minus_u_ + vector * V::size, stride_, l_ + first * unit, stride_, unit, first,
+        minus_u_ + panel * stride_ + vector * V::size, stride_, l_ + panel * stride_ + first * unit, stride_, unit,
+        first - panel,
         [&](V(&acc)[C][R]) {
             for (int c = 0; c < C; ++c)
-                for (int r = 0; r < R; ++r) acc[c][r] = V::load(gram + c * stride_ + r * V::size);
+                for (int r = 0; r < R; ++r) acc[c][r] = V::load(source + c * stride_ + r * V::size);
         },
         [&](V(&acc)[C][R]) {
             V sum[R];
