@@ -42,6 +42,8 @@ __all__ = [
 EXPERIMENTS = {
     "soft-rank-scaling": "How fast does the rank of a linear BN chain grow with its width? "
     "(Daneshmand et al. 2020, Fig. 3a, Theorem 2)",
+    "vanilla-collapse": "How fast does an unnormalised linear chain collapse to rank one? "
+    "(Daneshmand et al. 2020, Lemma 3)",
 }
 """Every experiment by name, with its question: listing them imports none."""
 
