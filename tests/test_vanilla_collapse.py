@@ -15,7 +15,7 @@ from tolerances import SIGMAS
 
 TINY = collapse.Settings(
     tuple(
-        collapse.Setting(law, gamma, chains=600, units=18)
+        collapse.Setting(law, gamma, chains=2000, units=18)
         for law, gamma in (("gaussian", math.inf), ("gaussian", 0.4), ("uniform", 0.2))
     ),
     width=4,
