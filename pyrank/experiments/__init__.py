@@ -44,6 +44,8 @@ EXPERIMENTS = {
     "(Daneshmand et al. 2020, Fig. 3a, Theorem 2)",
     "vanilla-collapse": "How fast does an unnormalised linear chain collapse to rank one? "
     "(Daneshmand et al. 2020, Lemma 3)",
+    "ergodic-average": "Is the average over the layers of one deep chain the average over many chains? "
+    "(Daneshmand et al. 2020, Theorem 2, talk)",
 }
 """Every experiment by name, with its question: listing them imports none."""
 
