@@ -46,6 +46,8 @@ EXPERIMENTS = {
     "(Daneshmand et al. 2020, Lemma 3)",
     "ergodic-average": "Is the average over the layers of one deep chain the average over many chains? "
     "(Daneshmand et al. 2020, Theorem 2, talk)",
+    "random-relu-rank": "How far does a random ReLU layer raise the rank of its inputs? "
+    "(Nachum et al. 2024, Lemma 2, Theorem 3)",
 }
 """Every experiment by name, with its question: listing them imports none."""
 
