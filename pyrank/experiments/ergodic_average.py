@@ -86,7 +86,7 @@ class Settings:
 
 PRESETS = {
     "quick": Settings(),
-    "paper": Settings(burn_in=1_000, long=1_000_000, repetitions=1024, layers=16_384, states=32_768),
+    "paper": Settings(burn_in=1_000, long=1_000_000, repetitions=512, layers=16_384, states=16_384),
 }
 
 

@@ -7,7 +7,8 @@ The chain is ``H' = H + gamma W H``, or ``W H`` without skip connection (gamma =
 variance 1, as many samples as features, in double precision. The lemma says that H / ||H|| tends to a matrix of rank
 one. Here that is the ratio of the second to the first singular value, and theory says that its logarithm falls by
 lambda_1 - lambda_2 a layer: Newman's exponents for gaussian W without skip connection, and with it
-`pyrank.theory.residual_gap`. No closed form is known for uniform W; it is held against the gaussian one.
+`pyrank.theory.residual_gap`. No closed form is known for uniform W; it is held against the gaussian one, which it falls
+short of by some per cent unless the skip connection is strong or the width large.
 
 The gap is about 1 / (2 d) for gamma >= 1 and gamma^2 for small gamma, so depth is counted in units of 1 / gap. In these
 units all chains look alike: the logarithm drifts by -1 and gains a variance of 2, its first steps are over after about
