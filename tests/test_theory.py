@@ -151,6 +151,50 @@ def test_weak_residual_exponents_by_simulation():
     assert weak.sum() == pytest.approx(-width * gamma**2 / 2)  # E ln |det(I + gamma W)| = -gamma^2 E Tr W^2 / 2
 
 
+def log_determinant_by_quadrature(gamma):
+    """E ln |det(I + gamma W)| for two features: |z + 1|^2 - |w|^2 with complex gaussian z and w of variance gamma^2.
+
+    |w|^2 / gamma^2 is an exponential variable, E ln |x - |w|^2 / gamma^2| = ln x - exp(-x) Ei(x).
+    """
+    law = stats.ncx2(2, 2 / gamma**2)
+    pieces = np.concatenate(([0.0], np.geomspace(1e-14, law.mean() + 40 * law.std(), 40)))
+
+    def integrand(q):
+        return (math.log(q / 2) - math.exp(-q / 2) * special.expi(q / 2)) * law.pdf(q)
+
+    return 2 * math.log(gamma) + sum(integrate.quad(integrand, a, b, **QUAD)[0] for a, b in pairwise(pieces))
+
+
+@pytest.mark.parametrize("gamma", [0.15, 0.3, 0.71, 1.0, 4.0])
+def test_residual_gap_of_two_features_by_quadrature(gamma):
+    """The two exponents sum to the mean logarithm of the determinant, and the first one is E_1(m) / 2."""
+    expected = special.exp1(0.5 / gamma**2) - log_determinant_by_quadrature(gamma)
+    assert theory.residual_gap(2, gamma) == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize(("width", "gamma"), [(2, 0.3), (3, 1.0), (6, 0.25), (12, 0.6), (12, 5.0)])
+def test_residual_gap_by_simulation(width, gamma):
+    """Of two columns of one layer; the sum of a layer and its mirror image I - gamma W has less noise."""
+    W = np.random.default_rng(8).standard_normal((200_000, width, 2))
+    halves = []
+    for sign in (1, -1):
+        a, b = np.moveaxis(np.eye(width)[:, :2] + sign * gamma * W, -1, 0)
+        length = np.linalg.norm(a, axis=-1)
+        across = b - a * (np.sum(a * b, axis=-1) / length**2)[:, None]
+        halves.append(np.log(length / np.linalg.norm(across, axis=-1)))
+    agrees(sum(halves) / 2, theory.residual_gap(width, gamma))
+
+
+def test_residual_gap_limits():
+    for d in (2, 3, 9):
+        newman = theory.ginibre_lyapunov_exponents(d)
+        for gamma in (1e7, 1e99):
+            assert theory.residual_gap(d, gamma) == pytest.approx(newman[0] - newman[1], rel=1e-12)
+    for gamma in (1e-2, 1e-3, 1e-4):  # the next order is smaller by about gamma^2 d
+        weak = theory.weak_residual_exponents(20, gamma)
+        assert theory.residual_gap(20, gamma) == pytest.approx(weak[0] - weak[1], rel=2 * 20 * gamma**2)
+
+
 # rank
 
 
@@ -530,6 +574,7 @@ BAD = {
     "ginibre_lyapunov_variances": [(0,), (math.inf,)],
     "residual_top_exponent": [(0, 1.0), (4, 0.0), (4, 1e-5), (4, math.inf), (4, [1.0, -1.0])],
     "residual_top_variance": [(4, 0.0), (-1, 1.0)],
+    "residual_gap": [(1, 1.0), (2.5, 1.0), (4, 1e-5), (4, [1.0, math.nan])],
     "residual_lyapunov_spectrum": [(4, 0.0), (4, math.inf), (4, 1.0, 1), (4, 1.0, 10, -1)],
     "weak_residual_exponents": [(4, 0.6), (4, -0.1), (0, 0.1)],
     "soft_rank_bound": [(0.5, 0.5), (2.0, 1.1), (2.0, -0.1), (9.0, 0.5, 8), (2.0, 0.5, 0), (math.nan, 0.5)],
@@ -574,6 +619,7 @@ def test_shapes_follow_the_arguments():
     assert isinstance(theory.rescaled_relu_cosine(8), float)
     assert isinstance(theory.ginibre_product_density(1.0, 2), float)
     assert isinstance(theory.residual_top_exponent(4, 1.0), float)
+    assert isinstance(theory.residual_gap(4, 1.0), float)
     assert isinstance(theory.orthogonality_gap(2.0, 4), float)
     assert isinstance(theory.soft_rank_bound(2.0, 0.5, width=4), float)
     assert theory.residual_top_exponent(4, np.ones((2, 3))).shape == (2, 3)

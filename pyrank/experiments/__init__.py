@@ -47,6 +47,12 @@ __all__ = [
 EXPERIMENTS = {
     "soft-rank-scaling": "How fast does the rank of a linear BN chain grow with its width? "
     "(Daneshmand et al. 2020, Fig. 3a, Theorem 2)",
+    "vanilla-collapse": "How fast does an unnormalised linear chain collapse to rank one? "
+    "(Daneshmand et al. 2020, Lemma 3)",
+    "ergodic-average": "Is the average over the layers of one deep chain the average over many chains? "
+    "(Daneshmand et al. 2020, Theorem 2, talk)",
+    "random-relu-rank": "How far does a random ReLU layer raise the rank of its inputs? "
+    "(Nachum et al. 2024, Lemma 2, Theorem 3)",
 }
 """Every experiment by name, with its question: listing them imports none."""
 

@@ -6,7 +6,8 @@ Growth rates of unnormalised linear chains
     `residual_top_exponent`           top exponent of products of I + gamma W, a Poisson mixture of digammas
     `residual_top_variance`           its variance per layer
     `residual_lyapunov_spectrum`      all exponents of I + gamma W, by a Monte-Carlo QR expectation, with errors
-    `weak_residual_exponents`         the same to leading order in gamma
+    `residual_gap`                    its first exponent less the second, as a series: how fast the rank collapses
+    `weak_residual_exponents`         all of them to leading order in gamma
 Spectrum of products of a few gaussian matrices
     `ginibre_product_density`         Fuss-Catalan density of the squared singular values
     `ginibre_product_cdf`             its distribution function
@@ -56,6 +57,7 @@ from pyrank.theory.lyapunov_residual import (
 from pyrank.theory.orthogonality_gap import orthogonality_gap, ratio_from_gap
 from pyrank.theory.relu_kernel import leaky_relu_kernel, relu_gram, relu_kernel, step_kernel
 from pyrank.theory.rescaled_relu import rescaled_cosine, rescaled_relu_cosine, rescaled_relu_map
+from pyrank.theory.residual_gap import residual_gap
 from pyrank.theory.soft_rank_bound import soft_rank_bound
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "rescaled_cosine",
     "rescaled_relu_cosine",
     "rescaled_relu_map",
+    "residual_gap",
     "residual_lyapunov_spectrum",
     "residual_top_exponent",
     "residual_top_variance",

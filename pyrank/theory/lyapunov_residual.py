@@ -25,12 +25,13 @@ def _width(width: int) -> int:
     return whole_number("width", width, 1, "give the number of features d")
 
 
-def _gamma(gamma: ArrayLike) -> Floats:
+def checked_gamma(gamma: ArrayLike) -> Floats:
+    """Return a strength for which the Poisson mixture can be summed, or raise."""
     return numbers("gamma", gamma, _SMALLEST, _LARGEST, "below it use weak_residual_exponents; for gamma = inf use "
                    "ginibre_lyapunov_exponents")  # fmt: skip
 
 
-def _mixture(m: float) -> tuple[Floats, Floats]:
+def poisson_terms(m: float) -> tuple[Floats, Floats]:
     """Values j of a Poisson variable of mean m that matter, and their weights."""
     reach = _TAIL * math.sqrt(m) + 100.0
     j = np.arange(max(0, math.floor(m - reach)), math.ceil(m + reach) + 1, dtype=np.float64)
@@ -46,7 +47,7 @@ def _top(width: int, gamma: float) -> tuple[float, float]:
     if m < 1e-200:  # the skip connection is lost in rounding
         half = width / 2.0
         return math.log(gamma) + (math.log(2.0) + special.digamma(half)) / 2.0, special.polygamma(1, half) / 4.0
-    j, weights = _mixture(m)
+    j, weights = poisson_terms(m)
     x = width / 2.0 + j
     # ln gamma + (ln 2) / 2 = -(ln m) / 2, taken off term by term so that small exponents keep their digits
     terms = special.digamma(x) - np.log(x) + np.log1p((x - m) / m) if m > 1.0 else special.digamma(x) - math.log(m)
@@ -77,7 +78,7 @@ def residual_top_exponent(width: int, gamma: ArrayLike) -> Floats:
         If an argument is outside of what is said here.
     """
     d = _width(width)
-    exponents: Floats = np.vectorize(lambda g: _top(d, g)[0], otypes=[np.float64])(_gamma(gamma))[()]
+    exponents: Floats = np.vectorize(lambda g: _top(d, g)[0], otypes=[np.float64])(checked_gamma(gamma))[()]
     return exponents
 
 
@@ -100,7 +101,7 @@ def residual_top_variance(width: int, gamma: ArrayLike) -> Floats:
         If an argument is outside of what is said there.
     """
     d = _width(width)
-    variances: Floats = np.vectorize(lambda g: _top(d, g)[1], otypes=[np.float64])(_gamma(gamma))[()]
+    variances: Floats = np.vectorize(lambda g: _top(d, g)[1], otypes=[np.float64])(checked_gamma(gamma))[()]
     return variances
 
 
