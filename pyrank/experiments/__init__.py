@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 EXPERIMENTS = {
+    "rank-vs-depth": "Does batch normalisation keep the rank that a vanilla network loses with depth? "
+    "(Daneshmand et al. 2020, Fig. 2)",
     "soft-rank-scaling": "How fast does the rank of a linear BN chain grow with its width? "
     "(Daneshmand et al. 2020, Fig. 3a, Theorem 2)",
 }
