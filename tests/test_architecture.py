@@ -46,6 +46,7 @@ PYTHON = {
         "checkpoint",
         "errors",
         "estimate",
+        "initial",
         "measures",
         "plotting",
         "reference",

@@ -42,6 +42,8 @@ __all__ = [
 EXPERIMENTS = {
     "rank-vs-depth": "Does batch normalisation keep the rank that a vanilla network loses with depth? "
     "(Daneshmand et al. 2020, Fig. 2)",
+    "spectrum-amplification": "How does batch normalisation lift the spectrum of an almost collinear batch? "
+    "(Daneshmand et al. 2020, Fig. 3b)",
     "soft-rank-scaling": "How fast does the rank of a linear BN chain grow with its width? "
     "(Daneshmand et al. 2020, Fig. 3a, Theorem 2)",
 }

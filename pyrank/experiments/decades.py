@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyrank.chain import Chain
 from pyrank.errors import as_integer
+from pyrank.experiments.running import Job
+from pyrank.measures import Measure
+from pyrank.run import Run
 
 PER_DECADE = 100
 """The last of so many states ends a stretch; those that an earlier stretch has seen are left out."""
@@ -45,6 +51,31 @@ def stretches(depth: int) -> tuple[Stretch, ...]:
         seen, every = parts[-1].depth, 10 * parts[-1].every
         parts.append(Stretch(seen + every - 1, every, min(depth, 10 * seen)))
     return tuple(parts)
+
+
+def stretch_jobs(name: str, chain: Chain, depth: int, options: Mapping[str, Any]) -> list[Job]:
+    """Return a job for each stretch; ``options`` are the arguments of `pyrank.simulate` that all of them share."""
+    return [
+        Job(
+            name=f"{name},depth={part.depth}",
+            chain=chain,
+            depth=part.depth,
+            options={**options, "burn_in": part.burn_in, "every": part.every, "trace": 2 * len(part.depths)},
+            cost=(part.depth + 30 * len(part.depths)) * chain.width**2,
+        )
+        for part in stretches(depth)
+    ]
+
+
+def joined(runs: Sequence[Run], measure: str | Measure) -> NDArray[np.float64]:
+    """Return what the runs of all stretches recorded: (chains, depths)."""
+    traces = [run[measure].trace for run in runs]
+    return np.concatenate([trace for trace in traces if trace is not None], axis=1)
+
+
+def recorded_depths(depth: int) -> NDArray[np.int64]:
+    """Return the l of all recorded states H_l on the way to ``depth``."""
+    return np.concatenate([part.depths for part in stretches(depth)])
 
 
 def log_spaced(depths: NDArray[np.int64], per_decade: int = 15) -> NDArray[np.int64]:

@@ -34,10 +34,10 @@ from torch import Tensor
 from pyrank import plotting
 from pyrank.chain import Chain
 from pyrank.experiments import Claim, Result, at_least, close_to, publish
-from pyrank.experiments.decades import log_spaced, stretches
+from pyrank.experiments.decades import joined, log_spaced, recorded_depths, stretch_jobs
 from pyrank.experiments.intervals import mean_interval
 from pyrank.experiments.output import plus_minus, text_table
-from pyrank.experiments.running import Job, run_all
+from pyrank.experiments.running import run_all
 from pyrank.measures import Measure
 from pyrank.reference.spectral import singular_values
 from pyrank.run import Run
@@ -172,11 +172,11 @@ class Row:
 
 def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) -> Result:
     """Simulate, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
-    parts = len(stretches(settings.depth))
-    jobs = [job for network in settings.networks for job in _jobs(network, settings)]
-    runs = run_all(jobs, out, progress=progress)
+    options = {"chains": settings.chains, "seed": settings.seed, "measures": tuple(MEASURES.values())}
+    jobs = [stretch_jobs(str(network), network.chain, settings.depth, options) for network in settings.networks]
+    runs = iter(run_all([job for some in jobs for job in some], out, progress=progress))
     curves = [
-        _curve(network, runs[parts * number : parts * (number + 1)]) for number, network in enumerate(settings.networks)
+        _curve(network, [next(runs) for _ in some]) for network, some in zip(settings.networks, jobs, strict=True)
     ]
     rows = [_row(curve) for curve in curves]
     caption = _caption(settings)
@@ -193,36 +193,12 @@ def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) ->
     )
 
 
-def _jobs(network: Network, settings: Settings) -> list[Job]:
-    return [
-        Job(
-            name=f"{network},depth={part.depth}",
-            chain=network.chain,
-            depth=part.depth,
-            options={
-                "chains": settings.chains,
-                "seed": settings.seed,
-                "measures": tuple(MEASURES.values()),
-                "burn_in": part.burn_in,
-                "every": part.every,
-                "trace": 2 * len(part.depths),
-            },
-            cost=(part.depth + 30 * len(part.depths)) * network.width**2,
-        )
-        for part in stretches(settings.depth)
-    ]
-
-
 def _curve(network: Network, runs: Sequence[Run]) -> Curve:
     last = runs[-1]
-    values = {}
-    for name, measure in MEASURES.items():
-        traces = [run[measure].trace for run in runs]
-        values[name] = np.concatenate([trace for trace in traces if trace is not None], axis=1)
     return Curve(
         network=network,
-        depths=np.concatenate([part.depths for part in stretches(last.depth)]),
-        values=values,
+        depths=recorded_depths(last.depth),
+        values={name: joined(runs, measure) for name, measure in MEASURES.items()},
         degenerate_rows=int(last.events["degenerate_rows"].sum()),
         flags="; ".join(dict.fromkeys(flag for estimate in last.values() for flag in estimate.flags)),
     )
