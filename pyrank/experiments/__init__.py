@@ -46,6 +46,8 @@ EXPERIMENTS = {
     "(Daneshmand et al. 2020, Fig. 3b)",
     "soft-rank-scaling": "How fast does the rank of a linear BN chain grow with its width? "
     "(Daneshmand et al. 2020, Fig. 3a, Theorem 2)",
+    "bound-check": "Is E ||M||_F^2 at most of order d sqrt(d) in a linear BN chain? "
+    "(Daneshmand et al. 2020, proof of Theorem 2)",
 }
 """Every experiment by name, with its question: listing them imports none."""
 

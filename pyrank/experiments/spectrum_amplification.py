@@ -249,6 +249,6 @@ def _caption(settings: Settings) -> str:
     return (
         f"After {FIGURE}: d = N = {settings.width}, H_0 = {START}, gaussian W, rescaling only, float64. Lines: median "
         f"of {settings.chains} chains at a depth; bands: 5 to 95 % of them; seed {settings.seed}. Star: where the "
-        "published lambda_2 has passed 1 (layer 7); boxes: the published lambda_1 from layer 20 and lambda_10 at layers "
-        "80 to 100. The published script has gamma = 0.01 with W scaled by 100, which is gamma = 1."
+        "published lambda_2 has passed 1 (layer 7); boxes: the published lambda_1 from layer 20 and lambda_10 at "
+        "layers 80 to 100. The published script has gamma = 0.01 with W scaled by 100, which is gamma = 1."
     )
