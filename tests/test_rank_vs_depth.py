@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from pyrank import simulate
-from pyrank.experiments import decades
+from pyrank.experiments import decades, rank_curves
 from pyrank.experiments import rank_vs_depth as experiment
 
 from tolerances import SIGMAS
 
-TINY = experiment.Settings(experiment.networks(8), depth=1000, chains=6, seed=3)
+TINY = experiment.Settings(rank_curves.networks(8), depth=1000, chains=6, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def test_soft_rank_counts_shares_of_the_trace():
     H = torch.from_numpy(np.random.default_rng(0).normal(size=(20, 6, 9))) ** 3
     eigenvalues = [np.linalg.eigvalsh(h @ h.T) for h in H.numpy()]
     expected = [int((e * 6 / e.sum() >= 0.5).sum()) for e in eigenvalues]
-    assert experiment.soft_rank_at_trace_d(H).tolist() == expected
-    assert experiment.soft_rank_at_trace_d(1e-9 * H).tolist() == expected
+    assert rank_curves.soft_rank_at_trace_d(H).tolist() == expected
+    assert rank_curves.soft_rank_at_trace_d(1e-9 * H).tolist() == expected
     assert len(set(expected)) > 1
 
 
@@ -76,7 +76,7 @@ def independent_ranks(recentre, relu, rng):
 @pytest.mark.parametrize(("normalization", "activation"), [("rescale", "linear"), ("batch", "linear"),
                                                            ("batch", "relu")])  # fmt: skip
 def test_ranks_agree_with_numpy(normalization, activation, tmp_path):
-    network = experiment.Network(8, activation, normalization, "uniform", "float64")
+    network = rank_curves.Network(8, activation, normalization, "uniform", "float64")
     settings = experiment.Settings((network,), depth=1000, chains=40, seed=5)
     experiment.reproduce(settings, tmp_path)
     row = json.loads((tmp_path / "rank-vs-depth.json").read_text())["rows"][0]
@@ -110,14 +110,14 @@ KINDS = ("rank = 1 deep down", ">= sqrt(d)", "numerical rank = rank")
 def made_up(network, rank):
     depths = np.concatenate([part.depths for part in decades.stretches(1000)])
     wobble = 1e-3 * np.arange(4.0)[:, None]
-    values = dict.fromkeys(experiment.MEASURES, np.full((4, depths.size), float(rank)) + wobble)
-    return experiment.Curve(network, depths, values, 0, "")
+    values = dict.fromkeys(rank_curves.MEASURES, np.full((4, depths.size), float(rank)) + wobble)
+    return rank_curves.Curve(network, depths, values, 0, "")
 
 
 def verdicts(vanilla, normalised, gaussian):
     ranks = {"none": vanilla, "rescale": normalised, "batch": normalised}
     curves = [made_up(network, gaussian if network.weights == "gaussian" else ranks[network.normalization])
-              for network in experiment.networks(32)]  # fmt: skip
+              for network in rank_curves.networks(32)]  # fmt: skip
     claims = experiment.judge(curves)
     return {kind: frozenset(c.verdict for c in claims if kind in c.statement) for kind in KINDS}
 

@@ -6,7 +6,7 @@ half.
 
 Linear and ReLU networks of width 32 without skip connection, H' = BN(W F(H)), with a batch of as many gaussian samples
 and uniform weights, as torch initialises them (a common scale of the weights does not matter here). BN rescales only,
-as in the paper's equations, or recentres first, as its code does; "vanilla" is without. Ten runs of each; all curves
+as in the paper's equations, or recentres first, as libraries do; "vanilla" is without. Ten runs of each; all curves
 see the same weights, so that the float32 and the float64 curve belong to the same networks.
 
 Three ranks are shown, because they answer differently. The numerical rank counts singular values > max(d, N) eps
@@ -22,25 +22,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pyrank import plotting
-from pyrank.chain import Chain
 from pyrank.experiments import Claim, Result, at_least, close_to, publish
-from pyrank.experiments.decades import joined, log_spaced, recorded_depths, stretch_jobs
+from pyrank.experiments.decades import log_spaced, stretch_jobs
 from pyrank.experiments.intervals import mean_interval
 from pyrank.experiments.output import plus_minus, text_table
+from pyrank.experiments.rank_curves import MEASURES, NORMALIZATIONS, TAU, Curve, Network, measured, networks
 from pyrank.experiments.running import run_all
-from pyrank.measures import Measure
-from pyrank.reference.spectral import singular_values
-from pyrank.run import Run
 from pyrank.theory import ginibre_lyapunov_exponents
 
 if TYPE_CHECKING:
@@ -49,48 +43,6 @@ if TYPE_CHECKING:
 
 NAME = "rank-vs-depth"
 PAPER = "Daneshmand et al. 2020"
-TAU = 0.5
-NORMALIZATIONS = {"none": "vanilla", "rescale": "BN (rescale)", "batch": "BN (recentre, rescale)"}
-
-
-def soft_rank_at_trace_d(H: Tensor) -> Tensor:
-    """Return rank_tau of each state (chains, d, N), brought to Tr M = d: eigenvalues of M as shares of their sum."""
-    eigenvalues = singular_values(H).square()
-    return (H.shape[-2] * eigenvalues >= TAU * eigenvalues.sum(dim=-1, keepdim=True)).sum(dim=-1)
-
-
-MEASURES = {
-    "numerical rank": Measure("numerical_rank"),
-    f"rank_{TAU:g}": Measure("soft_rank_at_trace_d", function=soft_rank_at_trace_d),
-    "r": Measure("participation_ratio"),
-}
-
-
-@dataclass(frozen=True)
-class Network:
-    """One curve of the figure."""
-
-    width: int
-    activation: str
-    normalization: str
-    weights: str
-    dtype: str
-
-    @property
-    def chain(self) -> Chain:
-        """Its law."""
-        return Chain(
-            self.width, weights=self.weights, activation=self.activation, normalization=self.normalization,
-            dtype=self.dtype,
-        )  # fmt: skip
-
-    @property
-    def tolerance(self) -> float:
-        """Share of sigma_max above which a singular value counts for the numerical rank."""
-        return self.width * float(np.finfo(self.dtype).eps)
-
-    def __str__(self) -> str:
-        return ",".join((f"d={self.width}", *list(asdict(self).values())[1:]))
 
 
 @dataclass(frozen=True)
@@ -103,49 +55,10 @@ class Settings:
     seed: int = 0
 
 
-def networks(width: int) -> tuple[Network, ...]:
-    """Return the curves of the figure for a width, and a gaussian linear network in both precisions."""
-    published = [
-        Network(width, activation, normalization, "uniform", dtype)
-        for activation, normalization, dtype in product(("linear", "relu"), NORMALIZATIONS, ("float64", "float32"))
-    ]
-    return (*published, *(Network(width, "linear", "rescale", "gaussian", dtype) for dtype in ("float64", "float32")))
-
-
 PRESETS = {
     "quick": Settings(networks(32), depth=10_000),
     "paper": Settings(networks(32) + networks(128), depth=100_000),
 }
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What was measured on one network: values (chains, depths) by measure."""
-
-    network: Network
-    depths: NDArray[np.int64]
-    values: dict[str, NDArray[np.float64]]
-    degenerate_rows: int
-    flags: str
-
-    @cached_property
-    def late(self) -> NDArray[np.bool_]:
-        """Which depths belong to the last decade."""
-        return np.asarray(self.depths > self.depths[-1] / 10)
-
-    @property
-    def late_layers(self) -> str:
-        """Those depths in words."""
-        return f"layers {self.depths[self.late][0]:,} to {self.depths[-1]:,}"
-
-    def at_the_end(self, measure: str) -> tuple[float, float]:
-        """Return mean and half-width of the 95 % interval over runs, each averaged over the last decade of depths."""
-        middle, half_width = mean_interval(self.values[measure][:, self.late].mean(axis=1))
-        return float(middle), float(half_width)
-
-    def at(self, depth: int, measure: str) -> float:
-        """Return the mean over runs at the recorded depth next to ``depth``."""
-        return float(self.values[measure][:, np.abs(self.depths - depth).argmin()].mean())
 
 
 @dataclass(frozen=True)
@@ -176,7 +89,7 @@ def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) ->
     jobs = [stretch_jobs(str(network), network.chain, settings.depth, options) for network in settings.networks]
     runs = iter(run_all([job for some in jobs for job in some], out, progress=progress))
     curves = [
-        _curve(network, [next(runs) for _ in some]) for network, some in zip(settings.networks, jobs, strict=True)
+        measured(network, [next(runs) for _ in some]) for network, some in zip(settings.networks, jobs, strict=True)
     ]
     rows = [_row(curve) for curve in curves]
     caption = _caption(settings)
@@ -189,18 +102,7 @@ def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) ->
         claims=judge(curves),
         figure=_figure(curves, caption),
         caption=caption,
-        data={"curves": [_points(curve) for curve in curves]},
-    )
-
-
-def _curve(network: Network, runs: Sequence[Run]) -> Curve:
-    last = runs[-1]
-    return Curve(
-        network=network,
-        depths=recorded_depths(last.depth),
-        values={name: joined(runs, measure) for name, measure in MEASURES.items()},
-        degenerate_rows=int(last.events["degenerate_rows"].sum()),
-        flags="; ".join(dict.fromkeys(flag for estimate in last.values() for flag in estimate.flags)),
+        data={"curves": [curve.points() for curve in curves]},
     )
 
 
@@ -212,16 +114,6 @@ def _row(curve: Curve) -> Row:
         numerical_rank=numerical[0], numerical_rank_error=numerical[1], soft_rank=soft[0], soft_rank_error=soft[1],
         r=ratio[0], r_error=ratio[1], degenerate_rows=curve.degenerate_rows, flags=curve.flags,
     )  # fmt: skip
-
-
-def _points(curve: Curve) -> dict[str, object]:
-    means = {name: mean_interval(values) for name, values in curve.values.items()}
-    return {
-        "network": str(curve.network),
-        "depth": curve.depths,
-        "mean": {name: mean for name, (mean, _) in means.items()},
-        "half_width": {name: half_width for name, (_, half_width) in means.items()},
-    }
 
 
 def judge(curves: Sequence[Curve]) -> tuple[Claim, ...]:
@@ -281,7 +173,7 @@ def _survival(curve: Curve, measure: str) -> Claim:
 def _rounding(double: Curve, single: Curve) -> Claim:
     width, measure = double.network.width, "numerical rank"
     rank, error = double.at_the_end(measure)
-    first = [int(c.depths[(c.values[measure] < width).any(axis=0).argmax()]) for c in (single, double)]
+    first = [next(iter(c.depths[(c.values[measure] < width).any(axis=0)]), "-") for c in (single, double)]
     return Claim(
         statement=f"numerical rank = rank = d: {_title(double.network)}, gaussian W",
         source="det H' = det(D) det(W) det(H)",
@@ -354,7 +246,8 @@ def _draw(axis: Axes, curves: Sequence[Curve], measure: str) -> None:
             axis.plot(depths, middle, "--", color=plotting.colour(number), linewidth=1)
         else:
             label = NORMALIZATIONS[network.normalization]
-            plotting.band(axis, depths, middle, middle - half_width, middle + half_width, number, label)
+            low = np.maximum(middle - half_width, 1.0)  # no rank is less
+            plotting.band(axis, depths, middle, low, middle + half_width, number, label)
     width, ends = curves[0].network.width, curves[0].depths[[0, -1]]
     if measure == "numerical rank":
         axis.plot([], [], "--", color="0.2", linewidth=1, label="the same in float32")
