@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyrank.config import show_config
     from pyrank.errors import ArgumentError
     from pyrank.estimate import Estimate
+    from pyrank.lyapunov import LyapunovSpectrum, lyapunov_spectrum
     from pyrank.measures import Measure
     from pyrank.reference import (
         draw_weights,
@@ -48,6 +49,7 @@ _HOMES = {
     "CheckpointError": "checkpoint",
     "Estimate": "estimate",
     "Interrupted": "simulation",
+    "LyapunovSpectrum": "lyapunov",
     "Measure": "measures",
     "Normalization": "chain",
     "Run": "run",
@@ -57,6 +59,7 @@ _HOMES = {
     "frobenius_norm": "reference",
     "isometry_gap": "reference",
     "layer_step": "reference",
+    "lyapunov_spectrum": "lyapunov",
     "numerical_rank": "reference",
     "orthogonality_gap": "reference",
     "outlier": "reference",
@@ -77,6 +80,7 @@ __all__ = [
     "CheckpointError",
     "Estimate",
     "Interrupted",
+    "LyapunovSpectrum",
     "Measure",
     "Normalization",
     "Run",
@@ -87,6 +91,7 @@ __all__ = [
     "frobenius_norm",
     "isometry_gap",
     "layer_step",
+    "lyapunov_spectrum",
     "numerical_rank",
     "orthogonality_gap",
     "outlier",

@@ -54,6 +54,12 @@ class Weights:
         ``"lecun"`` (1 / sqrt fan_in), ``"he"`` (sqrt(2 / fan_in)), ``"xavier"`` (sqrt(2 / (fan_in + fan_out))) or
         ``"torch"`` (1 / sqrt(3 fan_in), that of `torch.nn.Linear`), fan_in and fan_out being the widths before and
         after the layer.
+
+    Raises
+    ------
+    ArgumentError
+        If the law or the name of a scale is unknown, a number is not finite, the scale is negative, or a mean other
+        than 0 is asked for where there is none.
     """
 
     law: str = "gaussian"
@@ -122,6 +128,11 @@ class Normalization:
         Added inside the root; 0 is the theory's choice.
     alpha, beta
         Affine parameters of a rescaled line: ``alpha + beta * z``.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is outside of what is said here, or order, eps, alpha or beta are set without ``rescale``.
     """
 
     recentre: bool = False

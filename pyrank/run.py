@@ -44,12 +44,16 @@ class Run(Mapping[str, Estimate]):
         Layers simulated.
     state
         H_depth of every chain, (chains, d, N), d being the width at that layer.
+    estimates
+        The estimates by name; ``run[measure]`` looks here.
     events
         ``degenerate_rows``: lines that rescaling found to be zero; ``flagged``: eigenvalue counts redone in double;
         ``ambiguous``: counts that even double could not decide, an eigenvalue being within a part in 10^9 of tau. Each
         an int64 array (chains,).
     exponent
         Powers of two taken off the state of each chain, int64 (chains,); see `log_scale`.
+    backend, reason
+        Which backend was used and why.
     seconds
         Time spent advancing chains, over all resumptions.
     """

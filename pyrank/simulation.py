@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from warnings import warn
 
@@ -16,9 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from tqdm import tqdm
 
-from pyrank import backends
+from pyrank import backends, thinning
 from pyrank import checkpoint as checkpoint_file
 from pyrank import initial as initial_state
 from pyrank._version import __version__
@@ -28,6 +24,7 @@ from pyrank.estimate import Accumulator, estimate
 from pyrank.estimate.accumulator import SLOTS
 from pyrank.measures import Measure, parse_measures
 from pyrank.plan import COUNTERS, EVENTS, POINTS, Plan
+from pyrank.progress import interrupts, report_to
 from pyrank.run import Run
 from pyrank.snapshots import Snapshots
 
@@ -78,7 +75,7 @@ def simulate(
     observe: str = "state",
     initial: str | ArrayLike | Tensor = "gaussian",
     burn_in: int = 0,
-    every: int = 1,
+    every: int | str = 1,
     snapshot_every: int | None = None,
     trace: int = 4096,
     device: str = "cpu",
@@ -113,7 +110,9 @@ def simulate(
     burn_in
         That many first layers run unrecorded.
     every
-        Of the layers after burn-in, the first and then each ``every``-th is recorded.
+        Of the layers after burn-in, the first and then each ``every``-th is recorded. ``"auto"`` takes the stride that
+        gives the smallest standard error in a given time, judged by what recording costs on this machine and by how
+        fast the measures forget, in a pilot run of about a second; ``run.plan.every`` tells it, and reproduces the run.
     snapshot_every
         The same for the measures that are taken in torch, which cost a decomposition each: see `Measure`; ``every`` if
         not given.
@@ -145,7 +144,8 @@ def simulate(
     Interrupted
         On Ctrl-C, within a second, after the checkpoint was written; a KeyboardInterrupt.
     """
-    plan = _plan(chain, chains, seed, measures, observe, initial, burn_in, every, snapshot_every, trace)
+    stride = 1 if every == "auto" else every
+    plan = _plan(chain, chains, seed, measures, observe, initial, burn_in, stride, snapshot_every, trace)
     depth = as_integer("depth", depth, 1, 2**32, "give the number of layers")
     if plan.burn_in >= depth:
         raise invalid("burn_in", burn_in, f"fewer layers than depth = {depth}", "raise depth or lower burn_in")
@@ -153,9 +153,12 @@ def simulate(
         threads = as_integer("threads", threads, 1, 4096, "leave it out to use all cores")
     engine = backends.choose(chain, device, backend, threads)
     path = None if checkpoint is None else _path(checkpoint)
+    if every == "auto":
+        stride = _best_stride(plan, engine, initial, path)
+        plan = replace(plan, every=stride, snapshot_every=plan.snapshot_every if snapshot_every else stride)
     now = _start_or_resume(plan, depth, engine, initial, path)
     begun, saved = now.layer, time.monotonic()
-    with _interrupts() as stop, _report(progress, depth, now.layer) as report:
+    with interrupts() as stop, report_to(progress, depth, now.layer) as report:
         layers = 1
         while now.layer < depth and not stop.is_set():
             stretch = min(layers, _until_snapshot(plan, now.layer, depth))
@@ -187,7 +190,7 @@ def _until_snapshot(plan: Plan, layer: int, depth: int) -> int:
 
 def _plan(
     chain: Chain, chains: int, seed: int, measures: Iterable[str | Measure | Callable[[Tensor], Tensor]], observe: str,
-    start: str | ArrayLike | Tensor, burn_in: int, every: int, snapshot_every: int | None, trace: int,
+    start: str | ArrayLike | Tensor, burn_in: int, every: int | str, snapshot_every: int | None, trace: int,
 ) -> Plan:  # fmt: skip
     if not isinstance(chain, Chain):
         raise invalid("chain", chain, "a pyrank.Chain", "write for example pyrank.Chain(width=32)")
@@ -197,7 +200,7 @@ def _plan(
         raise invalid("trace", trace, "an even number", f"use {trace + 1}")
     wanted = parse_measures(measures)
     snapshots = tuple(measure for measure in wanted if measure.is_snapshot)
-    every = as_integer("every", every, 1, 2**32, "give a stride in layers")
+    every = as_integer("every", every, 1, 2**32, "give a stride in layers, or 'auto'")
     if snapshot_every is None or not snapshots:
         snapshot_every = every
     plan = Plan(
@@ -239,6 +242,15 @@ def _path(checkpoint: str | os.PathLike[str]) -> Path:
     if not isinstance(checkpoint, str | os.PathLike) or not os.fspath(checkpoint):
         raise invalid("checkpoint", checkpoint, "the path of a file", "give for example 'run.ckpt'")
     return Path(checkpoint)
+
+
+def _best_stride(plan: Plan, engine: backends.Backend, start: str | ArrayLike | Tensor, path: Path | None) -> int:
+    """Return the stride that a checkpoint was begun with, or else the best one."""
+    if path is not None and checkpoint_file.exists(path):
+        header, _ = checkpoint_file.load(path)
+        return int(header.get("plan", {}).get("every", 1))
+    state = initial_state.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype)
+    return thinning.choose(plan, engine, state)
 
 
 def _start_or_resume(
@@ -304,40 +316,6 @@ def _result(plan: Plan, now: _Progress, engine: backends.Backend) -> Run:
         reason=engine.reason,
         seconds=now.seconds,
     )
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into an event, so that it takes effect between two calls, never inside one."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _report(
-    progress: bool | Callable[[int], object] | None, depth: int, done: int
-) -> Iterator[Callable[[int], object]]:
-    """Yield the function to call after each step with its number of layers."""
-    if callable(progress):
-        progress(done)
-        yield progress
-        return
-    with tqdm(
-        total=depth,
-        initial=done,
-        unit=" layers",
-        unit_scale=True,
-        dynamic_ncols=True,
-        disable=None if progress is None else not progress,
-    ) as bar:
-        yield bar.update
 
 
 def _not_finite(plan: Plan, layer: int, layers: int) -> str:

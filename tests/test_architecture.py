@@ -13,6 +13,7 @@ PACKAGE, SOURCES = ROOT / "pyrank", ROOT / "csrc"
 PYTHON = {
     "_version": set(),
     "errors": set(),
+    "progress": set(),
     "chain": {"errors"},
     "measures": {"errors"},
     "estimate": {"errors"},
@@ -25,6 +26,7 @@ PYTHON = {
     "backends": {"chain", "errors", "estimate", "native", "plan", "reference"},
     "run": {"errors", "estimate", "measures", "plan"},
     "snapshots": {"errors", "estimate", "plan", "reference"},
+    "thinning": {"backends", "estimate", "plan"},
     "simulation": {
         "_version",
         "backends",
@@ -35,9 +37,12 @@ PYTHON = {
         "initial",
         "measures",
         "plan",
+        "progress",
         "run",
         "snapshots",
+        "thinning",
     },
+    "lyapunov": {"backends", "chain", "errors", "estimate", "initial", "plan", "progress"},
     "config": {"_version", "native"},
     "plotting": {"errors"},
     "experiments": {
@@ -47,6 +52,7 @@ PYTHON = {
         "errors",
         "estimate",
         "initial",
+        "lyapunov",
         "measures",
         "plotting",
         "reference",
@@ -54,7 +60,8 @@ PYTHON = {
         "simulation",
         "theory",
     },
-    "cli": {"_version", "chain", "checkpoint", "config", "errors", "experiments", "measures", "plan", "simulation"},
+    "arguments": {"_version", "chain", "measures", "plan"},
+    "cli": {"arguments", "chain", "checkpoint", "config", "errors", "experiments", "simulation"},
 }
 INCLUDES = {
     "core": {"core"},

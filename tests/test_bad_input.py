@@ -59,6 +59,7 @@ def test_chain(arguments, name):
     lambda: pyrank.Measure.parse("soft rank"), lambda: pyrank.Measure.parse(3),
     lambda: pyrank.Measure("soft_rank", "x"), lambda: pyrank.Measure("rank_bound_margin", 1.5),
     lambda: pyrank.Chain(4, normalization=pyrank.Normalization(beta=1e30)),
+    lambda: pyrank.rank_bound_margin(torch.eye(3), 1.5),
 ])  # fmt: skip
 def test_specs(make):
     with pytest.raises(pyrank.ArgumentError) as error:

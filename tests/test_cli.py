@@ -1,5 +1,6 @@
 """The command line: quick to answer, one line for every mistake, the library's numbers."""
 
+import contextlib
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pyrank import Chain, Weights, __version__, cli, experiments, simulate
+from pyrank.arguments import _integer
 
 COMMAND = [sys.executable, "-m", "pyrank.cli"]
 SMALL = ["simulate", "--width", "8", "--depth", "200"]
@@ -86,10 +88,12 @@ MISTAKES = [
     ([*SMALL, "--checkpoint", "missing/x"], "checkpoint = 'missing/x': expected"),
     ([*SMALL, "--json", "missing/x"], "--json = 'missing/x': expected"),
     ([*SMALL, "--json", "."], "--json = '.': expected a file, not a folder"),
-    (["reproduce"], "expected one of soft-rank-scaling"),
+    (["reproduce"], "expected all or one of soft-rank-scaling"),
     (["reproduce", "nope"], "experiment = 'nope': expected one of"),
     (["reproduce", "soft-rank-scaling", "--preset", "slow"], "preset = 'slow': expected one of quick"),
     (["reproduce", "soft-rank-scaling", "--out", "file/x"], "out = 'file/x': expected a folder"),
+    (["reproduce", "all", "--preset", "slow"], "preset = 'slow': expected one of quick, paper"),
+    (["reproduce", "all", "--out", "file/x"], "out = 'file/x': expected a folder"),
 ]
 
 
@@ -288,6 +292,36 @@ def test_json_alone_on_stdout(capsys):
 def test_integers_as_people_write_them(text, value):
     if value is None:
         with pytest.raises(Exception, match="expected an integer"):
-            cli._integer(text)
+            _integer(text)
     else:
-        assert cli._integer(text) == value
+        assert _integer(text) == value
+
+
+def test_chains_of_the_family_can_be_spelled(tmp_path):
+    """Widths in turn, a named scale, the activation observed, a snapshot measure at its own stride."""
+    command = ["simulate", "--width", "6,9", "--batch", "4", "--weights", "orthogonal", "--weight-scale", "he",
+               "--activation", "relu", "--observe", "activation", "--measure", "trace", "singular_values(2)",
+               "--snapshot-every", "4", "--depth", "8", "--chains", "2",
+               "--json", str(tmp_path / "run.json")]  # fmt: skip
+    assert cli.main(command) == 0
+    found = json.loads((tmp_path / "run.json").read_text())
+    assert found["plan"]["chain"]["widths"] == [6, 9]
+    assert found["plan"]["chain"]["weights"] == {"law": "orthogonal", "mean": 0.0, "scale": "he"}
+    assert found["plan"]["observe"] == "activation"
+    assert found["estimates"]["trace"]["count"] == 8
+    assert found["estimates"]["singular_values(2)[1]"]["count"] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--width", "8,x"],
+        ["--width", "8", "--weight-scale", "big"],
+        ["--width", "8", "--weights", "nope"],
+        ["--width", "8,4", "--gamma", "1"],
+    ],
+)
+def test_bad_chains_take_one_line(arguments, capsys):
+    with contextlib.suppress(SystemExit):
+        assert cli.main(["simulate", "--depth", "3", *arguments]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1

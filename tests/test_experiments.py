@@ -12,7 +12,7 @@ from matplotlib._pylab_helpers import Gcf
 
 from pyrank import Chain, Interrupted, backends, experiments, plotting, simulate
 from pyrank.errors import ArgumentError
-from pyrank.experiments import output, running
+from pyrank.experiments import running
 from pyrank.experiments import soft_rank_scaling as scaling
 from pyrank.experiments.claims import claims_text
 from pyrank.experiments.fitting import power_law
@@ -114,27 +114,6 @@ def test_verdict_on_the_inequality():
     assert "HOLDS" in claims_text(judge(0.6))
     assert "FAILS: rank_0.5 >= (1 - 0.5)^2 r" in claims_text(judge(0.6, margin=-0.25))
     assert "measured -0.25" in claims_text(judge(0.6, margin=-0.25))
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "least", "most", "close"),
-    [(0.1, 0.2, "fails", "holds", "fails"), (0.1, 0.45, "fails", "holds", "undecided"),
-     (0.45, 0.5, "undecided", "holds", "holds"), (0.45, 0.55, "undecided", "undecided", "holds"),
-     (0.5, 0.55, "holds", "undecided", "holds"), (0.55, 0.7, "holds", "fails", "undecided"),
-     (0.65, 0.7, "holds", "fails", "fails"), (0.1, 0.9, "undecided", "undecided", "undecided")],
-)  # fmt: skip
-def test_verdict_on_an_interval(low, high, least, most, close):
-    assert experiments.at_least(low, high, 0.5) == least
-    assert experiments.at_most(low, high, 0.5) == most
-    assert experiments.close_to(low, high, 0.5, 0.125) == close
-
-
-@pytest.mark.parametrize(("low", "high"), [(math.nan, math.nan), (0.9, math.nan), (math.nan, 0.1), (math.nan, 0.9),
-                                           (0.1, math.nan)])  # fmt: skip
-def test_nan_decides_nothing(low, high):
-    assert experiments.at_least(low, high, 0.5) == "undecided"
-    assert experiments.at_most(low, high, 0.5) == "undecided"
-    assert experiments.close_to(low, high, 0.5, 0.125) == "undecided"
 
 
 def test_flagged_estimates_make_a_verdict_provisional():
@@ -279,37 +258,6 @@ def test_row_has_the_known_means(tmp_path, width, rank, r):
     assert row.rank == pytest.approx(rank, abs=5 * row.rank_stderr)
     assert row.r == pytest.approx(r, abs=5 * row.r_stderr)
     assert row.rank_stderr < 0.02
-
-
-# --- output ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "text"),
-    [(7.04123, 0.00213, "7.0412 ± 0.0021"), (7.0, 12.3, "7 ± 12"), (0.661, 0.028, "0.661 ± 0.028"),
-     (1234.5, 0.0, "1234 ± 0"), (1.5, math.nan, "1.5 ± nan")],
-)  # fmt: skip
-def test_plus_minus(value, error, text):
-    assert output.plus_minus(value, error) == text
-
-
-def test_table_columns_line_up():
-    lines = output.text_table(("a", "long", "flags"), [("1", "2", "-"), ("100", "2.5", "not converged")]).splitlines()
-    assert lines == ["  a  long  flags", "  1     2  -", "100   2.5  not converged"]
-
-
-def test_json_is_strict_and_keeps_every_number():
-    data = {"x": [0.1 + 0.2, math.inf, -math.inf, math.nan, 1, None], "y": {"z": (True, "é")}}
-    read = json.loads(output.json_text(data), parse_constant=pytest.fail)
-    assert read == {"x": [0.1 + 0.2, "inf", "-inf", "nan", 1, None], "y": {"z": [True, "é"]}}
-
-
-def test_failed_write_leaves_the_old_file(tmp_path):
-    path = output.write(tmp_path / "x.txt", "old")
-    with pytest.raises(UnicodeEncodeError):
-        output.write(path, "\ud800")
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]
 
 
 def test_figure_is_labelled_reproducible_and_leaves_no_global_state(finished):

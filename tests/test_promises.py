@@ -23,6 +23,9 @@ CHAINS = {
     "wide": pyrank.Chain(70, 66, weights="uniform"),
     "plain": pyrank.Chain(11, gamma=0.2, activation="leaky_relu", normalization="none"),
     "layer": pyrank.Chain(19, 7, activation="relu", normalization="layer"),
+    "orthogonal": pyrank.Chain(18, 7, gamma=0.5, weights="orthogonal", activation="tanh"),
+    "gram": pyrank.Chain(33, 6, weights="gram", activation="relu", normalization="batch"),
+    "varying": pyrank.Chain((9, 20, 5), 8, activation="sigmoid", normalization="recentre"),
 }
 
 
@@ -78,8 +81,8 @@ def test_instruction_sets_agree_statistically():
         np.testing.assert_allclose(result["state"], results[0]["state"], rtol=1e-6, atol=1e-9)
 
 
-def simulate(depth, path=None, **options):
-    chain = pyrank.Chain(6, 5, gamma=0.5, activation="relu", normalization="batch")
+def simulate(depth, path=None, chain=None, **options):
+    chain = chain or pyrank.Chain(6, 5, gamma=0.5, activation="relu", normalization="batch")
     options = {"chains": 3, "measures": ["participation_ratio", "soft_rank(0.5)"], "burn_in": 4, "every": 3,
                "trace": 4, "progress": False, **options}  # fmt: skip
     return pyrank.simulate(chain, depth, checkpoint=path, **options)
@@ -95,13 +98,16 @@ def as_arrays(run):
     return arrays
 
 
+@pytest.mark.parametrize("chain", [None, pyrank.Chain((5, 9, 6), 4, weights="orthogonal", normalization="none")])
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
-def test_p3_resume_at_every_layer(tmp_path, backend):
-    whole = as_arrays(simulate(50, backend=backend))
+def test_p3_resume_at_every_layer(tmp_path, backend, chain):
+    options = {"chain": chain, "backend": backend, "observe": "activation", "snapshot_every": 5,
+               "measures": ["soft_rank(0.5)", "stable_rank"]}  # fmt: skip
+    whole = as_arrays(simulate(50, **options))
     for layer in range(5, 50):
         path = tmp_path / f"{layer}.ckpt"
-        simulate(layer, path, backend=backend)
-        assert_same(as_arrays(simulate(50, path, backend=backend)), whole)
+        simulate(layer, path, **options)
+        assert_same(as_arrays(simulate(50, path, **options)), whole)
 
 
 def test_p3_checkpoint_times(tmp_path, monkeypatch):
@@ -140,11 +146,13 @@ def test_p3_sigkill_at_random_moments(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_resume(tmp_path):
     path = tmp_path / "interrupted.ckpt"
-    command = [sys.executable, "-m", "pyrank.cli", "simulate", "--width", "32", "--depth", "1e8"]
-    command += ["--checkpoint", str(path)]
+    script = "import pyrank.simulation as s, sys, pyrank.cli; s.CHECKPOINT_SECONDS = 0.1; sys.exit(pyrank.cli.main())"
+    command = [sys.executable, "-c", script, "simulate", "--width", "32", "--depth", "1e8", "--checkpoint", str(path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True,
                                env={**os.environ, "PYTHONUNBUFFERED": "1"})  # fmt: skip
-    time.sleep(4.0)
+    while not path.exists():
+        assert process.poll() is None
+        time.sleep(0.005)
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=30)

@@ -68,6 +68,16 @@ def test_a_function_is_a_measure():
     assert list(run) == ["largest", *(f"column_norms[{i}]" for i in range(5)), "mean_entry"]
 
 
+def test_a_function_cannot_change_the_chain():
+    def spoil(H):
+        return H.zero_().sum(dim=(-2, -1))
+
+    run = pyrank.simulate(CHAIN, 6, measures=["trace", spoil, largest], **OPTIONS)
+    plain = pyrank.simulate(CHAIN, 6, measures=["trace", largest], **OPTIONS)
+    assert torch.equal(run.state, plain.state)
+    np.testing.assert_array_equal(run["largest"].trace, plain["largest"].trace)
+
+
 def test_ranks_have_histograms():
     histogram = pyrank.simulate(CHAIN, 30, measures=["numerical_rank"], **OPTIONS)["numerical_rank"].histogram
     assert histogram.sum() == 90

@@ -36,27 +36,37 @@ const Kernels& choose(const std::string& isa) {
                                 "; unset it to use the best of them");
 }
 
-// Lanes waste what they do not fill, but factor many small matrices without waiting for a pivot; Rows waste little from
-// about width 48 on. So lanes are worth it when the share of a register they fill exceeds width / 48 (measured with
-// AVX-512), as long as their working set stays in the second-level cache.
+// One chain in Rows takes rows_win_from_width / width of its share of a full register of Lanes (measured with AVX-512):
+// lanes waste what they do not fill, but factor many small matrices without waiting for a pivot. They are an option as
+// long as their working set stays in the second-level cache.
 constexpr int64_t rows_win_from_width = 48;
 constexpr int64_t lanes_cache_bytes = 1 << 20;
 
-bool lanes_are_faster(const Job& job, Precision precision, int64_t count, int64_t lanes) {
+bool lanes_fit_in_cache(const Job& job, Precision precision, int64_t lanes) {
     const int64_t number = precision == Precision::single ? 4 : 8;
-    const int64_t working_set = 3 * job.chain.width * job.chain.batch * lanes * number;
-    return count * rows_win_from_width > lanes * job.chain.width && working_set <= lanes_cache_bytes;
+    return 3 * job.chain.width * job.chain.batch * lanes * number <= lanes_cache_bytes;
 }
 
-std::vector<Group> groups_of(const Job& job, Precision precision, const Kernels& kernels, LayoutChoice layout) {
+// Whether `chains` chains, at most a register for each thread, are done sooner in Lanes than one by one.
+bool lanes_are_faster(int64_t chains, int64_t width, int64_t lanes, int64_t threads) {
+    const int64_t in_turn = (chains + threads - 1) / threads;
+    return in_turn * rows_win_from_width > lanes * width;
+}
+
+// Full registers while every thread gets one, and for what is left whatever leaves the threads less idle.
+std::vector<Group> groups_of(const Job& job, Precision precision, const Kernels& kernels, LayoutChoice layout,
+                             int64_t threads) {
     const int64_t lanes = kernels.lanes[int(precision)];
+    const bool fit = lanes_fit_in_cache(job, precision, lanes);
     std::vector<Group> groups;
     for (int64_t first = 0; first < job.chains;) {
-        const int64_t count = std::min(lanes, job.chains - first);
-        const bool in_lanes = layout == LayoutChoice::automatic ? lanes_are_faster(job, precision, count, lanes)
-                                                                : layout == LayoutChoice::lanes;
-        groups.push_back({first, in_lanes ? count : 1, in_lanes ? LayoutChoice::lanes : LayoutChoice::rows});
-        first += groups.back().count;
+        const int64_t left = job.chains - first, at_once = std::min(left, lanes * threads);
+        const bool in_lanes = layout == LayoutChoice::automatic
+                                  ? fit && lanes_are_faster(at_once, job.chain.width, lanes, threads)
+                                  : layout == LayoutChoice::lanes;
+        for (const int64_t end = first + at_once; first < end; first += groups.back().count)
+            groups.push_back({first, in_lanes ? std::min(lanes, end - first) : 1,
+                              in_lanes ? LayoutChoice::lanes : LayoutChoice::rows});
     }
     return groups;
 }
@@ -72,7 +82,7 @@ Block allocate(size_t bytes) { return Block(::operator new(std::max<size_t>(byte
 template <class Work>
 void for_groups(const Job& job, Precision precision, const Options& options, Work work) {
     const Kernels& kernels = choose(options.isa);
-    const auto groups = groups_of(job, precision, kernels, options.layout);
+    const auto groups = groups_of(job, precision, kernels, options.layout, std::max(options.threads, 1));
     size_t bytes = 0;
     for (const LayoutChoice layout : {LayoutChoice::lanes, LayoutChoice::rows})
         if (std::any_of(groups.begin(), groups.end(), [&](const Group& g) { return g.layout == layout; }))

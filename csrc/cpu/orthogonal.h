@@ -19,8 +19,9 @@ public:
     // For matrices of up to `side` rows and columns, and F of up to `side` rows and `batch` columns.
     Reflections(int64_t side, int64_t batch, Workspace& workspace)
         : batch_(batch), stride_(stride_of<Layout>(batch)), vectors_(vectors_of<Layout>(batch)),
-          normals_step_(vectors_of<Layout>(side) * V::size), y_(workspace.take<T>(side * stride_)),
-          normals_(workspace.take<T>(4 * normals_step_)), v_(workspace.take<T>(normals_step_)) {}
+          v_step_(stride_of<Layout>(side)), y_(workspace.take<T>(side * stride_)),
+          v_(workspace.take<T>(reflections * v_step_)), sign_(workspace.take<T>(reflections * V::size)),
+          weight_(workspace.take<T>(reflections * V::size)) {}
 
     // out = factor Q F for the leading (fan_out, fan_in) part of Q, which has as many rows as the larger of them.
     // F and out are stored column by column, `stride` apart.
@@ -31,12 +32,13 @@ public:
         for (int64_t j = 0; j < batch_; ++j)
             for (int64_t i = 0; i < fan_in; ++i)
                 Layout::write(y_ + i * stride_ + j * unit, Layout::read(f + j * stride + i * unit));
-        for (int64_t k = fan_in - 1; k >= 0; --k) {  // further ones would turn rows of zeros
-            if (k == fan_in - 1 || k % 4 == 3)
-                for (int64_t vector = 0; vector < vectors_of<Layout>(side); ++vector)
-                    draw_columns<Law::gaussian>(position, vector, k / 4 * 4, 4, normals_ + vector * V::size,
-                                                normals_step_);
-            reflect(normals_ + k % 4 * normals_step_, k, side);
+        // Reflections beyond fan_in would turn rows of zeros.
+        for (int64_t first = (fan_in - 1) / reflections * reflections; first >= 0; first -= reflections) {
+            const int count = int(fan_in - first < reflections ? fan_in - first : reflections);
+            prepare(position, first, count, side);
+            for_pieces<2>(0, vectors_, [&]<int R>(int64_t vector) {
+                for (int q = count - 1; q >= 0; --q) reflect<R>(first + q, q, vector, side);
+            });
         }
         for (int64_t j = 0; j < batch_; ++j)
             for (int64_t i = 0; i < fan_out; ++i)
@@ -44,36 +46,74 @@ public:
     }
 
 private:
-    // Turn rows k .. side - 1 of y by the reflection of the normals x.
-    void reflect(const T* x, int64_t k, int64_t side) {
-        V squares = V(T(0));
-        for (int64_t i = k; i < side; ++i)
-            squares = fma(Layout::spread(x + i * unit), Layout::spread(x + i * unit), squares);
-        const V inverse = V(T(1)) / sqrt(squares), first = Layout::spread(x + k * unit) * inverse;
-        const V sign = select(first < V(T(0)), V(T(-1)), V(T(1)));
-        for (int64_t i = k; i < side; ++i) Layout::write(v_ + i * unit, Entry(Layout::spread(x + i * unit) * inverse));
-        Layout::write(v_ + k * unit, Entry(first + sign));
-        const V weight = sign / (V(T(1)) + abs(first));
-        for_pieces<4>(0, vectors_, [&]<int R>(int64_t vector) {
-            V along[R];
-            for (V& sum : along) sum = V(T(0));
-            for (int64_t i = k; i < side; ++i)
-                for (int r = 0; r < R; ++r)
-                    along[r] = fma(Layout::spread(v_ + i * unit), V::load(at(i, vector + r)), along[r]);
-            for (V& sum : along) sum = sum * weight;
-            for (int64_t i = k; i < side; ++i)
-                for (int r = 0; r < R; ++r)
-                    fma(Layout::spread(v_ + i * unit), along[r], -(sign * V::load(at(i, vector + r))))
-                        .store(at(i, vector + r));
-        });
+    static constexpr int reflections = 16;  // prepared at a time, and applied while a few columns of F stay in cache
+    static constexpr int sums = 4;          // taken side by side, each over every fourth row, to hide their latency
+
+    // Draw columns first, first + 1, ... of the gaussian matrix from their diagonal on, and turn each into its v.
+    void prepare(const StreamPosition<Layout>& position, int64_t first, int count, int64_t side) {
+        for (int64_t vector = first / Layout::rows; vector < vectors_of<Layout>(side); ++vector)
+            draw_columns<Law::gaussian>(position, vector, first, count, v_ + vector * V::size, v_step_);
+        for (int q = 0; q < count; ++q) {
+            T* const v = v_ + q * v_step_;
+            const int64_t k = first + q;
+            const V inverse = V(T(1)) / sqrt(sum_of_squares(v, k, side));
+            for (int64_t vector = k / Layout::rows; vector < vectors_of<Layout>(side); ++vector)
+                (V::load(v + vector * V::size) * inverse).store(v + vector * V::size);
+            const V u = Layout::spread(v + k * unit), sign = select(u < V(T(0)), V(T(-1)), V(T(1)));
+            Layout::write(v + k * unit, Entry(u + sign));
+            sign.store(sign_ + q * V::size);
+            (sign / (V(T(1)) + abs(u))).store(weight_ + q * V::size);
+        }
     }
 
-    T* at(int64_t row, int64_t vector) { return y_ + row * stride_ + vector * V::size; }
+    static V sum_of_squares(const T* v, int64_t first, int64_t last) {
+        V squares[sums];
+        for (V& sum : squares) sum = V(T(0));
+        int64_t i = first;
+        for (; i + sums <= last; i += sums)
+            for (int s = 0; s < sums; ++s) {
+                const V x = Layout::spread(v + (i + s) * unit);
+                squares[s] = fma(x, x, squares[s]);
+            }
+        for (int s = 0; i + s < last; ++s) {
+            const V x = Layout::spread(v + (i + s) * unit);
+            squares[s] = fma(x, x, squares[s]);
+        }
+        return (squares[0] + squares[1]) + (squares[2] + squares[3]);
+    }
 
-    int64_t batch_, stride_, vectors_, normals_step_;
-    T* y_;        // rows of F, in the layout of the columns of a matrix: [side, batch]
-    T* normals_;  // four columns of the gaussian matrix
-    T* v_;
+    // Turn rows k .. side - 1 of a few columns of F by the reflection in slot q.
+    template <int R>
+    PYRANK_INLINE void reflect(int64_t k, int q, int64_t vector, int64_t side) {
+        const T* const v = v_ + q * v_step_;
+        T* const y = y_ + vector * V::size;
+        V along[R][sums];
+        for (auto& of_vector : along)
+            for (V& sum : of_vector) sum = V(T(0));
+        int64_t i = k;
+        for (; i + sums <= side; i += sums)
+            for (int s = 0; s < sums; ++s)
+                for (int r = 0; r < R; ++r)
+                    along[r][s] = fma(Layout::spread(v + (i + s) * unit), V::load(y + (i + s) * stride_ + r * V::size),
+                                      along[r][s]);
+        for (int s = 0; i + s < side; ++s)
+            for (int r = 0; r < R; ++r)
+                along[r][s] =
+                    fma(Layout::spread(v + (i + s) * unit), V::load(y + (i + s) * stride_ + r * V::size), along[r][s]);
+        const V weight = V::load(weight_ + q * V::size), sign = V::load(sign_ + q * V::size);
+        V share[R];
+        for (int r = 0; r < R; ++r) share[r] = ((along[r][0] + along[r][1]) + (along[r][2] + along[r][3])) * weight;
+        for (i = k; i < side; ++i)
+            for (int r = 0; r < R; ++r) {
+                T* const p = y + i * stride_ + r * V::size;
+                fma(Layout::spread(v + i * unit), share[r], -(sign * V::load(p))).store(p);
+            }
+    }
+
+    int64_t batch_, stride_, vectors_, v_step_;
+    T* y_;  // rows of F, in the layout of the columns of a matrix: [side, batch]
+    T* v_;  // [reflections, side]
+    T *sign_, *weight_;
 };
 
 }  // namespace pyrank::PYRANK_ISA

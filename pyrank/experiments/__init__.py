@@ -22,13 +22,17 @@ from typing import Any, Protocol, cast
 from pyrank import plotting
 from pyrank.errors import invalid
 from pyrank.experiments.claims import Claim, at_least, at_most, close_to, provisional
+from pyrank.experiments.everything import reproduce_all
 from pyrank.experiments.output import prepare_folder
+from pyrank.experiments.overview import Outcome, Overview
 from pyrank.experiments.results import Result, publish
 
 __all__ = [
     "EXPERIMENTS",
     "Claim",
     "Experiment",
+    "Outcome",
+    "Overview",
     "Result",
     "at_least",
     "at_most",
@@ -37,6 +41,7 @@ __all__ = [
     "provisional",
     "publish",
     "reproduce",
+    "reproduce_all",
 ]
 
 EXPERIMENTS = {

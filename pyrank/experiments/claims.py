@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pyrank.errors import as_choice
 from pyrank.experiments.output import plus_minus
+
+VERDICTS = ("holds", "fails", "undecided")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class Claim:
     error: float | None
     verdict: str
     note: str = ""
+
+    def __post_init__(self) -> None:
+        as_choice("verdict", self.verdict, VERDICTS)
 
     @property
     def measured(self) -> str:

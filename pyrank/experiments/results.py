@@ -1,7 +1,8 @@
-"""How every experiment ends: its findings written as data, table and figure."""
+"""How every experiment ends: its findings written as data, table and figure; and read again."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,6 +87,7 @@ def publish(
     Result
     """
     prepare_folder("out", out)
+    paths = _paths(name, out)
     columns = [asdict(row) for row in rows]
     everything = {
         "experiment": name,
@@ -97,11 +99,35 @@ def publish(
         "caption": caption,
         **(data or {}),
     }
-    files = (
-        write(out / f"{name}.csv", csv_text(columns)),
-        write(out / f"{name}.txt", f"{table}\n\n{claims_text(claims)}\n"),
-        write(out / f"{name}.png", plotting.rendered(figure, "png")),
-        write(out / f"{name}.svg", plotting.rendered(figure, "svg")),
-        write(out / f"{name}.json", json_text(everything)),  # the last one: where it is, the others are
-    )
-    return Result(name, table, tuple(claims), caption, files)
+    paths["json"].unlink(missing_ok=True)  # where it is, the others belong to it
+    write(paths["csv"], csv_text(columns))
+    write(paths["txt"], f"{table}\n\n{claims_text(claims)}\n")
+    write(paths["png"], plotting.rendered(figure, "png"))
+    write(paths["svg"], plotting.rendered(figure, "svg"))
+    write(paths["json"], json_text(everything))
+    return Result(name, table, tuple(claims), caption, tuple(paths.values()))
+
+
+def finished(name: str, out: Path, settings: Any) -> Result | None:
+    """Return what this version of pyrank has published in a folder for these settings, or None."""
+    paths = _paths(name, out)
+    if not all(path.exists() for path in paths.values()):
+        return None
+    try:
+        known = json.loads(paths["json"].read_text())
+        wanted = {"experiment": name, "version": __version__, "settings": json.loads(json_text(asdict(settings)))}
+        if {key: known[key] for key in wanted} != wanted:
+            return None
+        claims = tuple(_claim(fields) for fields in known["claims"])
+        return Result(name, known["table"], claims, known["caption"], tuple(paths.values()))
+    except (ValueError, KeyError, TypeError):  # not a file of ours
+        return None
+
+
+def _paths(name: str, out: Path) -> dict[str, Path]:
+    return {form: out / f"{name}.{form}" for form in ("csv", "txt", "png", "svg", "json")}
+
+
+def _claim(fields: Mapping[str, Any]) -> Claim:
+    numbers = {key: None if fields[key] is None else float(fields[key]) for key in ("value", "error")}
+    return Claim(**{**fields, **numbers})

@@ -40,6 +40,28 @@ class Job:
     cost: float
 
 
+def percent_bar(progress: bool | None) -> Any:
+    """Return a progress bar from 0 to 100: shown only on a terminal if not told, and gone at its end within another."""
+    return tqdm(
+        total=100,
+        unit="%",
+        bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {rate_fmt}",
+        dynamic_ncols=True,
+        leave=None,
+        disable=None if progress is None else not progress,
+    )
+
+
+def count_bar(total: int, progress: bool | None) -> Any:
+    """Return a progress bar over whole experiments."""
+    return tqdm(
+        total=total,
+        bar_format="{desc} {n}/{total}|{bar}| {elapsed}",
+        dynamic_ncols=True,
+        disable=None if progress is None else not progress,
+    )
+
+
 def run_all(jobs: Sequence[Job], out: Path, *, progress: bool | None = None) -> list[Run]:
     """Run jobs in order, with a checkpoint for each in ``out/checkpoints``; a finished one is only read.
 
@@ -54,13 +76,7 @@ def run_all(jobs: Sequence[Job], out: Path, *, progress: bool | None = None) -> 
     prepare_folder("out", folder)
     total = sum(job.cost for job in jobs)
     runs = []
-    with tqdm(
-        total=100,
-        unit="%",
-        bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {rate_fmt}",
-        dynamic_ncols=True,
-        disable=None if progress is None else not progress,
-    ) as bar:
+    with percent_bar(progress) as bar:
         for number, job in enumerate(jobs, start=1):
             bar.set_description(f"{number}/{len(jobs)} {job.name}")
             share = 100 * job.cost / total / job.depth

@@ -19,13 +19,49 @@ def gram(H: Tensor) -> Tensor:
 
 
 def trace(H: Tensor) -> Tensor:
-    """Tr M for M = H H^T / N, of (..., d, N); shape (...), differentiable."""
+    """Tr M for M = H H^T / N: the sum of the squared entries of H, over N.
+
+    Parameters
+    ----------
+    H
+        (..., d, N).
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (...), differentiable.
+
+    Raises
+    ------
+    ArgumentError
+        If H is no real floating point tensor (..., d, N).
+    FloatingPointError
+        If H holds NaN or infinity.
+    """
     H = as_matrix(H)
     return (H * H).sum(dim=(-2, -1)) / H.shape[-1]
 
 
 def frobenius_norm(H: Tensor) -> Tensor:
-    """||M||_F for M = H H^T / N, of (..., d, N); shape (...), differentiable."""
+    """||M||_F for M = H H^T / N: the root of the sum of the squared eigenvalues.
+
+    Parameters
+    ----------
+    H
+        (..., d, N).
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (...), differentiable.
+
+    Raises
+    ------
+    ArgumentError
+        If H is no real floating point tensor (..., d, N).
+    FloatingPointError
+        If H holds NaN or infinity.
+    """
     norm: Tensor = torch.linalg.matrix_norm(gram(as_matrix(H)))
     return norm
 
@@ -44,6 +80,13 @@ def participation_ratio(H: Tensor) -> Tensor:
     -------
     torch.Tensor
         Shape (...), differentiable; NaN where H is zero.
+
+    Raises
+    ------
+    ArgumentError
+        If H is no real floating point tensor (..., d, N).
+    FloatingPointError
+        If H holds NaN or infinity.
     """
     H = as_matrix(H)
     H = H / power_of_two(H, (-2, -1))  # fourth powers must neither overflow nor vanish
@@ -69,6 +112,8 @@ def soft_rank(H: Tensor, tau: float = 0.5) -> Tensor:
 
     Raises
     ------
+    ArgumentError
+        If H is no real floating point tensor (..., d, N), or tau is not positive.
     FloatingPointError
         If H H^T is not finite.
     """
@@ -81,7 +126,28 @@ def soft_rank(H: Tensor, tau: float = 0.5) -> Tensor:
 
 
 def rank_bound_margin(H: Tensor, tau: float = 0.5) -> Tensor:
-    """soft_rank(tau) - (1 - tau)^2 participation_ratio: >= 0 when Tr M = d (Daneshmand et al. 2020, Lemma 1)."""
+    """soft_rank(tau) - (1 - tau)^2 participation_ratio: >= 0 when Tr M = d (Daneshmand et al. 2020, Lemma 1).
+
+    Parameters
+    ----------
+    H
+        (..., d, N).
+    tau
+        Threshold, > 0 and at most 1.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (...); the gradient is that of the participation ratio.
+
+    Raises
+    ------
+    ArgumentError
+        If H is no real floating point tensor (..., d, N), or tau is out of range.
+    FloatingPointError
+        If H H^T is not finite.
+    """
+    Measure("rank_bound_margin", tau)  # refuses what has no bound
     return soft_rank(H, tau) - (1.0 - tau) ** 2 * participation_ratio(H)
 
 

@@ -39,8 +39,11 @@ def snapshot(H: Tensor, what: Measure) -> Tensor:
     ArgumentError
         If the user's function returns something else.
     """
-    formula: Callable[..., Tensor] = what.function or _FORMULAS[what.name]
-    answer = formula(H) if what.argument is None else formula(H, what.argument)
+    if what.function is not None:
+        answer = what.function(H.clone())  # which the function may change
+    else:
+        formula = _FORMULAS[what.name]
+        answer = formula(H) if what.argument is None else formula(H, what.argument)
     try:
         values = torch.as_tensor(answer).detach().to("cpu", torch.float64)
     except (TypeError, ValueError, RuntimeError):

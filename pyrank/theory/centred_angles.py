@@ -26,7 +26,23 @@ from pyrank.theory.relu_kernel import relu_gram, relu_kernel, step_kernel
 
 
 def angle_degrees(cosine: ArrayLike) -> Floats:
-    """Angle, in degrees from 0 to 180, of a cosine from -1 to 1 (`ArgumentError` if it is none); any shape."""
+    """Angle of a cosine, in degrees.
+
+    Parameters
+    ----------
+    cosine
+        From -1 to 1; any shape.
+
+    Returns
+    -------
+    float or ndarray
+        From 0 to 180, of the shape of ``cosine``.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is no cosine.
+    """
     angle: Floats = np.degrees(np.arccos(numbers("cosine", cosine, -1.0, 1.0, "give the cosine of an angle")))
     return angle
 

@@ -47,7 +47,23 @@ def _solve(x: Floats, L: int) -> Floats:
 
 
 def ginibre_product_edge(factors: int) -> float:
-    """Largest eigenvalue of the limiting law, ``(L + 1)^(L + 1) / L^L``, of L = ``factors`` >= 1 matrices."""
+    """Upper edge of the limiting law, ``(L + 1)^(L + 1) / L^L``.
+
+    Parameters
+    ----------
+    factors
+        L, at least 1.
+
+    Returns
+    -------
+    float
+        The largest eigenvalue of P P^T in the limit.
+
+    Raises
+    ------
+    ArgumentError
+        If L is no whole number >= 1.
+    """
     L = _factors(factors)
     return (L + 1.0) * (1.0 + 1.0 / L) ** L
 

@@ -1,0 +1,171 @@
+"""One page that shows all experiments: self-contained, without scripts, for screens of any size and for paper."""
+
+from __future__ import annotations
+
+import base64
+import os
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from pyrank._version import __version__
+from pyrank.experiments.claims import Claim
+from pyrank.experiments.overview import Outcome, Overview
+from pyrank.experiments.results import Result
+
+TITLE = "Published results, reproduced"
+
+BADGES = {"failed": "! failed to run", "fails": "✗ fails", "undecided": "? undecided", "holds": "✓ holds"}
+"""In the order of the summary: what needs a reader's attention comes first."""
+
+STYLE = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --faint: #57606a; --line: #d0d7de; --link: #0550ae;
+  --holds: #116329; --fails: #a40e26; --undecided: #7d4e00; --failed: #6e40c9; }
+@media (prefers-color-scheme: dark) { :root { --paper: #0d1117; --ink: #e6edf3; --faint: #9da7b3; --line: #3d444d;
+  --link: #79b8ff; --holds: #56d364; --fails: #ff8182; --undecided: #e3b341; --failed: #d2a8ff; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 62rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0; }
+h2 { font-size: 1.2rem; line-height: 1.3; margin: 0 0 .25rem; }
+p { margin: .25rem 0; }
+a { color: var(--link); }
+.faint, figcaption { color: var(--faint); font-size: .9rem; }
+table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
+caption { text-align: left; font-weight: 600; }
+th, td { text-align: left; vertical-align: top; padding: .4rem .6rem .4rem 0; border-bottom: 1px solid var(--line); }
+article { border-top: 2px solid var(--line); padding: 1.5rem 0 1rem; }
+.number { white-space: nowrap; }
+figure { margin: 1rem 0; }
+figcaption { margin-top: .5rem; }
+img { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 4px; }
+ul.claims { list-style: none; padding: 0; }
+ul.claims li { margin: 0 0 1rem; }
+.badge { display: inline-block; border: 1px solid currentColor; border-radius: 1em; padding: 0 .6em; font-weight: 600;
+  font-size: .9rem; white-space: nowrap; }
+.holds { color: var(--holds); } .fails { color: var(--fails); }
+.undecided { color: var(--undecided); } .failed { color: var(--failed); }
+@media (max-width: 40rem) {
+  thead { display: none; }
+  tr { display: block; padding: .6rem 0; border-bottom: 1px solid var(--line); }
+  td { display: block; padding: 0; border: 0; }
+}
+@media print {
+  :root { --paper: #fff; --ink: #000; --faint: #444; --line: #999; --link: #000; --holds: #116329; --fails: #a40e26;
+    --undecided: #7d4e00; --failed: #6e40c9; font-size: 10pt; }
+  body { max-width: none; padding: 0; }
+  article { break-before: page; }
+  figure, li, tr { break-inside: avoid; }
+  h2 { break-after: avoid; }
+}
+"""
+
+ALLOWED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""What a browser may load for the page: nothing from elsewhere."""
+
+
+def html(overview: Overview) -> str:
+    """Return the page; links to files are relative to its own place."""
+    articles = "".join(_article(outcome, overview.page.parent) for outcome in overview.outcomes)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{escape(ALLOWED)}">
+<title>{TITLE}: pyrank {escape(__version__)}, {escape(overview.preset)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<header>
+<h1>{TITLE}</h1>
+{_header(overview)}
+</header>
+<main>
+{_summary(overview)}
+{articles}</main>
+</body>
+</html>
+"""
+
+
+def _header(overview: Overview) -> str:
+    finished, total = len(overview.outcomes), len(overview.outcomes) + len(overview.missing)
+    earlier = sum(outcome.earlier for outcome in overview.outcomes)
+    facts = [f"pyrank {__version__}", f"preset {overview.preset}", f"{finished} of {total} experiments",
+             f"{overview.seconds:,.0f} s" + (f", {earlier} finished earlier" if earlier else "")]  # fmt: skip
+    text = f"<p>{escape(' · '.join(facts))}</p>"
+    if overview.missing:
+        text += f'\n<p class="faint">Not run yet: {escape(", ".join(overview.missing))}.</p>'
+    return text
+
+
+def _summary(overview: Overview) -> str:
+    """Return a table of all claims, sorted by verdict."""
+    lines = []
+    for outcome in overview.outcomes:
+        link = f'<a href="#{escape(outcome.name)}">{escape(outcome.name)}</a>'
+        if outcome.result is None:
+            lines.append(("failed", escape(outcome.error), "", link))
+        else:
+            lines += [(claim.verdict, escape(claim.statement), escape(claim.measured), link)
+                      for claim in outcome.result.claims]  # fmt: skip
+    found = [verdict for verdict, *_ in lines]
+    counts = " · ".join(f"{badge}: {found.count(verdict)}" for verdict, badge in BADGES.items() if verdict in found)
+    rows = "\n".join(
+        f'<tr><td>{_badge(verdict)}</td><td>{statement}</td><td class="number">{measured}</td><td>{link}</td></tr>'
+        for verdict, statement, measured, link in sorted(lines, key=lambda line: list(BADGES).index(line[0]))
+    )
+    return f"""<table>
+<caption>All claims: {counts or "none yet"}</caption>
+<thead><tr><th>Verdict</th><th>Claim</th><th>Measured</th><th>Experiment</th></tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>"""
+
+
+def _article(outcome: Outcome, home: Path) -> str:
+    if outcome.result is None:
+        body = f"<p>{_badge('failed')} {escape(outcome.error)}</p>"
+    else:
+        body = _findings(outcome.result, home)
+    time = "finished earlier" if outcome.earlier else f"{outcome.seconds:,.1f} s"
+    return f"""<article id="{escape(outcome.name)}">
+<h2>{escape(outcome.question)}</h2>
+<p class="faint">{escape(outcome.citation)}</p>
+<p class="faint">{escape(outcome.name)} · {time}</p>
+{body}
+</article>
+"""
+
+
+def _findings(result: Result, home: Path) -> str:
+    image = base64.b64encode(result.png.read_bytes()).decode()
+    caption = escape(result.caption)
+    claims = "\n".join(map(_claim, result.claims))
+    links = " · ".join(f'<a href="{_address(path, home)}">{escape(path.suffix[1:])}</a>' for path in result.files)
+    return f"""<figure>
+<img src="data:image/png;base64,{image}" alt="{caption}">
+<figcaption>{caption}</figcaption>
+</figure>
+<ul class="claims">
+{claims}
+</ul>
+<p class="faint">Files: {links}</p>"""
+
+
+def _claim(claim: Claim) -> str:
+    note = f'\n<p class="faint">{escape(claim.note)}</p>' if claim.note else ""
+    return f"""<li>
+<p>{_badge(claim.verdict)} {escape(claim.statement)}</p>
+<p>measured {escape(claim.measured)} <span class="faint">({escape(claim.source)})</span></p>{note}
+</li>"""
+
+
+def _badge(verdict: str) -> str:
+    return f'<span class="badge {verdict}">{BADGES[verdict]}</span>'
+
+
+def _address(path: Path, home: Path) -> str:
+    return quote(Path(os.path.relpath(path, home)).as_posix())

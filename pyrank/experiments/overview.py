@@ -1,0 +1,80 @@
+"""What came of all experiments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyrank.experiments.claims import VERDICTS
+from pyrank.experiments.output import text_table
+from pyrank.experiments.results import Result
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one experiment.
+
+    Attributes
+    ----------
+    name, question, citation
+        Of the experiment.
+    seconds
+        How long it took now.
+    result
+        What it found; None if it raised an error.
+    error
+        The error, in one line; empty if there was none.
+    earlier
+        Whether an earlier call had finished it, so that it was only read.
+    """
+
+    name: str
+    question: str
+    citation: str
+    seconds: float
+    result: Result | None = None
+    error: str = ""
+    earlier: bool = False
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What came of all experiments so far.
+
+    Attributes
+    ----------
+    preset
+        Which sizes.
+    seconds
+        How long it took now.
+    outcomes
+        One for each experiment that finished or failed.
+    missing
+        The names of the others.
+    page
+        The page that shows it all.
+    """
+
+    preset: str
+    seconds: float
+    outcomes: tuple[Outcome, ...]
+    missing: tuple[str, ...]
+    page: Path
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """The experiments that raised an error."""
+        return tuple(outcome for outcome in self.outcomes if outcome.result is None)
+
+    def __str__(self) -> str:
+        """Return a table: how many claims hold, fail or stay undecided in each experiment."""
+        return text_table((*VERDICTS, "seconds", "experiment"), [_line(outcome) for outcome in self.outcomes])
+
+
+def _line(outcome: Outcome) -> tuple[str, ...]:
+    seconds = f"{outcome.seconds:.1f}"
+    if outcome.result is None:
+        return (*["-"] * len(VERDICTS), seconds, f"{outcome.name} (failed to run)")
+    found = [claim.verdict for claim in outcome.result.claims]
+    counts = [str(found.count(verdict)) for verdict in VERDICTS]
+    return (*counts, seconds, outcome.name + (" (finished earlier)" if outcome.earlier else ""))

@@ -1,0 +1,47 @@
+"""What a long computation owes the person who waits: a progress bar, and a Ctrl-C that breaks nothing."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+
+@contextmanager
+def interrupts() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into an event, so that it takes effect between two calls, never inside one."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def report_to(
+    progress: bool | Callable[[int], object] | None, depth: int, done: int
+) -> Iterator[Callable[[int], object]]:
+    """Yield the function to call after each step with its number of layers.
+
+    ``progress`` is that function, or says whether to show a bar; None shows one on a terminal.
+    """
+    if callable(progress):
+        progress(done)
+        yield progress
+        return
+    with tqdm(
+        total=depth,
+        initial=done,
+        unit=" layers",
+        unit_scale=True,
+        dynamic_ncols=True,
+        disable=None if progress is None else not progress,
+    ) as bar:
+        yield bar.update

@@ -1,0 +1,239 @@
+"""What the documentation shows runs, what is public is documented, and the gallery shows what was measured."""
+
+import doctest
+import inspect
+import re
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+import pyrank
+from pyrank import theory
+from pyrank.arguments import new_parser
+from pyrank.experiments import EXPERIMENTS, Claim
+from pyrank.experiments.output import json_text
+
+from gallery import HOW, prose, write_gallery
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+
+
+def examples(page):
+    """Code blocks of a page, in order: (language, code), the code at its line of the page."""
+    text = page.read_text(encoding="utf-8")
+    return [(m[1], "\n" * text[: m.start(2)].count("\n") + m[2]) for m in FENCE.finditer(text)]
+
+
+# --- examples --------------------------------------------------------------------------------------------------------
+
+
+def run_examples(page):
+    """Run the Python blocks of a page as one session, and compare what a >>> is said to answer with its answer."""
+    names = {}
+    for language, code in examples(page):
+        if language == "python":
+            exec(compile(code, page.name, "exec"), names)  # noqa: S102, this is what is tested
+        elif language == "pycon":
+            session = doctest.DocTestParser().get_doctest(code, {}, page.name, str(page), 0)
+            session.globs = names
+            report = []
+            result = doctest.DocTestRunner().run(session, out=report.append, clear_globs=False)
+            assert result.attempted
+            assert not result.failed, "".join(report)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_examples(page)
+
+
+@pytest.mark.parametrize(("text", "error"), [
+    ("```python\nassert 1 > 2\n```\n", AssertionError),
+    ("```python\nx = 3\n```\n\n```pycon\n>>> x\n4\n```\n", AssertionError),
+    ("```pycon\nnothing to compare\n```\n", AssertionError),
+])  # fmt: skip
+def test_bad_examples_are_found(text, error, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    with pytest.raises(error):
+        run_examples(page)
+
+
+def commands(page):
+    """Lines of shell blocks, fenced or indented, from `pyrank ...` on."""
+    text = page.read_text(encoding="utf-8")
+    lines = re.findall(r"^ {4}(\S.*)", text, re.M)
+    lines += [line for language, code in examples(page) if language == "sh" for line in code.splitlines()]
+    return [m[1] for line in lines if (m := re.search(r"(?:^|&& )(pyrank .*)", line))]
+
+
+COMMANDS = [*(command for page in PAGES for command in commands(page)), HOW]
+
+
+@pytest.mark.parametrize("command", dict.fromkeys(COMMANDS))
+def test_commands_are_understood(command):
+    arguments = new_parser().parse_args(shlex.split(command)[1:])
+    if arguments.command == "reproduce":
+        assert arguments.name in (None, "all", *EXPERIMENTS)
+
+
+# --- reference -------------------------------------------------------------------------------------------------------
+
+PUBLIC = {f"{module.__name__}.{name}" for module in (pyrank, theory) for name in module.__all__}
+
+
+def listed():
+    """Full names in the lists of the API reference."""
+    module, names = "", []
+    for line in (ROOT / "docs/api.rst").read_text().splitlines():
+        if match := re.fullmatch(r"\.\. (?:current)?module:: (\S+)", line):
+            module = match[1]
+        elif match := re.fullmatch(r" {3}(\w[\w.]*)", line):
+            names.append(f"{module}.{match[1]}")
+    return names
+
+
+def find(name):
+    thing = pyrank
+    for part in name.split(".")[1:]:
+        thing = getattr(thing, part)
+    return thing
+
+
+def test_every_public_name_has_one_place_in_the_reference():
+    names = listed()
+    assert sorted(names) == sorted(set(names))
+    assert PUBLIC - {"pyrank.__version__"} <= set(names)
+    assert "``pyrank.__version__``" in (ROOT / "docs/api.rst").read_text()
+    for name in names:
+        assert find(name) is not None
+
+
+SECTIONS = ("Parameters", "Attributes", "Returns", "Raises", "Notes", "References", "Examples")
+HEADING = re.compile(r"^(\S.*)\n(-+)$", re.M)
+
+
+def described(section):
+    """Names that a section describes: ``mean, scale`` or ``mean : float`` on a line that is not indented."""
+    heads = [line for line in section.splitlines() if line[:1].strip()]
+    return [name.strip() for head in heads for name in head.split(" : ")[0].split(",")]
+
+
+def faults(thing):
+    """What keeps the docstring of a function, class or module from being a complete one of numpydoc's form."""
+    doc = inspect.cleandoc(thing.__doc__ or "")
+    first, *following = doc.split("\n")
+    parts = HEADING.split(doc)
+    headings, lines, texts = parts[1::3], parts[2::3], parts[3::3]
+    sections = dict(zip(headings, texts, strict=True))
+    found = []
+    if not first.endswith(".") or following[:1] not in ([], [""]):
+        found.append("the summary is no sentence on a line of its own")
+    if headings != [name for name in SECTIONS if name in sections] or lines != ["-" * len(name) for name in headings]:
+        found.append(f"sections {headings}")
+    if not callable(thing) or (inspect.isclass(thing) and issubclass(thing, BaseException)):
+        return found
+    is_result = inspect.isclass(thing) and "Attributes" in sections
+    wanted = list(inspect.signature(thing).parameters)
+    given = described(sections.get("Attributes" if is_result else "Parameters", ""))
+    if sorted(given) != sorted(wanted):  # in any order: some are described together
+        found.append(f"parameters {given}, wanted {wanted}")
+    if inspect.isfunction(thing) and "Returns" not in sections:
+        found.append("no Returns")
+    if wanted and not is_result and "Raises" not in sections:  # every argument is checked
+        found.append("no Raises")
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"pyrank.__version__"}))
+def test_docstrings_are_complete(name):
+    assert not faults(find(name))
+
+
+def good(x, y):
+    """Add.
+
+    Parameters
+    ----------
+    x, y
+        Numbers.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ArgumentError
+        Never.
+    """
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("Add.", "Add"), ("Add.\n", "Add.\n    More."), ("x, y\n", "x\n"), ("x, y\n", "x, y, z\n"),
+    ("Returns\n", "Return\n"), ("Raises\n    ------", "Notes\n    -----"),
+    ("----------", "-----"), ("Returns\n    -------", "Raises\n    ------"),
+])  # fmt: skip
+def test_faults_of_docstrings_are_found(old, new, monkeypatch):
+    assert faults(good) == []
+    assert old in good.__doc__
+    monkeypatch.setattr(good, "__doc__", good.__doc__.replace(old, new, 1))
+    assert faults(good)
+
+
+# --- gallery ---------------------------------------------------------------------------------------------------------
+
+CLAIMS = (
+    Claim("rank_0.5 >= |x|", "Somebody 2020, Fig. 1", 1.23456, 0.02, "holds", "of *all* seeds"),
+    Claim("angle -> 90", "the same", float("inf"), None, "fails"),
+)
+
+
+def leave_result(folder, name, figure=True, **data):
+    (folder / name).mkdir(parents=True)
+    (folder / name / f"{name}.json").write_text(json_text({"experiment": name, **data}), encoding="utf-8")
+    if figure:
+        (folder / name / f"{name}.png").write_bytes(b"a figure")
+
+
+def test_gallery_shows_figure_caption_and_claims(tmp_path):
+    results, out = tmp_path / "results", tmp_path / "gallery"
+    claims = [asdict(claim) for claim in CLAIMS]
+    leave_result(results, "soft-rank-scaling", claims=claims, caption="Eigenvalues of $H_l |H_l|$ at tau_1,\nN = 8.")
+    leave_result(results, "bare", figure=False, claims=[])
+    (results / "bare" / "other.json").write_text("not JSON")
+    assert write_gallery(results, out) == ["bare", "soft-rank-scaling"]
+
+    page = (out / "soft-rank-scaling.md").read_text(encoding="utf-8")
+    assert "How fast does the rank" in page
+    assert "![Figure of soft-rank-scaling](soft-rank-scaling.png)" in page
+    assert (out / "soft-rank-scaling.png").read_bytes() == b"a figure"
+    assert r"Eigenvalues of $H_l \vert H_l\vert $ at tau\_1, N = 8." in page
+    assert r"| rank\_0.5 \>= \|x\| | 1.235 ± 0.020 | **holds** | Somebody 2020, Fig. 1 | of \*all\* seeds |" in page
+    assert r"| angle -\> 90 | inf | **fails** | the same |  |" in page
+
+    assert "![" not in (out / "bare.md").read_text()
+    index = (out / "index.md").read_text(encoding="utf-8")
+    assert "[soft-rank-scaling](soft-rank-scaling.md): How fast" in index
+    assert "*1 holds, 1 fails*" in index
+    assert "[bare](bare.md)" in index
+
+
+def test_gallery_without_results_says_how_to_get_them(tmp_path):
+    results, out = tmp_path / "results", tmp_path / "gallery"
+    leave_result(results, "old", claims=[])
+    write_gallery(results, out)
+    assert write_gallery(tmp_path / "nowhere", out) == []
+    assert [path.name for path in out.iterdir()] == ["index.md"]
+    text = (out / "index.md").read_text()
+    assert HOW in text
+    assert "toctree" not in text
+
+
+def test_prose_keeps_formulas_and_quotes_the_rest():
+    assert prose(r"a_b $x_1 \|y\|$ 5 $") == r"a\_b $x_1 \Vert y\Vert $ 5 \$"

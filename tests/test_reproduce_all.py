@@ -1,0 +1,264 @@
+"""All experiments on one page: self-contained, escaped, continued, and not stopped by one that breaks."""
+
+import base64
+from dataclasses import dataclass
+from html.parser import HTMLParser
+
+import pytest
+
+from pyrank import __version__, cli, experiments, plotting
+from pyrank.errors import ArgumentError
+from pyrank.experiments import Claim, everything, publish
+
+EVIL = "<script>alert('1 & 2')</script> \"quoted\""
+VOID = {"meta", "img"}
+INERT = VOID | {
+    "html", "head", "title", "style", "body", "header", "main", "h1", "h2", "p", "span", "table", "caption", "thead",
+    "tbody", "tr", "th", "td", "article", "figure", "figcaption", "ul", "li", "a",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    size: int = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    x: float
+
+
+class Made:
+    """An experiment without simulation: its docstring is not what a reader of the page should see.
+
+    A. Author & B. Author: "A <b>title</b>",
+    2020.
+    """
+
+    PRESETS = {"quick": Settings(1), "paper": Settings(2)}  # noqa: RUF012
+
+    def __init__(self, name, problem=None):
+        self.name, self.problem, self.calls = name, problem, 0
+
+    def reproduce(self, settings, out, *, progress=None):
+        self.calls += 1
+        if self.problem is not None:
+            raise self.problem
+        figure, (axes,) = plotting.sheet(title="t", caption="c", size=(3, 2))
+        plotting.points(axes, [1], [settings.size], None, 0)
+        claims = (
+            Claim("a > b", EVIL, 0.5, 0.125, "holds", EVIL),
+            Claim(EVIL, "A 2020", -1.0, None, "fails"),
+            Claim("e = f", "A 2020", 2.0, 1.0, "undecided"),
+        )
+        return publish(self.name, out, settings=settings, rows=[Row(1.0)], table="table", claims=claims, figure=figure,
+                       caption=f"Caption, {EVIL}")  # fmt: skip
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Replaces the experiments by three made-up ones."""
+    experiment = {name: Made(name) for name in ("first", "second", "third")}
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {name: f"Is it {name}? {EVIL}" for name in experiment})
+    monkeypatch.setattr(experiments, "load", experiment.__getitem__)
+    return experiment
+
+
+class Page(HTMLParser):
+    """Reads a page strictly: only inert tags, closed in order; keeps texts and attributes by tag."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.open, self.tags, self.texts = [], [], []
+        self.feed(path.read_text())
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        assert tag in INERT
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if data.strip() and self.open[-1] != "style":
+            self.texts.append(" ".join(data.split()))
+
+    def all(self, tag):
+        return [attributes for found, attributes in self.tags if found == tag]
+
+    def article(self, name):
+        """The texts from the article's question on."""
+        start = next(i for i, text in enumerate(self.texts) if text.startswith(f"Is it {name}?"))
+        return self.texts[start:]
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page(made, tmp_path):
+    return Page(experiments.reproduce_all("quick", tmp_path).page)
+
+
+def test_page_shows_question_citation_claims_and_verdicts(page):
+    shown = page.article("second")
+    assert shown[:3] == [f"Is it second? {EVIL}", 'A. Author & B. Author: "A <b>title</b>", 2020.', shown[2]]
+    assert shown[2].startswith("second · ")
+    assert shown[3] == f"Caption, {EVIL}"
+    assert shown[4:8] == ["✓ holds", "a > b", "measured 0.50 ± 0.12", f"({EVIL})"]
+    assert shown[8:12] == [EVIL, "✗ fails", EVIL, "measured -1"]
+    assert shown[13:16] == ["? undecided", "e = f", "measured 2.0 ± 1.0"]
+
+
+def test_summary_counts_and_sorts_claims_by_verdict(page):
+    assert "All claims: ✗ fails: 3 · ? undecided: 3 · ✓ holds: 3" in page.texts
+    summary = page.texts[: page.texts.index(page.article("first")[0])]
+    badges = [text for text in summary if text in ("✗ fails", "? undecided", "✓ holds")]
+    assert badges == ["✗ fails"] * 3 + ["? undecided"] * 3 + ["✓ holds"] * 3
+    targets = {attributes["id"] for attributes in page.all("article")}
+    assert {link["href"] for link in page.all("a") if link["href"].startswith("#")} == {f"#{name}" for name in targets}
+
+
+def test_header_says_version_preset_and_time(page):
+    header = next(text for text in page.texts if text.startswith("pyrank "))
+    version, preset, count, seconds = header.split(" · ")
+    assert (version, preset, count) == (f"pyrank {__version__}", "preset quick", "3 of 3 experiments")
+    assert seconds.endswith(" s")
+
+
+def test_page_is_self_contained_and_executes_nothing(page, tmp_path):
+    for name, image in zip(("first", "second", "third"), page.all("img"), strict=True):
+        kind, data = image["src"].split(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(data, validate=True) == (tmp_path / name / f"{name}.png").read_bytes()
+        assert image["alt"] == f"Caption, {EVIL}"
+    text = (tmp_path / "index.html").read_text()
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "url(" not in text
+    assert all(not key.startswith("on") for _, attributes in page.tags for key in attributes)
+
+
+def test_links_lead_to_the_files(page, tmp_path):
+    links = [link["href"] for link in page.all("a") if not link["href"].startswith("#")]
+    names, forms = ("first", "second", "third"), ("csv", "txt", "png", "svg", "json")
+    assert links == [f"{name}/{name}.{form}" for name in names for form in forms]
+    assert all((tmp_path / link).is_file() for link in links)
+
+
+def test_page_is_for_phones_paper_and_the_dark(page, tmp_path):
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
+    text = (tmp_path / "index.html").read_text()
+    for query in ("(prefers-color-scheme: dark)", "@media print", "@media (max-width:"):
+        assert query in text
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+def test_one_that_raises_does_not_stop_the_others(made, tmp_path):
+    made["second"].problem = KeyError(EVIL)
+    overview = experiments.reproduce_all("quick", tmp_path)
+    assert [outcome.name for outcome in overview.failed] == ["second"]
+    assert [outcome.result is not None for outcome in overview.outcomes] == [True, False, True]
+    page = Page(overview.page)
+    assert page.article("second")[3:5] == ["! failed to run", f"KeyError: {EVIL!r}"]
+    first_line = page.texts.index("! failed to run")
+    assert page.texts[first_line : first_line + 3] == ["! failed to run", f"KeyError: {EVIL!r}", "second"]
+    assert "All claims: ! failed to run: 1 · ✗ fails: 2 · ? undecided: 2 · ✓ holds: 2" in page.texts
+
+
+def test_one_that_cannot_be_imported_does_not_stop_the_others(made, tmp_path, monkeypatch):
+    load = experiments.load
+
+    def broken_load(name):
+        if name == "first":
+            raise SyntaxError("a typing\n mistake")
+        return load(name)
+
+    monkeypatch.setattr(experiments, "load", broken_load)
+    (outcome,) = experiments.reproduce_all("quick", tmp_path).failed
+    assert outcome.error == "SyntaxError: a typing mistake"
+    assert made["third"].calls == 1
+
+
+def test_interrupt_leaves_the_page_of_what_is_finished(made, tmp_path):
+    made["second"].problem = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt, match=r"interrupted in second; the same command continues; .*index\.html"):
+        experiments.reproduce_all("quick", tmp_path)
+    assert made["third"].calls == 0
+    page = Page(tmp_path / "index.html")
+    assert len(page.all("article")) == 1
+    assert "Not run yet: second, third." in page.texts
+    made["second"].problem = None
+    overview = experiments.reproduce_all("quick", tmp_path)
+    assert [outcome.earlier for outcome in overview.outcomes] == [True, False, False]
+    assert [experiment.calls for experiment in made.values()] == [1, 2, 1]
+    assert len(Page(overview.page).all("article")) == 3
+
+
+def test_page_is_there_before_the_first_experiment_ends(made, tmp_path):
+    made["first"].problem = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        experiments.reproduce_all("quick", tmp_path)
+    assert "Not run yet: first, second, third." in Page(tmp_path / "index.html").texts
+
+
+def test_other_settings_are_computed_again(made, tmp_path):
+    experiments.reproduce_all("quick", tmp_path)
+    overview = experiments.reproduce_all("paper", tmp_path)
+    assert not any(outcome.earlier for outcome in overview.outcomes)
+    assert [experiment.calls for experiment in made.values()] == [2, 2, 2]
+
+
+def test_bad_input_is_told_before_any_work(made, tmp_path):
+    with pytest.raises(ArgumentError, match="preset = 'slow': expected one of quick, paper"):
+        experiments.reproduce_all("slow", tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(ArgumentError, match="out = "):
+        experiments.reproduce_all("quick", tmp_path / "file" / "below")
+    assert not any(experiment.calls for experiment in made.values())
+
+
+def test_every_experiment_has_the_presets_of_all():
+    for name in experiments.EXPERIMENTS:
+        experiment = experiments.load(name)
+        assert set(everything.PRESETS) <= set(experiment.PRESETS)
+        assert len(everything._citation(experiment)) > 40
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_command_prints_a_table_and_the_page(made, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["reproduce", "all"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert err == ""  # no progress bar outside of a terminal
+    assert lines[0].split() == ["holds", "fails", "undecided", "seconds", "experiment"]
+    assert [(*line.split()[:3], line.split()[4]) for line in lines[1:4]] == [
+        ("1", "1", "1", name) for name in ("first", "second", "third")
+    ]
+    assert lines[4:] == ["", "written: results/all-quick/index.html"]
+
+
+def test_command_fails_if_an_experiment_does(made, capsys, tmp_path):
+    made["second"].problem = ArgumentError("x = 1:\n expected 2")
+    assert cli.main(["reproduce", "all", "--out", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert err == "pyrank: second failed: ArgumentError: x = 1: expected 2\n"
+    assert out.splitlines()[2].split()[:3] == ["-", "-", "-"]
+    assert str(tmp_path / "index.html") in out
+
+
+def test_interrupted_command_says_how_to_go_on(made, capsys, tmp_path):
+    made["third"].problem = KeyboardInterrupt()
+    assert cli.main(["reproduce", "all", "--out", str(tmp_path)]) == 130
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "interrupted in third; the same command continues" in err
