@@ -51,6 +51,7 @@ PYTHON = {
         "checkpoint",
         "errors",
         "estimate",
+        "initial",
         "lyapunov",
         "measures",
         "plotting",
