@@ -42,6 +42,8 @@ __all__ = [
 EXPERIMENTS = {
     "soft-rank-scaling": "How fast does the rank of a linear BN chain grow with its width? "
     "(Daneshmand et al. 2020, Fig. 3a, Theorem 2)",
+    "escaped-outlier": "Does one sample leave the batch when a ReLU network recentres without rescaling? "
+    "(Nachum et al. 2024, Fig. 3)",
     "recentering-angles": "At which angles do samples settle with and without recentring? (Nachum et al. 2024, Fig. 5)",
 }
 """Every experiment by name, with its question: listing them imports none."""
