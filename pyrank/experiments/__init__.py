@@ -45,6 +45,7 @@ EXPERIMENTS = {
     "escaped-outlier": "Does one sample leave the batch when a ReLU network recentres without rescaling? "
     "(Nachum et al. 2024, Fig. 3)",
     "recentering-angles": "At which angles do samples settle with and without recentring? (Nachum et al. 2024, Fig. 5)",
+    "indicative-tree": "How does the 1-d model of recentring and ReLU form clusters? (Nachum et al. 2024, Fig. 4)",
 }
 """Every experiment by name, with its question: listing them imports none."""
 

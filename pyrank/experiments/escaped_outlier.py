@@ -280,7 +280,7 @@ def _shape(row: Row) -> list[Claim]:
         ("its length is that of infinite width", "closed form, pyrank.theory.escaped_gram", row.length,
          row.length_half_width, exact_length, LENGTH, f"in units of N - 1; exact: {exact_length:.3f}"),
         ("the others converge to a single cluster: angle 0 between them", f"{PAPER}, abstract", row.cluster,
-         row.cluster_half_width, 0.0, SHARP, f"degrees, a cluster being read as one point; infinite width: {exact_cluster:.2f}"),
+         row.cluster_half_width, 0.0, SHARP, f"degrees; cluster read as a point; infinite width: {exact_cluster:.2f}"),
     )  # fmt: skip
     return [
         Claim(
