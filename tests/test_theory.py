@@ -315,6 +315,19 @@ def test_disturbed_outlier_ends_in_the_escaped_state(n):
         np.testing.assert_allclose(end, expected * end[0, 0], rtol=0, atol=1e-7 * n**2)
 
 
+@pytest.mark.parametrize("n", [8, 20, 64])
+def test_deviations_from_the_escaped_state_decay_by_the_multiplier(n):
+    state = theory.escaped_gram(n)
+    wider = state.copy()
+    wider[:-1, :-1] -= 1e-4 * (1 - np.eye(n - 1))
+    deviations = []
+    for _ in range(10):
+        wider = theory.recentred_relu_gram(wider)
+        wider /= wider[0, 0]
+        deviations.append(state[0, 1] - wider[0, 1])
+    assert (deviations[-1] / deviations[0]) ** (1 / 9) == pytest.approx(theory.escaped_multiplier(n), rel=1e-3)
+
+
 def test_outlier_of_a_small_batch_falls_back():
     end = after_layers(disturbed_outlier(6, 1e-3), 3000)
     np.testing.assert_allclose(end[~np.eye(6, dtype=bool)], theory.recentred_relu_cosine(6), atol=1e-9)
@@ -592,6 +605,7 @@ BAD = {
     "outlier_gram": [(1,), (2.5,), (math.inf,)],
     "cluster_multiplier": [(2,), (3.5,)],
     "escaped_gram": [(6,), (7.5,), (math.inf,)],
+    "escaped_multiplier": [(6,), (7.5,), (math.inf,)],
     "rescaled_relu_map": [(-0.5, 8), (1.1, 8), (0.5, 1), (-0.1, math.inf)],
     "rescaled_cosine": [(-0.5, 8), (0.5, 2.5)],
     "rescaled_relu_cosine": [(1,), (math.nan,)],

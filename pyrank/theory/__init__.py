@@ -28,6 +28,7 @@ Angles between samples in layers of infinite width
     `outlier_gram`                    its other fixed point: an outlier and a cluster in one point
     `cluster_multiplier`              how fast distances within that cluster grow
     `escaped_gram`                    the state that attracts instead: an outlier and a cluster of some spread
+    `escaped_multiplier`              how fast deviations from that decay
     `rescaled_relu_map`               one layer of rescaling and ReLU, without recentring
     `rescaled_cosine`                 the cosine before the activation of that layer
     `rescaled_relu_cosine`            the fixed point: "about 60 degrees"
@@ -41,7 +42,7 @@ from pyrank.theory.centred_angles import (
     recentred_relu_gram,
     recentred_relu_multipliers,
 )
-from pyrank.theory.escaped_state import cluster_multiplier, escaped_gram
+from pyrank.theory.escaped_state import cluster_multiplier, escaped_gram, escaped_multiplier
 from pyrank.theory.ginibre_products import (
     ginibre_product_cdf,
     ginibre_product_density,
@@ -65,6 +66,7 @@ __all__ = [
     "angle_degrees",
     "cluster_multiplier",
     "escaped_gram",
+    "escaped_multiplier",
     "ginibre_lyapunov_exponents",
     "ginibre_lyapunov_variances",
     "ginibre_product_cdf",
