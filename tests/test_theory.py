@@ -324,6 +324,66 @@ def test_outlier_is_a_fixed_point_up_to_scale(n):
     assert math.sqrt(state[-1, -1] / state[0, 0]) == n - 1
 
 
+def after_layers(features, layers):
+    """Gram matrix that many layers on, one sample of the cluster having length 1."""
+    gram = features.T @ features
+    for _ in range(layers):
+        gram = theory.recentred_relu_gram(gram / gram[0, 0])
+        gram = (gram + gram.T) / 2
+    return gram / gram[0, 0]
+
+
+def disturbed_outlier(n, size):
+    features = np.zeros((n, n))
+    features[0, :-1], features[1, -1] = 1, n - 1
+    noise = np.random.default_rng(21).normal(size=(n, n)) / math.sqrt(n)
+    return features + size * noise * np.linalg.norm(features, axis=0)
+
+
+@pytest.mark.parametrize("n", [8, 20, 64])
+def test_small_distances_in_the_cluster_of_the_outlier_grow_by_the_multiplier(n):
+    early, late = (after_layers(disturbed_outlier(n, 1e-5), layers) for layers in (5, 15))
+    squares = [gram[0, 0] + gram[1, 1] - 2 * gram[0, 1] for gram in (early, late)]
+    growth = (squares[1] / squares[0]) ** (1 / 20)
+    assert growth == pytest.approx(theory.cluster_multiplier(n), rel=1e-4)
+    assert growth > 1
+
+
+@pytest.mark.parametrize("n", [7, 8, 20])
+def test_disturbed_outlier_ends_in_the_escaped_state(n):
+    expected = theory.escaped_gram(n)
+    np.testing.assert_allclose(theory.recentred_relu_gram(expected)[0, 0] * expected,
+                               theory.recentred_relu_gram(expected), rtol=0, atol=1e-12 * n**2)  # fmt: skip
+    for size in (1e-6, 0.3):
+        end = after_layers(disturbed_outlier(n, size), 1500)
+        np.testing.assert_allclose(end, expected * end[0, 0], rtol=0, atol=1e-7 * n**2)
+
+
+@pytest.mark.parametrize("n", [8, 20, 64])
+def test_deviations_from_the_escaped_state_decay_by_the_multiplier(n):
+    state = theory.escaped_gram(n)
+    wider = state.copy()
+    wider[:-1, :-1] -= 1e-4 * (1 - np.eye(n - 1))
+    deviations = []
+    for _ in range(10):
+        wider = theory.recentred_relu_gram(wider)
+        wider /= wider[0, 0]
+        deviations.append(state[0, 1] - wider[0, 1])
+    assert (deviations[-1] / deviations[0]) ** (1 / 9) == pytest.approx(theory.escaped_multiplier(n), rel=1e-3)
+
+
+def test_outlier_of_a_small_batch_falls_back():
+    end = after_layers(disturbed_outlier(6, 1e-3), 3000)
+    np.testing.assert_allclose(end[~np.eye(6, dtype=bool)], theory.recentred_relu_cosine(6), atol=1e-9)
+    np.testing.assert_allclose(np.diagonal(end), 1, atol=1e-9)
+
+
+def test_cluster_of_the_escaped_state_narrows_like_three_pi_over_n():
+    angles = np.array([math.acos(theory.escaped_gram(n)[0, 1]) for n in (256, 1024)])
+    np.testing.assert_allclose(angles * [256, 1024], 3 * math.pi, rtol=0.01)
+    assert abs(angles[1] * 1024 / (3 * math.pi) - 1) < 0.3 * abs(angles[0] * 256 / (3 * math.pi) - 1)
+
+
 def centre(matrix):
     n = len(matrix)
     P = np.eye(n) - 1 / n
@@ -588,6 +648,9 @@ BAD = {
     "recentred_relu_cosine": [(1,), (2.5,), (-math.inf,)],
     "recentred_relu_multipliers": [(2, True), (8, 0.5), (8, None)],
     "outlier_gram": [(1,), (2.5,), (math.inf,)],
+    "cluster_multiplier": [(2,), (3.5,)],
+    "escaped_gram": [(6,), (7.5,), (math.inf,)],
+    "escaped_multiplier": [(6,), (7.5,), (math.inf,)],
     "rescaled_relu_map": [(-0.5, 8), (1.1, 8), (0.5, 1), (-0.1, math.inf)],
     "rescaled_cosine": [(-0.5, 8), (0.5, 2.5)],
     "rescaled_relu_cosine": [(1,), (math.nan,)],

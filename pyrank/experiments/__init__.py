@@ -45,20 +45,24 @@ __all__ = [
 ]
 
 EXPERIMENTS = {
+    "soft-rank-scaling": "How fast does the rank of a linear BN chain grow with its width? "
+    "(Daneshmand et al. 2020, Fig. 3a, Theorem 2)",
     "rank-vs-depth": "Does batch normalisation keep the rank that a vanilla network loses with depth? "
     "(Daneshmand et al. 2020, Fig. 2)",
     "spectrum-amplification": "How does batch normalisation lift the spectrum of an almost collinear batch? "
     "(Daneshmand et al. 2020, Fig. 3b)",
-    "soft-rank-scaling": "How fast does the rank of a linear BN chain grow with its width? "
-    "(Daneshmand et al. 2020, Fig. 3a, Theorem 2)",
     "vanilla-collapse": "How fast does an unnormalised linear chain collapse to rank one? "
     "(Daneshmand et al. 2020, Lemma 3)",
     "ergodic-average": "Is the average over the layers of one deep chain the average over many chains? "
     "(Daneshmand et al. 2020, Theorem 2, talk)",
-    "random-relu-rank": "How far does a random ReLU layer raise the rank of its inputs? "
-    "(Nachum et al. 2024, Lemma 2, Theorem 3)",
     "bound-check": "Is E ||M||_F^2 at most of order d sqrt(d) in a linear BN chain? "
     "(Daneshmand et al. 2020, proof of Theorem 2)",
+    "escaped-outlier": "Does one sample leave the batch when a ReLU network recentres without rescaling? "
+    "(Nachum et al. 2024, Fig. 3)",
+    "recentering-angles": "At which angles do samples settle with and without recentring? (Nachum et al. 2024, Fig. 5)",
+    "indicative-tree": "How does the 1-d model of recentring and ReLU form clusters? (Nachum et al. 2024, Fig. 4)",
+    "random-relu-rank": "How far does a random ReLU layer raise the rank of its inputs? "
+    "(Nachum et al. 2024, Lemma 2, Theorem 3)",
 }
 """Every experiment by name, with its question: listing them imports none."""
 

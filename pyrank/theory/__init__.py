@@ -26,7 +26,10 @@ Angles between samples in layers of infinite width
     `recentred_relu_gram`             one layer of recentring and ReLU
     `recentred_relu_cosine`           its symmetric fixed point, with or without rescaling
     `recentred_relu_multipliers`      how fast deviations from that decay
-    `outlier_gram`                    its other fixed point
+    `outlier_gram`                    its other fixed point: an outlier and a cluster in one point
+    `cluster_multiplier`              how fast distances within that cluster grow
+    `escaped_gram`                    the state that attracts instead: an outlier and a cluster of some spread
+    `escaped_multiplier`              how fast deviations from that decay
     `rescaled_relu_map`               one layer of rescaling and ReLU, without recentring
     `rescaled_cosine`                 the cosine before the activation of that layer
     `rescaled_relu_cosine`            the fixed point: "about 60 degrees"
@@ -40,6 +43,7 @@ from pyrank.theory.centred_angles import (
     recentred_relu_gram,
     recentred_relu_multipliers,
 )
+from pyrank.theory.escaped_state import cluster_multiplier, escaped_gram, escaped_multiplier
 from pyrank.theory.ginibre_products import (
     ginibre_product_cdf,
     ginibre_product_density,
@@ -62,6 +66,9 @@ from pyrank.theory.soft_rank_bound import soft_rank_bound
 
 __all__ = [
     "angle_degrees",
+    "cluster_multiplier",
+    "escaped_gram",
+    "escaped_multiplier",
     "ginibre_lyapunov_exponents",
     "ginibre_lyapunov_variances",
     "ginibre_product_cdf",

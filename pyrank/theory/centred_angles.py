@@ -7,7 +7,8 @@ centred gaussian vector of covariance P has a direction independent of its lengt
 
 The setting is that of I. Nachum et al., "Batch Normalization Decomposed" (arXiv:2412.02843); the cosines and the
 multipliers are derived here. The outlier they report is a second fixed point: N - 1 samples in one point, and one
-sample at a right angle to it, N - 1 times as long. The symmetric state is stable in either case, but differently so:
+sample at a right angle to it, N - 1 times as long (what attracts is a state nearby, see
+`pyrank.theory.escaped_state`). The symmetric state is stable in either case, but differently so:
 per layer the mode "one sample stands out" shrinks to 1 - 0.27 / N of itself under RC + ReLU (large N), so slowly that
 the fluctuations of a finite width carry a batch to the outlier (N = 20 within 200 layers at width 6000, N = 8 at width
 400 but not at 6000), and to 1 - 2.27 / N under RC + RS + ReLU, where no escape was seen.
