@@ -46,6 +46,7 @@ EXPERIMENTS = {
     "(Nachum et al. 2024, Fig. 3)",
     "recentering-angles": "At which angles do samples settle with and without recentring? (Nachum et al. 2024, Fig. 5)",
     "indicative-tree": "How does the 1-d model of recentring and ReLU form clusters? (Nachum et al. 2024, Fig. 4)",
+    "outlier-stability": "Does a batch return to a cluster and an outlier when it is disturbed? (Nachum et al. 2024)",
 }
 """Every experiment by name, with its question: listing them imports none."""
 
