@@ -63,6 +63,7 @@ EXPERIMENTS = {
     "indicative-tree": "How does the 1-d model of recentring and ReLU form clusters? (Nachum et al. 2024, Fig. 4)",
     "random-relu-rank": "How far does a random ReLU layer raise the rank of its inputs? "
     "(Nachum et al. 2024, Lemma 2, Theorem 3)",
+    "outlier-stability": "Does a batch return to a cluster and an outlier when it is disturbed? (Nachum et al. 2024)",
 }
 """Every experiment by name, with its question: listing them imports none."""
 

@@ -19,7 +19,7 @@ it, so that the share depends on N and d. W F is drawn by the law "gram", which 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ from pyrank.experiments import Claim, Result, at_least, at_most, close_to, publi
 from pyrank.experiments.intervals import mean_interval, share_interval
 from pyrank.experiments.output import plus_minus, text_table
 from pyrank.experiments.running import Job, run_all
+from pyrank.experiments.shares import share_claim
 from pyrank.reference.geometry import outlier, pairwise_angles
 from pyrank.run import Run
 
@@ -241,32 +242,20 @@ def _judge(rows: Sequence[Row]) -> tuple[Claim, ...]:
     recentred = [row for row in rows if row.normalization == "recentre"]
     rescaled = [row for row in rows if row.normalization == "batch"]
     claims = [
-        _share(
-            f"RC + ReLU: one sample escapes in most chains, {row.case}", f"{PAPER}, Fig. 3", [row],
-            lambda low, high: at_least(low, high, 0.5), "the share depends on N, d and depth",
+        share_claim(
+            f"RC + ReLU: one sample escapes in most chains, {row.case}", f"{PAPER}, Fig. 3", (row.escaped, row.chains),
+            at_least, 0.5, "the share depends on N, d and depth",
         )
         for row in recentred
     ]  # fmt: skip
+    counted = sum(row.escaped for row in rescaled), sum(row.chains for row in rescaled)
     claims.append(
-        _share(
-            "RC + RS + ReLU: no sample escapes", "symmetric fixed point, pyrank.theory", rescaled,
-            lambda low, high: at_most(low, high, NONE_SHARE), f"asked for: a share below {NONE_SHARE:g}",
+        share_claim(
+            "RC + RS + ReLU: no sample escapes", "symmetric fixed point, pyrank.theory", counted, at_most, NONE_SHARE,
+            "chains of all cases",
         )
     )  # fmt: skip
     return (*claims, *(claim for row in recentred[:JUDGED] for claim in _shape(row)))
-
-
-def _share(statement: str, source: str, rows: Sequence[Row], judged: Callable[[float, float], str], note: str) -> Claim:
-    escaped, chains = sum(row.escaped for row in rows), sum(row.chains for row in rows)
-    low, high = share_interval(escaped, chains)
-    return Claim(
-        statement=statement,
-        source=source,
-        value=escaped / chains,
-        error=max(high - escaped / chains, escaped / chains - low),
-        verdict=judged(low, high),
-        note=f"{escaped} of {chains} chains; exact interval {low:.3f} to {high:.3f}; {note}",
-    )
 
 
 def _shape(row: Row) -> list[Claim]:

@@ -33,6 +33,7 @@ from pyrank.experiments import Claim, Result, at_least, publish
 from pyrank.experiments.escaped_outlier import ESCAPE_ANGLE, ESCAPE_LENGTH, Ends
 from pyrank.experiments.intervals import mean_interval, share_interval
 from pyrank.experiments.output import plus_minus, text_table
+from pyrank.experiments.shares import share_claim
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -209,38 +210,29 @@ def _judge(rows: Sequence[Row], settings: Settings) -> tuple[Claim, ...]:
     fig = f"{PAPER}, Fig. 4"
     two, paths = sum(row.two for row in rows), sum(row.paths for row in rows)
     claims = [
-        _share(f"a path ends in two clusters, within {settings.depth} layers", fig, two, paths, ALMOST_ALL,
-               f"n = {', '.join(str(row.size) for row in rows)}; exact arithmetic; all samples at 0 at the end: "
-               f"{sum(row.zero for row in rows)} paths")
+        share_claim(
+            f"a path ends in two clusters, within {settings.depth} layers", fig, (two, paths), at_least, ALMOST_ALL,
+            f"n = {', '.join(str(row.size) for row in rows)}; exact arithmetic; all samples at 0 at the end: "
+            f"{sum(row.zero for row in rows)} paths",
+        )
     ]  # fmt: skip
     claims += [
-        _share(
+        share_claim(
             f"most paths end in one cluster and a single sample apart, n = {row.size}", f"{fig}, path by path",
-            row.apart, row.paths, 0.5, "the other paths end in two clusters of more than one sample each",
+            (row.apart, row.paths), at_least, 0.5,
+            "the other paths end in two clusters of more than one sample each",
         )
         for row in rows
     ]  # fmt: skip
     claims += [
-        _share(
+        share_claim(
             f"all {2**settings.levels:,} nodes of level {settings.levels} together: one sample escapes in most "
-            f"batches, n = {row.size}", f"{PAPER}, Fig. 3 and 4", row.escaped, row.batches, 0.5,
+            f"batches, n = {row.size}", f"{PAPER}, Fig. 3 and 4", (row.escaped, row.batches), at_least, 0.5,
             f"angle above {ESCAPE_ANGLE:g} degrees and length above {ESCAPE_LENGTH:g} (n - 1)",
         )
         for row in rows
     ]  # fmt: skip
     return tuple(claims)
-
-
-def _share(statement: str, source: str, successes: int, trials: int, bound: float, note: str) -> Claim:
-    share, (low, high) = successes / trials, share_interval(successes, trials)
-    return Claim(
-        statement=statement,
-        source=source,
-        value=share,
-        error=max(high - share, share - low),
-        verdict=at_least(low, high, bound),
-        note=f"{successes:,} of {trials:,}; share asked for: above {bound:g}; {note}",
-    )
 
 
 def _table(rows: Sequence[Row]) -> str:

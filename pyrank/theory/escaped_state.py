@@ -77,7 +77,7 @@ def escaped_gram(samples: int) -> Floats:
 
 
 def escaped_multiplier(samples: int) -> float:
-    """Factor per layer by which a small deviation from `escaped_gram` shrinks, if it treats the cluster's samples alike.
+    """Factor per layer by which a small deviation from `escaped_gram` shrinks, if it treats all the cluster alike.
 
     Recentring leaves such states one degree of freedom, so that their Jacobian has one eigenvalue that is not 0: its
     trace, taken by central differences.
