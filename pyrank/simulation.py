@@ -165,7 +165,7 @@ def simulate(
             began = time.perf_counter()
             engine.advance(plan, now.state, now.layer, stretch, now.accumulator, now.counters)
             elapsed = time.perf_counter() - began
-            if not torch.isfinite(now.state).all():
+            if not np.isfinite(now.state.numpy()).all():
                 raise FloatingPointError(_not_finite(plan, now.layer, stretch))
             now.layer += stretch
             now.seconds += elapsed

@@ -93,10 +93,10 @@ PRESETS = {
     "paper": Settings(
         (
             *(Case(20, width, 600) for width in (400, 100, 1600, 6400)),
-            *(Case(64, width, 600) for width in (200, 800, 3200)),
+            *(Case(64, width, 600) for width in (200, 800, 1600)),
             *(Case(8, width, 600) for width in (100, 400, 1600, 6400)),
         ),
-        chains=400,
+        chains=200,
         every=10,
     ),
 }

@@ -62,8 +62,8 @@ class Settings:
 
 
 PRESETS = {
-    "quick": Settings(batches=(4, 8, 10, 20, 64), shown=20, width=2048, chains=24),
-    "paper": Settings(batches=(2, 3, 4, 6, 8, 10, 14, 20, 32, 64, 128, 256), shown=20, width=8192, chains=64),
+    "quick": Settings(batches=(4, 8, 10, 20, 64), shown=20, width=2048, chains=48),
+    "paper": Settings(batches=(2, 3, 4, 6, 8, 10, 14, 20, 32, 64, 128, 256), shown=20, width=4096, chains=64),
 }
 
 
