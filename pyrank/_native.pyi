@@ -17,6 +17,7 @@ class Chain:
         over_features: bool,
         recentre: bool,
         rescale: bool,
+        whiten: bool,
         order: int,
         eps: float,
         alpha: float,

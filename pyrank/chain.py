@@ -128,11 +128,15 @@ class Normalization:
         Added inside the root; 0 is the theory's choice.
     alpha, beta
         Affine parameters of a rescaled line: ``alpha + beta * z``.
+    whiten
+        In place of rescaling, multiply by ``(Z Z^T / N + eps I)^(-1/2)``. Eigenvalues that rounding cannot tell from
+        zero stay zero and are counted, see `pyrank.reference.layer.whiten`; all of it is done in double precision.
 
     Raises
     ------
     ArgumentError
-        If a value is outside of what is said here, or order, eps, alpha or beta are set without ``rescale``.
+        If a value is outside of what is said here, or order, eps, alpha or beta are set without ``rescale``
+        (eps: without ``rescale`` or ``whiten``).
     """
 
     recentre: bool = False
@@ -142,9 +146,10 @@ class Normalization:
     eps: float = 0.0
     alpha: float = 0.0
     beta: float = 1.0
+    whiten: bool = False
 
     def __post_init__(self) -> None:
-        for switch in ("recentre", "rescale"):
+        for switch in ("recentre", "rescale", "whiten"):
             if not isinstance(getattr(self, switch), bool):
                 raise invalid(f"normalization.{switch}", getattr(self, switch), "True or False", "give a bool")
         as_choice("normalization.over", self.over, ("batch", "features"))
@@ -154,8 +159,11 @@ class Normalization:
         alpha = as_number("normalization.alpha", self.alpha, -1e12, 1e12, "give a finite shift")
         beta = as_number("normalization.beta", self.beta, -1e12, 1e12, "give a finite factor")
         order = float(self.order)
-        if not self.rescale and (order, eps, alpha, beta) != (2.0, 0.0, 0.0, 1.0):
-            given, wanted = (order, eps, alpha, beta), "order, eps, alpha and beta only with rescale=True"
+        if self.whiten and (self.rescale or self.over != "batch"):
+            given = f"whiten=True, rescale={self.rescale}, over={self.over!r}"
+            raise invalid("normalization", given, "rescale=False and over='batch'", "choose one way to normalise")
+        if not self.rescale and (order, 0.0 if self.whiten else eps, alpha, beta) != (2.0, 0.0, 0.0, 1.0):
+            given, wanted = f"{order}, {eps}, {alpha}, {beta}", "order, eps, alpha and beta only with rescale=True"
             raise invalid("normalization", given, wanted, "switch rescale on or leave them at 2, 0, 0, 1")
         for name, value in (("order", order), ("eps", eps), ("alpha", alpha), ("beta", beta)):
             object.__setattr__(self, name, value)
@@ -172,6 +180,7 @@ NORMALIZATIONS = {
     "recentre": Normalization(recentre=True, rescale=False),
     "layer": Normalization(recentre=True, over="features"),
     "none": Normalization(rescale=False),
+    "whiten": Normalization(rescale=False, whiten=True),
 }
 
 
@@ -197,9 +206,10 @@ class Chain:
     activation
         F, elementwise: linear, relu, leaky_relu (slope 0.01), tanh, sigmoid or gelu (the exact one).
     normalization
-        ``"rescale"`` (the paper's), ``"batch"`` (recentre and rescale), ``"recentre"``, ``"layer"``, ``"none"``, or a
-        `Normalization`. Without rescaling and with F linear, relu or leaky_relu, the state is divided by a power of
-        two after every layer, which is exact, and the powers are added up: see `pyrank.Run.log_scale`.
+        ``"rescale"`` (the paper's), ``"batch"`` (recentre and rescale), ``"recentre"``, ``"layer"``, ``"whiten"``,
+        ``"none"``, or a `Normalization`. Without rescaling or whitening, and with F linear, relu or leaky_relu, the
+        state is divided by a power of two after every layer, which is exact, and the powers are added up: see
+        `pyrank.Run.log_scale`.
     dtype
         ``"float32"`` or ``"float64"``: the precision of the state and of the weights.
 
@@ -259,7 +269,8 @@ class Chain:
     @property
     def drifts(self) -> bool:
         """Whether the state would grow or vanish exponentially and is kept in range by powers of two."""
-        return not self.normalization.rescale and self.activation in HOMOGENEOUS
+        norm = self.normalization
+        return not (norm.rescale or norm.whiten) and self.activation in HOMOGENEOUS
 
     def _check_scale(self) -> None:
         low, high = SCALE_RANGE[self.dtype]

@@ -82,6 +82,7 @@ def _params(chain: Chain, seed: int) -> Any:
         over_features=norm.over == "features",
         recentre=norm.recentre,
         rescale=norm.rescale,
+        whiten=norm.whiten,
         order=0 if np.isinf(norm.order) else int(norm.order),
         eps=norm.eps,
         alpha=norm.alpha,

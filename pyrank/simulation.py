@@ -320,7 +320,8 @@ def _result(plan: Plan, now: _Progress, engine: backends.Backend) -> Run:
 
 def _not_finite(plan: Plan, layer: int, layers: int) -> str:
     where = f"between layers {layer} and {layer + layers}"
-    if not plan.chain.normalization.rescale:
+    normalization = plan.chain.normalization
+    if not (normalization.rescale or normalization.whiten):
         return f"the state overflowed {where}: a chain without rescaling grows; use a smaller weights.scale or depth"
     return f"the state is not finite {where}; use dtype='float64' or a smaller weights.scale"
 

@@ -53,3 +53,15 @@ error of each is a small multiple of one rounding (Higham, Accuracy and Stabilit
 
 GRAM_ROUNDINGS = 4.0
 """Units of rounding, times d, of a factor R of a well-conditioned F^T F: a sum of d products and one factorisation."""
+
+
+def whitening_tolerance(exact, plain, kappa, dtype):
+    """Bound on the error of a whitened state in ``dtype``.
+
+    A few roundings in float64, the kernel's precision, which turn the smallest direction of a state by ``kappa`` times
+    as much; what whitening by eigenvalues loses in float64 (``plain``), with the usual factor, because both start from
+    a Gram matrix, whose rounding moves the eigenvectors of small eigenvalues; and the rounding of the result.
+    """
+    size = np.sqrt(exact.shape[-1])
+    inside = FLOOR_ULPS * np.finfo(np.float64).eps * size * kappa + LOSS_FACTOR * (plain - exact).abs().max().item()
+    return FLOOR_ULPS * np.finfo(dtype).eps * exact.abs().max().item() + inside

@@ -145,8 +145,8 @@ PYBIND11_MODULE(_native, m) {
     py::class_<Chain>(m, "Chain")
         .def(py::init([](int64_t width, int64_t batch, double gamma, bool skip, int32_t law,
                          const std::vector<std::tuple<int64_t, int64_t, double, double>>& weights, int32_t activation,
-                         bool over_features, bool recentre, bool rescale, int32_t order, double eps, double alpha,
-                         double beta, uint64_t seed) {
+                         bool over_features, bool recentre, bool rescale, bool whiten, int32_t order, double eps,
+                         double alpha, double beta, uint64_t seed) {
                  Chain chain;
                  for (const auto& [fan_out, fan_in, mean, scale] : weights) {
                      if (fan_out < 1 || fan_in < 1 || fan_out > width || fan_in > width)
@@ -155,13 +155,15 @@ PYBIND11_MODULE(_native, m) {
                  }
                  if (weights.empty()) throw py::value_error("weights: expected at least one layer");
                  chain.params = {
-                     width,         batch,    gamma,   skip,  Law(law), nullptr, 0,    Activation(activation),
-                     over_features, recentre, rescale, order, eps,      alpha,   beta, seed};
+                     width,         batch,    gamma,   skip,   Law(law), nullptr, 0,     Activation(activation),
+                     over_features, recentre, rescale, whiten, order,    eps,     alpha, beta,
+                     seed};
                  return chain;
              }),
              py::kw_only(), py::arg("width"), py::arg("batch"), py::arg("gamma"), py::arg("skip"), py::arg("law"),
              py::arg("weights"), py::arg("activation"), py::arg("over_features"), py::arg("recentre"),
-             py::arg("rescale"), py::arg("order"), py::arg("eps"), py::arg("alpha"), py::arg("beta"), py::arg("seed"));
+             py::arg("rescale"), py::arg("whiten"), py::arg("order"), py::arg("eps"), py::arg("alpha"), py::arg("beta"),
+             py::arg("seed"));
     m.def("available_isas", &cpu::available_isas);
     m.def("advance", &bindings::advance, py::arg("chain"), py::arg("state"), py::arg("first_layer"), py::arg("layers"),
           py::arg("first_chain"), py::arg("observe_activation"), py::arg("burn_in"), py::arg("every"),

@@ -33,7 +33,7 @@ struct ChainParams {
     int64_t period;
     Activation activation;
     bool over_features;  // normalise columns over the features instead of rows over the batch
-    bool recentre, rescale;
+    bool recentre, rescale, whiten;
     int32_t order;  // p of the L_p size: 1, 2 or 3; 0 for the largest entry
     double eps, alpha, beta;
     uint64_t seed;
@@ -42,8 +42,9 @@ struct ChainParams {
 
     // True if the state may grow or vanish without bound, and a positive factor of it is a factor of the next one.
     PYRANK_HD bool drifts() const {
-        return !rescale && (activation == Activation::linear || activation == Activation::relu ||
-                            activation == Activation::leaky_relu);
+        return !rescale && !whiten &&
+               (activation == Activation::linear || activation == Activation::relu ||
+                activation == Activation::leaky_relu);
     }
 };
 

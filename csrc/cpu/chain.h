@@ -7,6 +7,7 @@
 #include "orthogonal.h"
 #include "panel.h"
 #include "spectrum.h"
+#include "whiten.h"
 
 namespace pyrank::PYRANK_ISA {
 
@@ -24,7 +25,7 @@ public:
           panel_(workspace.take<T>(panel_depth * row_block * V::size)), r_stride_(stride_of<Layout>(batch_)),
           r_(chain_.law == Law::gram ? workspace.take<T>(batch_ * r_stride_) : nullptr),
           gram_factor_(chain_.law == Law::gram ? width_ : 0, chain_.law == Law::gram ? batch_ : 0, workspace),
-          reflections_(chain_.law == Law::orthogonal ? width_ : 0, batch_, workspace),
+          reflections_(chain_.law == Law::orthogonal ? width_ : 0, batch_, workspace), whitening_(chain_, workspace),
           spectrum_(width_, batch_, workspace), exact_(width_, batch_, workspace),
           values_(workspace.take<double>(job.measure_count * Layout::chains)), used_(workspace.used()) {}
 
@@ -65,6 +66,7 @@ private:
     T* r_;  // takes the place of F in the law `gram`
     GramFactor gram_factor_;
     Reflections<Layout> reflections_;
+    Whitening<Layout> whitening_;
     Spectrum<Layout> spectrum_;
     Exact exact_;
     double* values_;
@@ -192,7 +194,9 @@ void GroupChain<Layout>::step(int64_t layer) {
     rows_ = chain_.weights_of(layer).fan_out;
     const int chains = int(group_.count);
     int64_t* const degenerate = job_.degenerate_rows + group_.first;
-    if (chain_.over_features)
+    if (chain_.whiten)
+        whitening_.whiten(next_, rows_, chains, degenerate);
+    else if (chain_.over_features)
         normalize<Layout>(next_, FeatureLines<Layout>(stride_, rows_, batch_), chain_, chains, degenerate);
     else
         normalize<Layout>(next_, BatchLines<Layout>(stride_, rows_, batch_), chain_, chains, degenerate);

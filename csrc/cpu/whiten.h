@@ -10,7 +10,7 @@
 // Directions below the cut-off are found before, and filled: their projector is added to X X^T, or the iteration would
 // blow up what rounding left in them.
 //
-// All of it is done in double: in single precision even recentring would leave row means that look like a direction.
+// All of it, recentring too, is done in double.
 #pragma once
 #include <type_traits>
 

@@ -55,6 +55,8 @@ EXPERIMENTS = {
     "(Daneshmand et al. 2020, Lemma 3)",
     "ergodic-average": "Is the average over the layers of one deep chain the average over many chains? "
     "(Daneshmand et al. 2020, Theorem 2, talk)",
+    "whitening-vs-batchnorm": "What does whitening add to the rank that BN keeps, and what does it cost? "
+    "(Daneshmand et al. 2020)",
     "bound-check": "Is E ||M||_F^2 at most of order d sqrt(d) in a linear BN chain? "
     "(Daneshmand et al. 2020, proof of Theorem 2)",
     "escaped-outlier": "Does one sample leave the batch when a ReLU network recentres without rescaling? "

@@ -45,9 +45,45 @@ def line_power(Z: Tensor, order: float, eps: float, over: str = "batch") -> Tens
     return power.mean(dim=along, keepdim=True) + eps
 
 
+WHITENING_CUTOFF = 2.0**-48
+"""Eigenvalues of M below this, times max(d, N) ||M||_F, count as zero: it is the square of the rounding of a state in
+float32, and sixteen times the rounding of Z Z^T in float64."""
+
+
+def whiten(Z: Tensor, eps: float = 0.0, *, centred: bool = False) -> tuple[Tensor, Tensor]:
+    """(M + eps I)^(-1/2) Z with M = Z Z^T / N, by a singular value decomposition in float64.
+
+    Parameters
+    ----------
+    Z
+        (..., d, N).
+    eps
+        >= 0.
+    centred
+        Subtract the mean of each row first, in float64 too.
+
+    Returns
+    -------
+    whitened : torch.Tensor
+        Of the shape and dtype of Z. Without eps it is sqrt(N) times the polar factor of Z.
+    zeros : torch.Tensor
+        int64, (...): how many of the min(d, N) directions count as zero (see `WHITENING_CUTOFF`), and become so.
+    """
+    exact = recentre(Z.double()) if centred else Z.double()
+    width, batch = Z.shape[-2:]
+    U, sigma, Vh = torch.linalg.svd(exact, full_matrices=False)
+    eigenvalues = sigma.square() / batch + eps
+    share = eigenvalues / torch.where(eigenvalues[..., :1] == 0, 1.0, eigenvalues[..., :1])
+    kept = share > WHITENING_CUTOFF * max(width, batch) * share.norm(dim=-1, keepdim=True)
+    factor = torch.where(kept, sigma / torch.where(kept, eigenvalues, 1.0).sqrt(), 0.0)
+    return ((U * factor.unsqueeze(-2)) @ Vh).to(Z.dtype), (~kept).sum(dim=-1)
+
+
 def normalize(Z: Tensor, normalization: Normalization) -> Tensor:
-    """Recentre and rescale the lines of (..., d, N) as the switches say; a line of zeros stays zero."""
+    """Recentre, and rescale or whiten, the lines of (..., d, N) as the switches say; what is zero stays zero."""
     norm = normalization
+    if norm.whiten:
+        return whiten(Z, norm.eps, centred=norm.recentre)[0]
     if norm.recentre:
         Z = recentre(Z, norm.over)
     if not norm.rescale:
@@ -59,7 +95,9 @@ def normalize(Z: Tensor, normalization: Normalization) -> Tensor:
 
 
 def degenerate_lines(Z: Tensor, normalization: Normalization) -> Tensor:
-    """Count the lines of (..., d, N) that rescaling finds to be zero."""
+    """Count the lines of (..., d, N) that rescaling finds to be zero, or the directions that whitening does."""
+    if normalization.whiten:
+        return whiten(Z, normalization.eps, centred=normalization.recentre)[1]
     if not normalization.rescale:
         return torch.zeros(Z.shape[:-2], dtype=torch.int64)
     if normalization.recentre:
