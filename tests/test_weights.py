@@ -92,6 +92,18 @@ def test_orthogonal_matrices_have_the_moments_of_the_haar_measure(d):
         assert abs(values.mean().item() - expected) <= SIGMAS * error + 1e-12, name
 
 
+def test_a_gaussian_zero_leaves_a_direction(layout, isa):
+    """At this place of the stream the word of the radius is so large that u is 1 in float32, and the weight 0."""
+    layer = 38_471_471
+    assert pyrank.draw_weights(pyrank.Chain(1), 0, layer) == 0
+    plan = make_plan(pyrank.Chain(1, weights="orthogonal", normalization="none"), 1, 0, measures=())
+    state, accumulator, counters = start(plan)
+    before = state.clone()
+    native.advance(plan, state, layer, 1, accumulator, counters, isa=isa, layout=layout)
+    assert torch.ldexp(state, torch.tensor(counters[3])).item() == before.item()
+    assert pyrank.draw_weights(plan.chain, 0, layer) == 1
+
+
 def test_rectangular_orthogonal_weights_have_orthonormal_sides():
     for widths, layer in (((12, 5), 0), ((12, 5), 1)):
         W = pyrank.draw_weights(pyrank.Chain(widths, weights="orthogonal", dtype="float64"), seed=0, layer=layer)

@@ -39,7 +39,9 @@ def haar(normals: Tensor) -> Tensor:
     d = normals.shape[-1]
     Q = torch.eye(d, dtype=normals.dtype).expand_as(normals).clone()
     for k in reversed(range(d)):
-        u = normals[..., k:, k] / torch.linalg.vector_norm(normals[..., k:, k], dim=-1, keepdim=True)
+        u = normals[..., k:, k].clone()
+        u[..., 0] = torch.where(u[..., 0] == 0, 2.0**-40, u[..., 0])  # in float32 once in 10^7: alone, no direction
+        u /= torch.linalg.vector_norm(u, dim=-1, keepdim=True)
         sign = torch.where(u[..., :1] < 0, -1.0, 1.0)
         v = u.clone()
         v[..., :1] += sign
