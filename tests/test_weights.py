@@ -177,6 +177,12 @@ def test_layouts_agree_to_the_last_bit(law, dtype, isa):
         assert_same(results[0], results[2])
 
 
+def test_a_cycle_of_widths_is_written_in_one_way():
+    assert pyrank.Chain((8, 4, 8, 4)) == pyrank.Chain((8, 4))
+    assert pyrank.Chain((8, 8)) == pyrank.Chain(8)
+    assert pyrank.Chain((8, 4, 8)).widths == (8, 4, 8)
+
+
 @pytest.mark.parametrize("observe", ["state", "activation"])
 def test_varying_widths_are_measured_as_they_are(observe):
     """Both backends see the width of the layer, also where F(0) is not 0."""
