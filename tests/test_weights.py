@@ -257,6 +257,27 @@ def test_gram_sampling_keeps_small_directions():
     assert abs(ends[0].mean - ends[1].mean) <= SIGMAS * math.hypot(ends[0].stderr, ends[1].stderr)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_samples_that_have_met_stay_together(backend, dtype):
+    """Else rounding would part them, and recentred ReLU chains, where samples do meet, would have another law."""
+    H = torch.randn(20, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    H[:, 3:] = H[:, [1, 0]]
+    for normalization, activation in (("rescale", "linear"), ("batch", "relu")):
+        chain = pyrank.Chain(20, 5, weights="gram", normalization=normalization, activation=activation, dtype=dtype)
+        state = pyrank.simulate(chain, 60, chains=8, initial=H, backend=backend, measures=[], progress=False).state
+        assert torch.equal(state[:, :, 3:], state[:, :, [1, 0]])
+        assert not torch.equal(state[:, :, 2], state[:, :, 0])
+
+
+def test_a_state_that_is_not_finite_is_seen():
+    F = torch.ones(4, 3, dtype=torch.float64)
+    for sample in range(3):
+        spoilt = F.clone()
+        spoilt[1, sample] = math.nan
+        assert gram_factor(spoilt)[:, sample].isnan().any()
+
+
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
