@@ -14,11 +14,12 @@ from torch import Tensor
 
 from pyrank import native, reference
 from pyrank.chain import Chain
-from pyrank.errors import invalid
+from pyrank.errors import as_choice, as_integer, invalid
 from pyrank.estimate import Accumulator
 from pyrank.plan import Plan
 
 NAMES = ("auto", "cpu", "reference")
+_ALL_CORES = "leave it out to use all cores"
 
 if hasattr(os, "register_at_fork"):
     # The threads that torch computes with do not survive a fork: a child that asked them would wait for ever.
@@ -55,12 +56,12 @@ def choose(chain: Chain, device: str = "cpu", backend: str = "auto", threads: in
     Raises
     ------
     ArgumentError
-        If a name is unknown or the device is not supported.
+        If a name is unknown, the device is not supported, or the number of threads is not from 1 to 4096.
     ImportError
         If ``"cpu"`` is asked for and the extension is missing.
     """
-    if backend not in NAMES:
-        raise invalid("backend", backend, f"one of {', '.join(NAMES)}", "use 'auto' if unsure")
+    as_choice("backend", backend, NAMES)
+    threads = torch.get_num_threads() if threads is None else as_integer("threads", threads, 1, 4096, _ALL_CORES)
     if str(device) != "cpu":
         raise invalid("device", device, "'cpu'", "this version has no kernels for other devices")
     if backend == "reference":
@@ -72,7 +73,6 @@ def choose(chain: Chain, device: str = "cpu", backend: str = "auto", threads: in
             "reference", "reference", f"{missing}; pure torch in float64 instead", torch.float64, reference.advance
         )
     isa = native.isa_in_use()
-    threads = threads or torch.get_num_threads()
     reason = f"compiled kernels for {isa}, {threads} thread{'s' if threads > 1 else ''}"
     advance = functools.partial(native.advance, threads=threads, isa=isa)
     return Backend("cpu", f"cpu {isa}", reason, getattr(torch, chain.dtype), advance)

@@ -153,12 +153,12 @@ class Normalization:
             if not isinstance(getattr(self, switch), bool):
                 raise invalid(f"normalization.{switch}", getattr(self, switch), "True or False", "give a bool")
         as_choice("normalization.over", self.over, ("batch", "features"))
-        if self.order not in (1, 2, 3, math.inf) or isinstance(self.order, bool):
+        order = as_number("normalization.order", self.order, 1.0, math.inf, "2 is the usual choice")
+        if order not in (1, 2, 3, math.inf) or isinstance(self.order, bool):
             raise invalid("normalization.order", self.order, "1, 2, 3 or math.inf", "2 is the usual choice")
         eps = as_number("normalization.eps", self.eps, 0.0, 1e12, "give a small number >= 0")
         alpha = as_number("normalization.alpha", self.alpha, -1e12, 1e12, "give a finite shift")
         beta = as_number("normalization.beta", self.beta, -1e12, 1e12, "give a finite factor")
-        order = float(self.order)
         if self.whiten and (self.rescale or self.over != "batch"):
             given = f"whiten=True, rescale={self.rescale}, over={self.over!r}"
             raise invalid("normalization", given, "rescale=False and over='batch'", "choose one way to normalise")
@@ -302,12 +302,13 @@ class Chain:
 def _as_widths(width: object) -> tuple[int, ...]:
     """Return the shortest cycle of checked widths."""
     remedy = "give the number of features d, or a sequence of them"
-    if isinstance(width, str) or not isinstance(width, Sequence):
+    if isinstance(width, str | bytes) or not isinstance(width, Sequence):
         return (as_integer("width", width, 1, MAX_SIZE, remedy),)
     if not width:
         raise invalid("width", width, "at least one width", remedy)
     widths = tuple(as_integer("width", each, 1, MAX_SIZE, remedy) for each in width)
-    return widths[:1] if len(set(widths)) == 1 else widths
+    divisors = (n for n in range(1, len(widths) + 1) if len(widths) % n == 0)
+    return next(widths[:n] for n in divisors if widths[:n] * (len(widths) // n) == widths)
 
 
 def _name_of(dtype: object) -> str:

@@ -12,7 +12,7 @@ class ArgumentError(ValueError):
 
 def invalid(argument: str, value: object, wanted: str, remedy: str) -> ArgumentError:
     """Return the error for ``argument``; the caller raises it."""
-    shown = repr(value)
+    shown = " ".join(repr(value).split())
     if len(shown) > 80:
         shown = shown[:77] + "..."
     return ArgumentError(f"{argument} = {shown}: expected {wanted}; {remedy}")
@@ -33,7 +33,7 @@ def as_number(argument: str, value: object, low: float, high: float, remedy: str
     """Return ``value`` as a float within [low, high] (NaN is outside of every range), or raise."""
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's, for more than one number
         number = math.nan
     if not low <= number <= high:
         raise invalid(argument, value, f"a number from {low:g} to {high:g}", remedy)

@@ -102,15 +102,17 @@ def lyapunov_spectrum(
     burn_in = as_integer("burn_in", burn_in, 0, 2**32, "give a number of layers")
     shortest = burn_in + TRIAL_LAYERS + 2 * LONGEST_STRETCH
     depth = as_integer("depth", depth, shortest, 2**32, f"the first {burn_in + TRIAL_LAYERS} layers are not counted")
+    if stride is not None:
+        stride = as_integer("stride", stride, 1, LONGEST_STRETCH, "give a number of layers")
     plan = _plan(chain, count, as_integer("chains", chains, 1, 2**32, "give the number of independent chains"),
                  as_integer("seed", seed, 0, 2**64 - 1, "give an integer seed"))  # fmt: skip
     flow = _Flow(plan, backends.choose(plan.chain, "cpu", backend, threads))
     with report_to(progress, depth, 0) as report:
-        spread = np.mean([np.ptp(flow.grow(1), axis=0).max() for _ in range(TRIAL_LAYERS)])
+        with np.errstate(invalid="ignore"):  # directions that a singular W has lost are all at -inf
+            spread = np.mean([np.ptp(flow.grow(1), axis=0).max() for _ in range(TRIAL_LAYERS)])
         if stride is None:
-            affordable = LOST_DIGITS * math.log(10.0) / spread if spread else math.inf
+            affordable = LOST_DIGITS * math.log(10.0) / spread if spread > 0 else math.inf
             stride = int(min(max(affordable, 1), LONGEST_STRETCH))
-        stride = as_integer("stride", stride, 1, LONGEST_STRETCH, "give a number of layers")
         while flow.layer < burn_in:
             flow.grow(min(stride, burn_in - flow.layer))
         report(flow.layer)

@@ -6,7 +6,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pyrank.errors import as_integer, as_number, invalid
@@ -63,12 +63,12 @@ class Measure:
 
     name: str
     argument: float | None = None
-    function: Callable[[Tensor], Tensor] | None = None
+    function: Callable[[Tensor], Tensor] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         if self.function is not None:
             self._check_function()
-        elif self.name not in MEASURES:
+        elif not isinstance(self.name, str) or self.name not in MEASURES:
             raise invalid("measure", self.name, f"one of {', '.join(MEASURES)}, or a function", "check the spelling")
         else:
             object.__setattr__(self, "argument", _checked(self.name, self.argument))
@@ -76,7 +76,7 @@ class Measure:
     def _check_function(self) -> None:
         if not callable(self.function):
             raise invalid("measure.function", self.function, "a function of a tensor (chains, d, N)", "pass a function")
-        if not self.name.isidentifier() or self.name in MEASURES:
+        if not isinstance(self.name, str) or not self.name.isidentifier() or self.name in MEASURES:
             wanted = "a name of its own, made of letters, digits and _"
             raise invalid("measure", self.name, wanted, "write Measure('my_name', function=f)")
         if self.argument is not None:

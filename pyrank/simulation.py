@@ -144,18 +144,18 @@ def simulate(
     Interrupted
         On Ctrl-C, within a second, after the checkpoint was written; a KeyboardInterrupt.
     """
-    stride = 1 if every == "auto" else every
+    automatic = isinstance(every, str) and every == "auto"
+    stride = 1 if automatic else every
     plan = _plan(chain, chains, seed, measures, observe, initial, burn_in, stride, snapshot_every, trace)
     depth = as_integer("depth", depth, 1, 2**32, "give the number of layers")
     if plan.burn_in >= depth:
         raise invalid("burn_in", burn_in, f"fewer layers than depth = {depth}", "raise depth or lower burn_in")
-    if threads is not None:
-        threads = as_integer("threads", threads, 1, 4096, "leave it out to use all cores")
     engine = backends.choose(chain, device, backend, threads)
     path = None if checkpoint is None else _path(checkpoint)
-    if every == "auto":
+    if automatic:
         stride = _best_stride(plan, engine, initial, path)
-        plan = replace(plan, every=stride, snapshot_every=plan.snapshot_every if snapshot_every else stride)
+        chosen = plan.snapshots and snapshot_every is not None
+        plan = replace(plan, every=stride, snapshot_every=plan.snapshot_every if chosen else stride)
     now = _start_or_resume(plan, depth, engine, initial, path)
     begun, saved = now.layer, time.monotonic()
     with interrupts() as stop, report_to(progress, depth, now.layer) as report:
@@ -241,6 +241,7 @@ def _check_memory(plan: Plan) -> None:
 def _path(checkpoint: str | os.PathLike[str]) -> Path:
     if not isinstance(checkpoint, str | os.PathLike) or not os.fspath(checkpoint):
         raise invalid("checkpoint", checkpoint, "the path of a file", "give for example 'run.ckpt'")
+    checkpoint_file.check_writable(checkpoint)
     return Path(checkpoint)
 
 
@@ -256,10 +257,8 @@ def _best_stride(plan: Plan, engine: backends.Backend, start: str | ArrayLike | 
 def _start_or_resume(
     plan: Plan, depth: int, engine: backends.Backend, start: str | ArrayLike | Tensor, path: Path | None
 ) -> _Progress:
-    if path is not None:
-        checkpoint_file.check_writable(path)
-        if checkpoint_file.exists(path):
-            return _resume(plan, depth, engine, path)
+    if path is not None and checkpoint_file.exists(path):
+        return _resume(plan, depth, engine, path)
     flags = [measure.is_rank for measure in plan.measures]
     bins = min(plan.chain.width, plan.chain.batch) + 1
     state = initial_state.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype)

@@ -33,8 +33,11 @@ class Snapshots:
 
     @classmethod
     def empty(cls, plan: Plan, state: Tensor, layer: int) -> Snapshots:
-        """Return a record of nothing; the measures are tried on H_layer, to learn how many numbers they give."""
-        answers = _answers(plan, state, layer)
+        """Return a record of nothing; the measures are tried on H_layer, to learn how many numbers they give.
+
+        Where the width varies, it is cut or filled with zeros to the width of the next state that will be recorded.
+        """
+        answers = _answers(plan, state, plan.snapshot_schedule.next(layer) + 1)
         sizes = tuple(None if values.ndim == 1 else values.shape[1] for values in answers)
         flags = [what.is_rank for what, size in zip(plan.snapshots, sizes, strict=True) for _ in range(size or 1)]
         bins = min(state.shape[-2:]) + 1
@@ -70,7 +73,7 @@ class Snapshots:
         answers = [values.reshape(self.plan.chains, -1) for values in _answers(self.plan, state, layer + 1)]
         if [values.shape[1] for values in answers] != [size or 1 for size in self.sizes]:
             given = [tuple(values.shape) for values in answers]
-            raise invalid("measures", given, f"as many numbers as for H_0, {self.sizes}", "let the function give those")
+            raise invalid("measures", given, f"as many numbers as at first, {self.sizes}", "let it return those")
         self.accumulator.push(torch.cat(answers, dim=1).T.numpy(), schedule.recorded(layer))
 
     def estimates(self, depth: int) -> dict[str, Estimate]:

@@ -85,6 +85,12 @@ def test_the_stride_changes_nothing_but_rounding():
         np.testing.assert_allclose(other, exponents[0], rtol=1e-9)
 
 
+@pytest.mark.parametrize("weights", [pyrank.Weights(scale=0.0), pyrank.Weights(mean=1.0, scale=0.0)])
+def test_lost_directions_are_flagged(weights):
+    spectrum = pyrank.lyapunov_spectrum(plain(3, weights=weights), 400, **OPTIONS)
+    assert all("degenerate" in e.flags for e in spectrum.estimates[1:])
+
+
 def test_it_prints_a_line_for_each_exponent():
     text = str(pyrank.lyapunov_spectrum(plain(3), 400, **OPTIONS))
     assert len(text.splitlines()) == 6
@@ -100,6 +106,8 @@ def test_it_prints_a_line_for_each_exponent():
         ({"depth": 200}, "depth"),
         ({"stride": 0}, "stride"),
         ({"chains": 0}, "chains"),
+        ({"threads": "all"}, "threads"),
+        ({"threads": 0}, "threads"),
     ],
 )
 def test_bad_input_is_refused(arguments, named):

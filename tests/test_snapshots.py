@@ -1,6 +1,8 @@
 """Measures taken in torch along a run: what is recorded, when, under which name, and in how much memory."""
 
+import functools
 import tracemalloc
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -66,6 +68,33 @@ def test_a_function_is_a_measure():
     assert run["mean_entry"].count == 6
     assert "column_norms[5]" not in run
     assert list(run) == ["largest", *(f"column_norms[{i}]" for i in range(5)), "mean_entry"]
+
+
+@dataclass
+class Largest:
+    """A measure that python cannot hash."""
+
+    factor: float = 2.0
+
+    def __call__(self, H):
+        return self.factor * largest(H)
+
+
+def test_any_callable_is_a_measure():
+    shift = functools.partial(torch.amin, dim=(-2, -1))
+    run = pyrank.simulate(CHAIN, 6, measures=[largest, Largest(), Largest(), shift], **OPTIONS)
+    assert list(run) == ["largest", "Largest", "partial"]
+    np.testing.assert_array_equal(run["Largest"].trace, 2 * run["largest"].trace)
+
+
+@pytest.mark.parametrize(("burn_in", "size"), [(0, 9), (1, 4)])
+def test_how_many_numbers_a_measure_gives_is_learnt_at_the_width_where_it_is_taken(burn_in, size):
+    """H_0 has four rows, but with a stride of 2 only states of one width are looked at."""
+    chain = pyrank.Chain((4, 9), 9)
+    run = pyrank.simulate(chain, 8, measures=["singular_values"], burn_in=burn_in, every=2, **OPTIONS)
+    assert len(run) == size
+    with pytest.raises(pyrank.ArgumentError, match="as many numbers"):
+        pyrank.simulate(chain, 8, measures=["singular_values"], **OPTIONS)
 
 
 def test_a_function_cannot_change_the_chain():
@@ -136,6 +165,7 @@ def test_memory_is_flat_in_depth():
         ([pyrank.Measure("f", function=lambda H: H.mean())], "measure f"),
         ([pyrank.Measure("f", function=lambda H: H)], "measure f"),
         ([pyrank.Measure("f", function=lambda H: "no")], "measure f"),
+        ([pyrank.Measure("f", function=lambda H: 1j * largest(H))], "measure f"),
         (["singular_values(6)"], "k = 6"),
         (["effective_rank(3)"], "power"),
         (["numerical_rank(2)"], "rtol"),

@@ -85,6 +85,18 @@ def test_a_checkpoint_keeps_its_stride(tmp_path, monkeypatch):
     assert again["participation_ratio"].mean == second["participation_ratio"].mean
 
 
+def test_the_number_gives_the_same_run_where_a_stride_of_snapshots_plays_no_role(tmp_path, monkeypatch):
+    monkeypatch.setattr(thinning, "best_stride", lambda *_: 3)
+    options = {"snapshot_every": 5, "checkpoint": tmp_path / "run.ckpt", **OPTIONS}
+    first = pyrank.simulate(CHAIN, 30, every="auto", **options)
+    assert first.plan == pyrank.simulate(CHAIN, 30, every=3, **options).plan
+
+
+def test_a_bad_path_is_refused_before_the_pilot(tmp_path):
+    with pytest.raises(pyrank.ArgumentError, match="checkpoint"):
+        pyrank.simulate(CHAIN, 20, every="auto", checkpoint=tmp_path, **OPTIONS)
+
+
 def test_other_words_are_refused():
     with pytest.raises(pyrank.ArgumentError, match="every"):
         pyrank.simulate(CHAIN, 20, every="often", **OPTIONS)

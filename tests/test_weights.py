@@ -92,6 +92,18 @@ def test_orthogonal_matrices_have_the_moments_of_the_haar_measure(d):
         assert abs(values.mean().item() - expected) <= SIGMAS * error + 1e-12, name
 
 
+def test_a_gaussian_zero_leaves_a_direction(layout, isa):
+    """At this place of the stream the word of the radius is so large that u is 1 in float32, and the weight 0."""
+    layer = 38_471_471
+    assert pyrank.draw_weights(pyrank.Chain(1), 0, layer) == 0
+    plan = make_plan(pyrank.Chain(1, weights="orthogonal", normalization="none"), 1, 0, measures=())
+    state, accumulator, counters = start(plan)
+    before = state.clone()
+    native.advance(plan, state, layer, 1, accumulator, counters, isa=isa, layout=layout)
+    assert torch.ldexp(state, torch.tensor(counters[3])).item() == before.item()
+    assert pyrank.draw_weights(plan.chain, 0, layer) == 1
+
+
 def test_rectangular_orthogonal_weights_have_orthonormal_sides():
     for widths, layer in (((12, 5), 0), ((12, 5), 1)):
         W = pyrank.draw_weights(pyrank.Chain(widths, weights="orthogonal", dtype="float64"), seed=0, layer=layer)
@@ -163,6 +175,12 @@ def test_layouts_agree_to_the_last_bit(law, dtype, isa):
                    (("lanes", [7]), ("rows", [7]), ("rows", [1, 2, 4]))]  # fmt: skip
         assert_same(results[0], results[1])
         assert_same(results[0], results[2])
+
+
+def test_a_cycle_of_widths_is_written_in_one_way():
+    assert pyrank.Chain((8, 4, 8, 4)) == pyrank.Chain((8, 4))
+    assert pyrank.Chain((8, 8)) == pyrank.Chain(8)
+    assert pyrank.Chain((8, 4, 8)).widths == (8, 4, 8)
 
 
 @pytest.mark.parametrize("observe", ["state", "activation"])
@@ -237,6 +255,27 @@ def test_gram_sampling_keeps_small_directions():
             for law in ("gaussian", "gram")]  # fmt: skip
     assert ends[1].mean > 1.5
     assert abs(ends[0].mean - ends[1].mean) <= SIGMAS * math.hypot(ends[0].stderr, ends[1].stderr)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_samples_that_have_met_stay_together(backend, dtype):
+    """Else rounding would part them, and recentred ReLU chains, where samples do meet, would have another law."""
+    H = torch.randn(20, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    H[:, 3:] = H[:, [1, 0]]
+    for normalization, activation in (("rescale", "linear"), ("batch", "relu")):
+        chain = pyrank.Chain(20, 5, weights="gram", normalization=normalization, activation=activation, dtype=dtype)
+        state = pyrank.simulate(chain, 60, chains=8, initial=H, backend=backend, measures=[], progress=False).state
+        assert torch.equal(state[:, :, 3:], state[:, :, [1, 0]])
+        assert not torch.equal(state[:, :, 2], state[:, :, 0])
+
+
+def test_a_state_that_is_not_finite_is_seen():
+    F = torch.ones(4, 3, dtype=torch.float64)
+    for sample in range(3):
+        spoilt = F.clone()
+        spoilt[1, sample] = math.nan
+        assert gram_factor(spoilt)[:, sample].isnan().any()
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

@@ -28,8 +28,11 @@ public:
         }
         form_gram(width);
         for (int64_t k = 0; k < batch_; ++k) eliminate(k, double(width));
-        for (int64_t j = 0; j < batch_; ++j)
-            for (int64_t q = 0; q < batch_; ++q) out[j * out_stride + q * unit] = T(q <= j ? l_[q * stride_ + j] : 0.0);
+        for (int64_t j = 0; j < batch_; ++j) {
+            const int64_t first = first_like(j);
+            for (int64_t q = 0; q < batch_; ++q)
+                out[j * out_stride + q * unit] = T(q <= first ? l_[q * stride_ + first] : 0.0);
+        }
     }
 
 private:
@@ -70,6 +73,14 @@ private:
         const V factor = V(pivot > limit ? 1 / std::sqrt(pivot) : pivot == pivot ? 0.0 : pivot);
         for (int64_t vector = k / V::size; vector < vectors_; ++vector)
             (V::load(column + vector * V::size) * factor).store(column + vector * V::size);
+    }
+
+    // The first sample that is equal to sample j: rounding must not part again what has met.
+    int64_t first_like(int64_t j) const {
+        const double square = gram_[j * stride_ + j];
+        for (int64_t i = 0; i < j; ++i)
+            if (gram_[i * stride_ + i] == square && gram_[i * stride_ + j] == square) return i;
+        return j;
     }
 
     int64_t batch_, vectors_, stride_;

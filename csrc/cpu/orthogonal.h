@@ -56,6 +56,8 @@ private:
         for (int q = 0; q < count; ++q) {
             T* const v = v_ + q * v_step_;
             const int64_t k = first + q;
+            const V diagonal = Layout::spread(v + k * unit);  // 0 once in 10^7: alone it would have no direction
+            Layout::write(v + k * unit, Entry(select(diagonal == V(T(0)), V(T(0x1p-40)), diagonal)));
             const V inverse = V(T(1)) / sqrt(sum_of_squares(v, k, side));
             for (int64_t vector = k / Layout::rows; vector < vectors_of<Layout>(side); ++vector)
                 (V::load(v + vector * V::size) * inverse).store(v + vector * V::size);

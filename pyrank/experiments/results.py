@@ -114,7 +114,7 @@ def finished(name: str, out: Path, settings: Any) -> Result | None:
     if not all(path.exists() for path in paths.values()):
         return None
     try:
-        known = json.loads(paths["json"].read_text())
+        known = json.loads(paths["json"].read_bytes())
         wanted = {"experiment": name, "version": __version__, "settings": json.loads(json_text(asdict(settings)))}
         if {key: known[key] for key in wanted} != wanted:
             return None

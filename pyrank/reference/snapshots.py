@@ -45,12 +45,12 @@ def snapshot(H: Tensor, what: Measure) -> Tensor:
         formula = _FORMULAS[what.name]
         answer = formula(H) if what.argument is None else formula(H, what.argument)
     try:
-        values = torch.as_tensor(answer).detach().to("cpu", torch.float64)
+        values = torch.as_tensor(answer).detach().cpu()
     except (TypeError, ValueError, RuntimeError):
         values = torch.empty(0)
     chains = H.shape[0]
-    if values.ndim not in (1, 2) or values.shape[0] != chains or not values.numel():
-        got = tuple(values.shape) if values.numel() else type(answer).__name__
-        wanted = f"({chains},) or ({chains}, k) numbers for states {tuple(H.shape)}"
+    if values.ndim not in (1, 2) or values.shape[0] != chains or not values.numel() or values.is_complex():
+        got = (tuple(values.shape), values.dtype) if values.numel() else type(answer).__name__
+        wanted = f"({chains},) or ({chains}, k) real numbers for states {tuple(H.shape)}"
         raise invalid(f"measure {what}", got, wanted, "let the function treat the first dimension as chains")
-    return values
+    return values.double()

@@ -39,7 +39,9 @@ def haar(normals: Tensor) -> Tensor:
     d = normals.shape[-1]
     Q = torch.eye(d, dtype=normals.dtype).expand_as(normals).clone()
     for k in reversed(range(d)):
-        u = normals[..., k:, k] / torch.linalg.vector_norm(normals[..., k:, k], dim=-1, keepdim=True)
+        u = normals[..., k:, k].clone()
+        u[..., 0] = torch.where(u[..., 0] == 0, 2.0**-40, u[..., 0])  # in float32 once in 10^7: alone, no direction
+        u /= torch.linalg.vector_norm(u, dim=-1, keepdim=True)
         sign = torch.where(u[..., :1] < 0, -1.0, 1.0)
         v = u.clone()
         v[..., :1] += sign
@@ -53,7 +55,7 @@ def gram_factor(F: Tensor) -> Tensor:
     """Return the upper triangular R (..., N, N) with R^T R = F^T F, for F (..., d, N), in float64.
 
     A pivot that is not above the rounding of the sums, d eps times its diagonal entry, is taken as zero, and so is its
-    row: that sample is a combination of the ones before it.
+    row: that sample is a combination of the ones before it. Equal samples have equal columns.
     """
     G = F.double().mT @ F.double()
     limit = F.shape[-2] * torch.finfo(torch.float64).eps * torch.diagonal(G, dim1=-2, dim2=-1)
@@ -61,9 +63,11 @@ def gram_factor(F: Tensor) -> Tensor:
     for k in range(F.shape[-1]):
         row = G[..., k, k:] - (R[..., :k, k : k + 1].mT @ R[..., :k, k:]).squeeze(-2)
         pivot = row[..., :1]
-        positive = pivot > limit[..., k : k + 1]
+        positive = ~(pivot <= limit[..., k : k + 1])  # true for NaN, which must be seen
         R[..., k, k:] = torch.where(positive, row / torch.where(positive, pivot, 1.0).sqrt(), 0.0)
-    return R
+    equal = (F.mT.unsqueeze(-2) == F.mT.unsqueeze(-3)).all(dim=-1) | torch.eye(F.shape[-1], dtype=torch.bool)
+    first = equal.int().argmax(dim=-1, keepdim=True).mT  # rounding must not part again what has met
+    return R.take_along_dim(first, dim=-1)
 
 
 def multiply(chain: Chain, seed: int, layer: int, chains: Tensor, F: Tensor) -> Tensor:
