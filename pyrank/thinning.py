@@ -8,6 +8,7 @@ nobody looks at.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ LONGEST_PILOT = 8192
 Floats = NDArray[np.float64]
 
 
-def best_stride(autocorrelations: Sequence[Floats], cost: float) -> int:
+def best_stride(autocorrelations: Sequence[Floats], cost: float, widths: int = 1) -> int:
     """Return the stride of `STRIDES` that is best for the measure that fares worst with it.
 
     Parameters
@@ -36,12 +37,15 @@ def best_stride(autocorrelations: Sequence[Floats], cost: float) -> int:
         For each measure rho(0), rho(1), ..., which is taken to be zero beyond.
     cost
         Time to record one layer over the time to compute one.
+    widths
+        How many widths take turns; the stride has no divisor in common with it, so that all of them are recorded.
     """
     if not autocorrelations:
         return 1
-    losses = np.array([[(k + cost) * (1.0 + 2.0 * rho[k::k].sum()) for k in STRIDES] for rho in autocorrelations])
+    strides = [k for k in STRIDES if math.gcd(k, widths) == 1]
+    losses = np.array([[(k + cost) * (1.0 + 2.0 * rho[k::k].sum()) for k in strides] for rho in autocorrelations])
     worst = (losses / losses.min(axis=1, keepdims=True)).max(axis=0)
-    return STRIDES[int(worst.argmin())]
+    return strides[int(worst.argmin())]
 
 
 def autocorrelation(traces: Floats) -> Floats:
@@ -71,7 +75,8 @@ def choose(plan: Plan, engine: Backend, state: Tensor) -> int:
     _, record = pilot.run(layers, record=True)
     traces = record.trace[:, :layers].transpose(0, 2, 1)
     varying = [trace for trace in traces if np.isfinite(trace).all() and np.ptp(trace) > 0]
-    return best_stride([autocorrelation(trace) for trace in varying], max(with_record / without - 1.0, 0.0))
+    cost = max(with_record / without - 1.0, 0.0)
+    return best_stride([autocorrelation(trace) for trace in varying], cost, len(plan.chain.widths))
 
 
 class _Pilot:

@@ -38,6 +38,14 @@ def test_the_worst_measure_decides():
     assert strides[0] < strides[1] < strides[2]
 
 
+@pytest.mark.parametrize("widths", [2, 3, 6])
+def test_no_width_is_left_out(widths):
+    """A stride with a common divisor would record some of the widths and never the others: another mean."""
+    for cost in (0.2, 1.0, 5.0, 30.0):
+        for phi in (0.3, 0.9, 0.99):
+            assert math.gcd(best_stride([phi**LAGS], cost, widths), widths) == 1
+
+
 def test_nothing_to_measure_needs_no_stride():
     assert best_stride([], 3.0) == 1
     assert pyrank.simulate(CHAIN, 20, measures=[], every="auto", **OPTIONS).plan.every == 1
@@ -61,7 +69,7 @@ def test_autocorrelation_of_an_autoregression(phi):
 def test_the_choice_is_that_of_a_brute_force_search(monkeypatch):
     """With recording made to cost three layers, the error of real runs of equal cost is smallest near the choice."""
     cost = 3.0
-    monkeypatch.setattr(thinning, "best_stride", lambda rho, _: best_stride(rho, cost))
+    monkeypatch.setattr(thinning, "best_stride", lambda rho, *_: best_stride(rho, cost))
     measure = "participation_ratio"
     chosen = pyrank.simulate(CHAIN, 2_000, measures=[measure], every="auto", **OPTIONS).plan.every
     errors = {}
