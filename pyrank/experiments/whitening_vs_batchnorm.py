@@ -212,14 +212,17 @@ def _reached(activation: str, cases: Sequence[Case]) -> Claim:
 def _growth(activation: str, normalization: str, cases: Sequence[Case]) -> Claim:
     alive, last = [case for case in cases if np.isfinite(case.late("r")).all()], cases[-1]
     dead = [case.width for case in cases if case not in alive]
-    fit = _fit(alive)
+    exponent = half_width = math.nan  # fewer than three points make no line
+    if len(alive) >= 3:
+        fit = _fit(alive)
+        exponent, half_width = fit.exponent, fit.half_width
     note = f"exponent of r as a power of d; r / d = {last.late('r').mean() / last.width:.3f} at d = {last.width}"
     return Claim(
         statement=f"{LABELS[normalization]} keeps a share of the directions, r of order d: {activation}",
         source=f"{PAPER} prove the order sqrt(d) for linear chains",
-        value=fit.exponent,
-        error=fit.half_width,
-        verdict=at_least(*fit.interval, 1.0),
+        value=exponent,
+        error=half_width,
+        verdict=at_least(exponent - half_width, exponent + half_width, 1.0),
         note=note + (f"; left out, since a chain died there: d = {', '.join(map(str, dead))}" if dead else ""),
     )
 
