@@ -48,7 +48,8 @@ class Weights:
         larger side of W (Stewart, SIAM J. Numer. Anal. 17, 403, 1980).
         ``"gram"``: gaussian too, but of W only the product is drawn, ``W F = G R`` with R^T R = F^T F and gaussian G of
         N columns: the same law for d N instead of d^2 numbers, so it pays when the batch is much smaller than the
-        width. The states differ from those of ``"gaussian"``; their distribution does not.
+        width. The states differ from those of ``"gaussian"``; their distribution does not, but for differences of
+        samples below sqrt(d 2.2e-16) of their length, which are lost.
     mean, scale
         Mean and standard deviation of an entry; the last two laws have mean 0. The scale is a number or ``"unit"``,
         ``"lecun"`` (1 / sqrt fan_in), ``"he"`` (sqrt(2 / fan_in)), ``"xavier"`` (sqrt(2 / (fan_in + fan_out))) or
