@@ -1,5 +1,7 @@
 """Small helpers that run the compiled backend in every way it can be run."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -7,6 +9,7 @@ from pyrank import initial, native
 from pyrank.estimate import Accumulator
 from pyrank.measures import parse_measures
 from pyrank.plan import COUNTERS, Plan
+from pyrank.reference.layer import WHITENING_CUTOFF
 
 ALL_MEASURES = ("participation_ratio", "frobenius_norm", "trace", "soft_rank(0.5)", "soft_rank(1)",
                 "rank_bound_margin(0.5)")  # fmt: skip
@@ -44,3 +47,11 @@ def assert_same(a, b):
     for name, array in a.items():
         np.testing.assert_array_equal(array, b[name], err_msg=name, strict=True)
         assert not np.isnan(array).any(), name
+
+
+def condition(Z, size=None):
+    """Largest singular value, or ``size``, over the smallest that is not zero, of the worst of several matrices."""
+    sigma = torch.linalg.svdvals(Z.double())
+    kept = sigma.square() > WHITENING_CUTOFF * max(Z.shape[-2:]) * sigma.square().norm(dim=-1, keepdim=True)
+    smallest = torch.where(kept, sigma, math.inf).amin(dim=-1)
+    return ((sigma[..., 0] if size is None else size) / smallest).max().item()

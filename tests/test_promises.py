@@ -26,6 +26,7 @@ CHAINS = {
     "orthogonal": pyrank.Chain(18, 7, gamma=0.5, weights="orthogonal", activation="tanh"),
     "gram": pyrank.Chain(33, 6, weights="gram", activation="relu", normalization="batch"),
     "varying": pyrank.Chain((9, 20, 5), 8, activation="sigmoid", normalization="recentre"),
+    "whitened": pyrank.Chain((19, 6), 11, activation="relu", normalization="whiten"),
 }
 
 

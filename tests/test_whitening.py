@@ -14,7 +14,7 @@ from pyrank.chain import ACTIVATIONS
 from pyrank.reference.layer import WHITENING_CUTOFF, whiten
 from pyrank.reference.weights import weights
 
-from harness import make_plan, start
+from harness import condition, make_plan, start
 from tolerances import gram_tolerance, layer_tolerance, whitening_tolerance
 
 WIDTHS = (1, 2, 3, 8, 15, 17, 32, 33, 64, 65, 100)
@@ -26,14 +26,6 @@ PADDED = pyrank.Normalization(rescale=False, whiten=True, eps=0.1)
 
 def batches(width):
     return sorted({1 + width // 3, width, 2 * width + 1})
-
-
-def condition(Z, size=None):
-    """Largest singular value, or ``size``, over the smallest that is not zero, of the worst of several matrices."""
-    sigma = torch.linalg.svdvals(Z.double())
-    kept = sigma.square() > WHITENING_CUTOFF * max(Z.shape[-2:]) * sigma.square().norm(dim=-1, keepdim=True)
-    smallest = torch.where(kept, sigma, math.inf).amin(dim=-1)
-    return ((sigma[..., 0] if size is None else size) / smallest).max().item()
 
 
 def compiled(Z, normalization=WHITEN, **options):
