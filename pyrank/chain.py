@@ -131,7 +131,7 @@ class Normalization:
         Affine parameters of a rescaled line: ``alpha + beta * z``.
     whiten
         In place of rescaling, multiply by ``(Z Z^T / N + eps I)^(-1/2)``. Eigenvalues that rounding cannot tell from
-        zero stay zero and are counted, see `pyrank.reference.layer.whiten`; all of it is done in double precision.
+        zero, below ``2^-48 max(d, N) ||M||_F``, become zero and are counted; all of it is done in double precision.
 
     Raises
     ------

@@ -66,7 +66,7 @@ def lyapunov_spectrum(
     """Estimate the Lyapunov exponents of ``H' = H + gamma W H`` or ``H' = W H``, with error bars.
 
     An orthonormal frame of ``count`` columns is taken through the layers in double precision and factored again and
-    again into a new frame and a triangle; the k-th exponent is the mean of ln |R_kk| per layer (Benettin, Galgani,
+    again into a new frame and a triangle; the k-th exponent is the mean of ``ln |R_kk|`` per layer (Benettin, Galgani,
     Giorgilli, Strelcyn, Meccanica 15, 9, 1980).
 
     Parameters
