@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from pyrank.chain import Chain
 from pyrank.errors import as_integer
-from pyrank.experiments.running import Job
+from pyrank.experiments.running import Job, run_all
 from pyrank.measures import Measure
 from pyrank.run import Run
 
@@ -65,6 +66,12 @@ def stretch_jobs(name: str, chain: Chain, depth: int, options: Mapping[str, Any]
         )
         for part in stretches(depth)
     ]
+
+
+def run_stretches(jobs: Sequence[Sequence[Job]], out: Path, *, progress: bool | None = None) -> list[list[Run]]:
+    """Run the stretches of several chains under one progress bar, and return the runs of each chain together."""
+    runs = iter(run_all([job for some in jobs for job in some], out, progress=progress))
+    return [[next(runs) for _ in some] for some in jobs]
 
 
 def joined(runs: Sequence[Run], measure: str | Measure) -> NDArray[np.float64]:

@@ -30,11 +30,10 @@ from numpy.typing import NDArray
 
 from pyrank import plotting
 from pyrank.experiments import Claim, Result, at_least, close_to, publish
-from pyrank.experiments.decades import log_spaced, stretch_jobs
+from pyrank.experiments.decades import log_spaced, run_stretches, stretch_jobs
 from pyrank.experiments.intervals import mean_interval
 from pyrank.experiments.output import plus_minus, text_table
 from pyrank.experiments.rank_curves import MEASURES, NORMALIZATIONS, TAU, Curve, Network, measured, networks
-from pyrank.experiments.running import run_all
 from pyrank.theory import ginibre_lyapunov_exponents
 
 if TYPE_CHECKING:
@@ -87,10 +86,8 @@ def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) ->
     """Simulate, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
     options = {"chains": settings.chains, "seed": settings.seed, "measures": tuple(MEASURES.values())}
     jobs = [stretch_jobs(str(network), network.chain, settings.depth, options) for network in settings.networks]
-    runs = iter(run_all([job for some in jobs for job in some], out, progress=progress))
-    curves = [
-        measured(network, [next(runs) for _ in some]) for network, some in zip(settings.networks, jobs, strict=True)
-    ]
+    runs = run_stretches(jobs, out, progress=progress)
+    curves = [measured(network, some) for network, some in zip(settings.networks, runs, strict=True)]
     rows = [_row(curve) for curve in curves]
     caption = _caption(settings)
     return publish(

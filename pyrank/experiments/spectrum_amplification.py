@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from pyrank import initial, plotting
 from pyrank.chain import Chain
 from pyrank.experiments import Claim, Result, at_most, close_to, publish
-from pyrank.experiments.decades import joined, log_spaced, recorded_depths, stretch_jobs
+from pyrank.experiments.decades import joined, log_spaced, recorded_depths, run_stretches, stretch_jobs
 from pyrank.experiments.intervals import mean_interval
 from pyrank.experiments.output import plus_minus, text_table
-from pyrank.experiments.running import run_all
 from pyrank.reference.spectral import singular_values
 from pyrank.run import Run
 
@@ -119,11 +118,8 @@ def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) ->
         "measures": (f"singular_values({max(SHOWN)})",),
     }
     jobs = [stretch_jobs(f"gamma={gamma:g}", settings.chain(gamma), depth, options) for gamma, depth in settings.depths]
-    runs = iter(run_all([job for some in jobs for job in some], out, progress=progress))
-    spectra = [
-        _spectrum(settings, gamma, [next(runs) for _ in some])
-        for (gamma, _), some in zip(settings.depths, jobs, strict=True)
-    ]
+    runs = run_stretches(jobs, out, progress=progress)
+    spectra = [_spectrum(settings, gamma, some) for (gamma, _), some in zip(settings.depths, runs, strict=True)]
     rows = [_row(spectrum) for spectrum in spectra]
     caption = _caption(settings)
     return publish(

@@ -28,11 +28,10 @@ from torch import Tensor
 from pyrank import plotting
 from pyrank.chain import Chain
 from pyrank.experiments import Claim, Result, at_least, at_most, close_to, publish
-from pyrank.experiments.decades import joined, log_spaced, recorded_depths, stretch_jobs
+from pyrank.experiments.decades import joined, log_spaced, recorded_depths, run_stretches, stretch_jobs
 from pyrank.experiments.fitting import PowerLaw, power_law
 from pyrank.experiments.intervals import mean_interval
 from pyrank.experiments.output import plus_minus, text_table
-from pyrank.experiments.running import run_all
 from pyrank.measures import Measure
 from pyrank.reference.spectral import isometry_gap
 from pyrank.run import Run
@@ -126,12 +125,9 @@ def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) ->
         stretch_jobs(f"d={width},{activation},{normalization}", chain, settings.depth, options)
         for (width, activation, normalization), chain in zip(settings.cases, chains, strict=True)
     ]
-    runs = iter(run_all([job for some in jobs for job in some], out, progress=progress))
+    runs = run_stretches(jobs, out, progress=progress)
     times = _microseconds(chains, settings)
-    cases = [
-        _case(case, [next(runs) for _ in some], time)
-        for case, some, time in zip(settings.cases, jobs, times, strict=True)
-    ]
+    cases = [_case(case, some, time) for case, some, time in zip(settings.cases, runs, times, strict=True)]
     rows = [_row(case) for case in cases]
     caption = _caption(settings)
     return publish(
