@@ -26,6 +26,13 @@ cpu::Options options_of(const std::string& isa, int32_t layout, int threads) {
 struct Chain {
     std::vector<WeightParams> weights;
     ChainParams params;
+
+    ChainParams view() const {  // valid as long as the chain stays where it is
+        ChainParams pointing = params;
+        pointing.weights = weights.data();
+        pointing.period = int64_t(weights.size());
+        return pointing;
+    }
 };
 
 // The caller's arrays, held and checked for the time of a call.
@@ -51,9 +58,7 @@ struct Accumulators {
 
 Job job_on(const Chain& chain, const Tensor& state, const Tensor& counters, const std::vector<Measure>& measures) {
     Job job{};
-    job.chain = chain.params;
-    job.chain.weights = chain.weights.data();
-    job.chain.period = int64_t(chain.weights.size());
+    job.chain = chain.view();
     job.chains = state.size(0);
     job.every = 1;
     const std::vector<int64_t> shape{job.chains, job.chain.width, job.chain.batch};
@@ -106,9 +111,7 @@ void measure(const Chain& chain, const py::object& state_object, const MeasureLi
 void draw_weights(const Chain& chain, int64_t layer, int64_t index, const py::object& out_object,
                   const std::string& isa) {
     const Tensor out(out_object, "out");
-    ChainParams params = chain.params;
-    params.weights = chain.weights.data();
-    params.period = int64_t(chain.weights.size());
+    const ChainParams params = chain.view();
     const std::vector<int64_t> shape{params.weights_of(layer).fan_out, params.weights_of(layer).fan_in};
     void* data = out.is_double() ? static_cast<void*>(out.data<double>(shape)) : out.data<float>(shape);
     cpu::weights(params, precision_of(out), options_of(isa, 0, 1), layer, index, data);
