@@ -21,6 +21,7 @@ PYTHON = {
     "checkpoint": {"errors"},
     "plan": {"chain", "measures"},
     "reference": {"chain", "errors", "estimate", "measures", "plan"},
+    "ops": {"chain", "reference"},
     "native": {"chain", "errors", "estimate", "measures", "plan"},
     "initial": {"chain", "errors", "reference"},
     "backends": {"chain", "errors", "estimate", "native", "plan", "reference"},
