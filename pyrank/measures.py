@@ -56,8 +56,8 @@ class Measure:
         left out; how many ``singular_values``, all if left out. None for the others.
     function
         Your own measure instead: it is called with the states (chains, d, N) and returns (chains,) or (chains, k)
-        numbers. Its name must be none of those above, and none of the dimensions and coordinates of `Run.to_xarray`
-        (`RESERVED`); checkpoints know it by that name alone.
+        numbers. Its name must be none of those above, and none of the dimensions and coordinates of `Run.to_xarray`;
+        checkpoints know it by that name alone.
 
     Raises
     ------

@@ -37,7 +37,7 @@ def layer_step(
 
     It composes with autograd (twice, too), `torch.compile`, `torch.func.grad` and `torch.func.vmap`; for the gradient
     it keeps H, W, the result and a number per line. Whitening is the exception, which autograd differentiates step by
-    step. Forward mode is refused; `pyrank.reference.layer_step` has it.
+    step. Forward mode is refused; ``pyrank.reference.layer_step`` has it.
 
     Parameters
     ----------
