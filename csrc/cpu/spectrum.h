@@ -21,7 +21,7 @@ public:
         x_ = workspace.take<T>(inner_ * stride_);
         gram_ = workspace.take<T>(n_ * stride_);
         minus_u_ = workspace.take<T>(n_ * stride_);
-        l_ = workspace.take<T>(n_ * stride_);
+        l_ = x_;  // one is done with when the other begins
         row_sums_ = workspace.take<T>(stride_);
         inverses_ = workspace.take<T>(panel_columns * V::size);
     }
