@@ -65,6 +65,7 @@ PYTHON = {
     },
     "arguments": {"_version", "chain", "measures", "plan"},
     "cli": {"arguments", "chain", "checkpoint", "config", "errors", "experiments", "simulation"},
+    "__main__": {"cli"},
 }
 INCLUDES = {
     "core": {"core"},
