@@ -10,6 +10,22 @@ namespace pyrank::PYRANK_ISA {
 constexpr int row_block = registers == 32 ? 4 : 2;
 constexpr int column_block = 6;
 
+template <class V, int C, int R>
+PYRANK_INLINE void fill_block(V (&block)[C][R], V x) {
+    for (auto& column : block)
+        for (V& entry : column) entry = x;
+}
+template <class V, int C, int R>
+PYRANK_INLINE void load_block(V (&block)[C][R], const typename V::T* from, int64_t stride) {
+    for (int c = 0; c < C; ++c)
+        for (int r = 0; r < R; ++r) block[c][r] = V::load(from + c * stride + r * V::size);
+}
+template <class V, int C, int R>
+PYRANK_INLINE void store_block(const V (&block)[C][R], typename V::T* to, int64_t stride) {
+    for (int c = 0; c < C; ++c)
+        for (int r = 0; r < R; ++r) block[c][r].store(to + c * stride + r * V::size);
+}
+
 // One block: `start(acc)` sets the accumulators, `finish(acc)` takes them away.
 template <class Layout, int R, int C, class Start, class Finish>
 PYRANK_INLINE void multiply_block(const typename Layout::T* a, int64_t a_step, const typename Layout::T* b,

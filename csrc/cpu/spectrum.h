@@ -148,10 +148,7 @@ void Spectrum<Layout>::form_gram() {
         for_pieces<row_block>(column / Layout::rows, vectors_, [&]<int R>(int64_t vector) {
             multiply_block<Layout, R, C>(
                 x_ + vector * V::size, stride_, x_ + column * unit, stride_, unit, inner_,
-                [](V(&acc)[C][R]) {
-                    for (auto& of_column : acc)
-                        for (V& x : of_column) x = V(T(0));
-                },
+                [](V(&acc)[C][R]) { fill_block(acc, V(T(0))); },
                 [&](V(&acc)[C][R]) {
                     T* to = gram_ + column * stride_ + vector * V::size;
                     for (int c = 0; c < C; ++c)
@@ -253,9 +250,7 @@ PYRANK_INLINE void Spectrum<Layout>::factor_diagonal(const T* source, double tau
         minus_u_ + panel * stride_ + top * V::size, stride_, l_ + panel * stride_ + first * unit, stride_, unit,
         first - panel,
         [&](V(&acc)[C][vectors]) {
-            for (int c = 0; c < C; ++c)
-                for (int r = 0; r < vectors; ++r)
-                    acc[c][r] = V::load(source + (first + c) * stride_ + (top + r) * V::size);
+            load_block(acc, source + first * stride_ + top * V::size, stride_);
             for (int c = 0; c < C; ++c) {
                 V& diagonal = acc[c][Layout::rows == 1 ? c : 0];
                 diagonal = diagonal - in_row(top * Layout::rows, first + c, V(T(tau)));
@@ -308,15 +303,8 @@ void Spectrum<Layout>::take_off(const T* source, int64_t panel, int64_t end) {
             const int64_t corner = column * stride_ + vector * V::size;
             multiply_block<Layout, R, C>(
                 minus_u_ + panel * stride_ + vector * V::size, stride_, l_ + panel * stride_ + column * unit, stride_,
-                unit, end - panel,
-                [&](V(&acc)[C][R]) {
-                    for (int c = 0; c < C; ++c)
-                        for (int r = 0; r < R; ++r) acc[c][r] = V::load(source + corner + c * stride_ + r * V::size);
-                },
-                [&](V(&acc)[C][R]) {
-                    for (int c = 0; c < C; ++c)
-                        for (int r = 0; r < R; ++r) acc[c][r].store(l_ + corner + c * stride_ + r * V::size);
-                });
+                unit, end - panel, [&](V(&acc)[C][R]) { load_block(acc, source + corner, stride_); },
+                [&](V(&acc)[C][R]) { store_block(acc, l_ + corner, stride_); });
         });
     });
 }
@@ -328,11 +316,7 @@ void Spectrum<Layout>::factor_below(const T* source, int64_t panel, int64_t vect
     source += first * stride_ + vector * V::size;
     multiply_block<Layout, R, C>(
         minus_u_ + panel * stride_ + vector * V::size, stride_, l_ + panel * stride_ + first * unit, stride_, unit,
-        first - panel,
-        [&](V(&acc)[C][R]) {
-            for (int c = 0; c < C; ++c)
-                for (int r = 0; r < R; ++r) acc[c][r] = V::load(source + c * stride_ + r * V::size);
-        },
+        first - panel, [&](V(&acc)[C][R]) { load_block(acc, source, stride_); },
         [&](V(&acc)[C][R]) {
             V sum[R];
             for (int r = 0; r < R; ++r) sum[r] = V::load(row_sums_ + (vector + r) * V::size);

@@ -9,22 +9,6 @@
 
 namespace pyrank::PYRANK_ISA {
 
-template <class V, int C, int R>
-PYRANK_INLINE void fill_block(V (&block)[C][R], V x) {
-    for (auto& column : block)
-        for (V& entry : column) entry = x;
-}
-template <class V, int C, int R>
-PYRANK_INLINE void load_block(V (&block)[C][R], const typename V::T* from, int64_t stride) {
-    for (int c = 0; c < C; ++c)
-        for (int r = 0; r < R; ++r) block[c][r] = V::load(from + c * stride + r * V::size);
-}
-template <class V, int C, int R>
-PYRANK_INLINE void store_block(const V (&block)[C][R], typename V::T* to, int64_t stride) {
-    for (int c = 0; c < C; ++c)
-        for (int r = 0; r < R; ++r) block[c][r].store(to + c * stride + r * V::size);
-}
-
 // Call body<R, C>(vector, column) for blocks that cover the lower half of an n x n matrix.
 template <class Layout, class Body>
 PYRANK_INLINE void for_lower_blocks(int64_t n, Body body) {
