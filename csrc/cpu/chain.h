@@ -178,11 +178,10 @@ void GroupChain<Layout>::multiply_weights(const T* f, int64_t f_stride, int64_t 
                         },
                         [&](V(&acc)[C][R]) {
                             if (last && chain_.skip)
-                                for (int c = 0; c < C; ++c)
-                                    for (int r = 0; r < R; ++r) {
-                                        const T* const h = h_ + corner + c * stride_ + r * V::size;
-                                        acc[c][r] = fma(gamma, acc[c][r], V::load(h));
-                                    }
+                                for_block<C, R>([&](int c, int r) {
+                                    const V h = V::load(h_ + corner + c * stride_ + r * V::size);
+                                    acc[c][r] = fma(gamma, acc[c][r], h);
+                                });
                             store_block(acc, next_ + corner, stride_);
                         });
                 });

@@ -151,8 +151,8 @@ void Spectrum<Layout>::form_gram() {
                 [](V(&acc)[C][R]) { fill_block(acc, V(T(0))); },
                 [&](V(&acc)[C][R]) {
                     T* to = gram_ + column * stride_ + vector * V::size;
-                    for (int c = 0; c < C; ++c)
-                        for (int r = 0; r < R; ++r) (acc[c][r] * factor).store(to + c * stride_ + r * V::size);
+                    for_block<C, R>([&](int c, int r) { acc[c][r] = acc[c][r] * factor; });
+                    store_block(acc, to, stride_);
                 });
         });
     });
@@ -266,6 +266,7 @@ PYRANK_INLINE void Spectrum<Layout>::factor_diagonal_block(int64_t panel, int64_
     constexpr int vectors = block_vectors<C>;
     constexpr bool lanes = Layout::rows == 1;
     const int64_t top = first / Layout::rows;
+#pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
         const int64_t row = first + c;
         T* const u_column = minus_u_ + row * stride_;
@@ -286,6 +287,7 @@ PYRANK_INLINE void Spectrum<Layout>::factor_diagonal_block(int64_t panel, int64_
             const V u_below = rows_below(top + r, row, abs(minus_u[r])), l_below = rows_below(top + r, row, abs(l[r]));
             fma(u_below, l_below, V::load(sums)).store(sums);
         }
+#pragma GCC unroll 4
         for (int later = c + 1; later < C; ++later) {
             const V factor = lanes ? l[lanes ? later : 0] : l[0].element(first + later - top * Layout::rows);
             for (int r = lanes ? later : 0; r < vectors; ++r)
@@ -320,14 +322,17 @@ void Spectrum<Layout>::factor_below(const T* source, int64_t panel, int64_t vect
         [&](V(&acc)[C][R]) {
             V sum[R];
             for (int r = 0; r < R; ++r) sum[r] = V::load(row_sums_ + (vector + r) * V::size);
+#pragma GCC unroll 4
             for (int c = 0; c < C; ++c) {
                 const int64_t column = (first + c) * stride_;
                 const V inv = V::load(inverses_ + (first + c - panel) * V::size);
+#pragma GCC unroll 4
                 for (int r = 0; r < R; ++r) {
                     const V minus_u = -acc[c][r], l = acc[c][r] * inv;
                     minus_u.store(minus_u_ + column + (vector + r) * V::size);
                     l.store(l_ + column + (vector + r) * V::size);
                     sum[r] = fma(abs(minus_u), abs(l), sum[r]);
+#pragma GCC unroll 4
                     for (int later = c + 1; later < C; ++later)
                         acc[later][r] =
                             fma(minus_u, Layout::spread(l_ + column + (first + later) * unit), acc[later][r]);

@@ -83,6 +83,7 @@ void SymmetricInverse<Layout>::minus_inverse(T* a, int64_t n) const {
 // Sweep the pivots' own rows, and note down what the other rows need of them.
 template <class Layout>
 void SymmetricInverse<Layout>::sweep_pivots(Entry (&p)[pivots][pivots]) const {
+#pragma GCC unroll 4
     for (int k = 0; k < pivots; ++k) {
         const Entry minus_inverse = Entry(T(-1)) / p[k][k];
         Entry row[pivots];
@@ -105,6 +106,7 @@ template <int R>
 void SymmetricInverse<Layout>::sweep_columns(int64_t vector, int64_t stride) const {
     V p[pivots][R];
     load_block(p, panel_ + vector * V::size, stride);
+#pragma GCC unroll 4
     for (int k = 0; k < pivots; ++k) {
         const T* const row = row_ + k * pivots * unit;
         for (int r = 0; r < R; ++r) {
