@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from contenders import NAMES, PYRANK
-from timing import Band, best_peer, ratio
+from goals import Goal, ratios, shares
+from timing import Band, best_peer, ratio, share_of_limit
 
 _TITLES = {
     "rank": "participation ratio and soft rank (tau = 0.5) at every layer",
@@ -31,6 +32,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         "flops / fastest product), measured in the same run; the last column is limit / time.",
         "",
         *(line for measures, results in groups.items() for line in _table(_TITLES[measures], results)),
+        *_goals("Goals, against the best peer", "times faster", ratios(report["results"]), _times),
+        *_goals("Goals, against the limit", "share of the limit", shares(report["results"]), percent),
         *_missing(report["results"]),
         "## Machine",
         "",
@@ -51,10 +54,9 @@ def _table(title: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _row(result: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     case, times = result["case"], result["times"]
-    own = Band.of(times[PYRANK]).median
     job = [str(case[key]) for key in ("width", "batch", "activation", "chains", "dtype")]
     limit = f"{microseconds(result['limit_seconds'])} ({result['limit_from']})"
-    fraction = f"{100 * result['limit_seconds'] / own:.0f} %"
+    fraction = percent(share_of_limit(times[PYRANK], result["limit_seconds"]).median)
     peer = best_peer(times)
     against = ["-", "-"] if peer is None else [peer, _ratio(ratio(times, peer))]
     return [*job, *(_cell(result, name) for name in names), *against, limit, fraction]
@@ -67,9 +69,25 @@ def _cell(result: Mapping[str, Any], name: str) -> str:
 
 
 def _ratio(band: Band) -> str:
-    text = f"{band.median:.3g}x"
+    text = _times(band.median)
     interval = f"({band.low:.3g}-{band.high:.3g})"
     return f"**{text}** {interval}" if band.excludes(1.0) else f"{text} {interval}"
+
+
+def _times(value: float) -> str:
+    return f"{value:.3g}x"
+
+
+def _goals(title: str, what: str, goals: Sequence[Goal], number: Callable[[float], str]) -> list[str]:
+    if not goals:
+        return []
+    rows = [["case", "goal", what, "95 % interval", "verdict"], ["---", "---:", "---:", "---", "---"]]
+    for goal in goals:
+        interval = f"{number(goal.found.low)} to {number(goal.found.high)}"
+        rows.append([goal.case, number(goal.wanted), number(goal.found.median), interval, goal.verdict])
+    met = sum(goal.verdict == "met" for goal in goals)
+    summary = f"{met} of {len(goals)} met; open where the interval holds the goal, or of less than 6 rounds."
+    return [f"## {title}", "", summary, "", *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def _missing(results: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -88,3 +106,8 @@ def microseconds(seconds: float) -> str:
     """Three digits."""
     value = 1e6 * seconds
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    """Three digits."""
+    return f"{100 * share:.3g} %"
