@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +21,8 @@ import threads
 from cases import CORE, SELECTIONS, Case, square
 from roofline import Roofline
 from timing import Band, best_peer, calibrate, interleave, ratio
+
+from pyrank import native
 
 SMALL = Case(8, 8)
 SMALL_NAME = "8x8-linear-rank-16-float32"
@@ -52,6 +55,7 @@ def test_all_cases_cover_what_is_promised_and_none_twice():
 
 OTHER = Case(12, 5, "r", "relu", dtype="float64")
 GREEN = [(SMALL, name) for name in contenders.names(SMALL)]
+GREEN += [(Case(8, 2), "pyrank")]  # two samples, one of which can make a row nearly zero
 GREEN += [(OTHER, name) for name in contenders.names(OTHER) if "jax" not in name]  # each takes a second to compile
 
 
@@ -146,6 +150,7 @@ def test_limit_is_the_slower_of_drawing_and_computing():
     machine = Roofline(1e9, "", 1e11, "")
     step = Case(128, 128, "none")
     assert machine.seconds(step) == pytest.approx(2 * 128**3 / 1e11)
+    assert machine.seconds_in_turn(step) == pytest.approx(2 * 128**3 / 1e11 + 128**2 / 1e9)
     assert machine.binds(step) == "flops"
     assert machine.seconds(Case(8, 8)) == pytest.approx(64e-9)
     assert machine.binds(Case(8, 8)) == "weights"
@@ -308,10 +313,11 @@ def test_samples_go_to_the_innermost_function_that_is_a_stage():
     assert found == ["product", "weights", "count in double", "count", "other kernel"]
 
 
-def test_samples_outside_the_library_are_counted_and_none_is_lost(monkeypatch, tmp_path):
-    (library,) = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "_native" in line}
-    start = min(int(line.split("-")[0], 16) for line in Path("/proc/self/maps").read_text().splitlines()
-                if line.endswith(library))  # fmt: skip
+@pytest.mark.skipif(sys.platform != "linux", reason="perf is a program for Linux")
+def test_samples_outside_the_library_are_counted_and_none_is_lost(monkeypatch):
+    library = native._extension().__file__
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    start = min(int(line.split("-")[0], 16) for line in maps if line.endswith(library))
     monkeypatch.setattr(stages.subprocess, "run", lambda *_, **__: type("Done", (), {"stdout": SAMPLED}))
     taken = Counter(
         {start + 0x1000: 5, start + 0x1004: 3, start + 0x1008: 1, start + 0x100C: 2, start + 0x1010: 1, 7: 4}
