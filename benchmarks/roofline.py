@@ -30,14 +30,22 @@ class Roofline:
     flops_per_second: float
     flops_from: str
 
+    def parts(self, case: Case) -> dict[str, float]:
+        """Return what one layer of one chain takes at least for drawing alone, and for computing alone."""
+        return {"weights": case.weights / self.weights_per_second, "flops": case.flops / self.flops_per_second}
+
     def seconds(self, case: Case) -> float:
         """Least time of one layer of one chain, if drawing and computing overlap perfectly."""
-        return max(case.weights / self.weights_per_second, case.flops / self.flops_per_second)
+        return max(self.parts(case).values())
+
+    def seconds_in_turn(self, case: Case) -> float:
+        """Least time if they do not overlap at all, because they wait for the same units of the processor."""
+        return sum(self.parts(case).values())
 
     def binds(self, case: Case) -> str:
         """Which of the two sets the limit."""
-        drawing = case.weights / self.weights_per_second
-        return "weights" if drawing > case.flops / self.flops_per_second else "flops"
+        parts = self.parts(case)
+        return max(parts, key=parts.__getitem__)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

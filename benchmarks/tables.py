@@ -29,7 +29,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"{settings['seconds']:g} s each. All contenders passed the equality gate first. The ratio is the best peer's "
         "time over pyrank's, by paired rounds, with a 95 % interval for its median (of less than 6 rounds, their "
         "range); bold where it excludes 1. The limit is max(weights / fastest generation, "
-        "flops / fastest product), measured in the same run; the last column is limit / time.",
+        'flops / fastest product), measured in the same run, and "of limit" is limit / time. "In turn" is the same '
+        "with the sum instead of the maximum: above 100 %, drawing and computing overlap.",
         "",
         *(line for measures, results in groups.items() for line in _table(_TITLES[measures], results)),
         *_goals("Goals, against the best peer", "times faster", ratios(report["results"]), _times),
@@ -46,7 +47,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def _table(title: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
     present = [name for name in NAMES if any(name in r["times"] or name in r["missing"] for r in results)]
-    head = ["d", "N", "F", "chains", "dtype", *present, "best peer", "ratio", "limit", "of limit"]
+    head = ["d", "N", "F", "chains", "dtype", *present, "best peer", "ratio", "limit", "of limit", "in turn"]
     rows = [_row(result, present) for result in results]
     rule = ["---:" if column not in ("F", "dtype", "best peer", "limit") else "---" for column in head]
     return [f"## {title[0].upper()}{title[1:]}", "", *(f"| {' | '.join(row)} |" for row in (head, rule, *rows)), ""]
@@ -56,10 +57,11 @@ def _row(result: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     case, times = result["case"], result["times"]
     job = [str(case[key]) for key in ("width", "batch", "activation", "chains", "dtype")]
     limit = f"{microseconds(result['limit_seconds'])} ({result['limit_from']})"
-    fraction = percent(share_of_limit(times[PYRANK], result["limit_seconds"]).median)
+    limits = (result["limit_seconds"], result["limit_in_turn_seconds"])
+    fractions = [percent(share_of_limit(times[PYRANK], seconds).median) for seconds in limits]
     peer = best_peer(times)
     against = ["-", "-"] if peer is None else [peer, _ratio(ratio(times, peer))]
-    return [*job, *(_cell(result, name) for name in names), *against, limit, fraction]
+    return [*job, *(_cell(result, name) for name in names), *against, limit, *fractions]
 
 
 def _cell(result: Mapping[str, Any], name: str) -> str:
