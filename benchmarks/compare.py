@@ -87,7 +87,9 @@ class _Shift:
     def of(cls, before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]]) -> _Shift:
         peers = sorted((before.keys() & after.keys()) - {PYRANK})
         own = [np.log(times[PYRANK]) for times in (before, after)]
-        others = [np.log([times[who] for who in peers]).reshape(len(peers), -1) for times in (before, after)]
+        others = [
+            np.log([times[who] for who in peers]).reshape(len(peers), len(times[PYRANK])) for times in (before, after)
+        ]
         first, second = (a - b.mean(axis=0) if peers else a for a, b in zip(own, others, strict=True))
         moved = np.median(others[1], axis=1) - np.median(others[0], axis=1)
         return cls((float(np.median(own[0])), float(np.median(own[1]))), moved, (first, second))

@@ -20,7 +20,7 @@ import one_core
 if TYPE_CHECKING:
     from cases import Case
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -239,6 +239,16 @@ def test_a_change_is_not_marked_where_it_could_be_the_machines():
     assert not any(change.resolved for change in compare.compare(*only_the_peers))
 
 
+def test_without_peers_nothing_tells_the_code_from_the_machine():
+    runs = two_runs(np.random.default_rng(5), 2.0)
+    for run in runs:
+        for result in run["results"]:
+            result["times"] = {"pyrank": result["times"]["pyrank"]}
+    changes = compare.compare(*runs)
+    assert len(changes) == 14
+    assert not any(change.resolved for change in changes)
+
+
 def test_too_few_rounds_are_told(tmp_path, capsys):
     paths = []
     for name, run in zip(("before", "after"), two_runs(np.random.default_rng(4), 2.0, rounds=5), strict=True):
