@@ -136,11 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     head = ["d = N", "chains", "us", *COLUMNS]
     rows = [head, ["---:"] * len(head), *(row(width, options.seconds, library) for width in options.widths)]
     here = machine.describe(threads)
-    text = (
-        "Microseconds per layer and chain, and their share in percent; participation ratio and soft rank at every "
-        f"layer. {here['processor']}; pyrank {here['pyrank']}; {here['threads']}.\n\n"
-        + "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
-    )
+    text = "Microseconds per layer and chain, and where they go in percent; r and soft rank at every layer. "
+    text += f"{here['processor']}; pyrank {here['pyrank']}; {here['threads']}.\n\n"
+    text += "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
     print(text)
     if options.out:
         options.out.write_text(text, encoding="utf-8")

@@ -132,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing := native.why_missing():
         sys.exit(missing)
     if not all(1 < threads <= cores() for threads in options.threads):
-        sys.exit(f"--threads {options.threads}: expected from 2 to {cores()}, the cores that this process may use")
+        limits = f"at least 2 and at most {cores()}, the cores that this process may use"
+        sys.exit(f"--threads {options.threads}: expected {limits}")
     wanted = [case for case in cases(max(options.threads)) if options.select in str(case)]
     report = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -391,5 +391,5 @@ def test_threads_end_to_end(monkeypatch, tmp_path):
     text = (tmp_path / "threads.md").read_text()
     assert text == threads.markdown(written)
     assert text.count("| open |") == 1
-    with pytest.raises(SystemExit, match="expected from 2 to 2"):
+    with pytest.raises(SystemExit, match="at least 2 and at most 2"):
         threads.main(["--threads", "4", *options])
