@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-WIDTHS = (8, 16, 32, 64, 128, 256)
+WIDTHS = (8, 16, 32, 64, 128, 256, 512)
 TAU = 0.5
 
 
@@ -67,16 +67,22 @@ class Case:
         return asdict(self)
 
 
-CORE = tuple(Case(d, d, measures) for measures in ("rank", "none") for d in WIDTHS)
+def square(width: int, measures: str = "rank") -> Case:
+    """As many samples as features, and many chains; from width 512 on fewer, because the peers take seconds a layer."""
+    return Case(width, width, measures, chains=16 if width < 512 else 4)
+
+
+CORE = tuple(square(d, measures) for measures in ("rank", "none") for d in WIDTHS)
 
 EXTENDED = (
-    *(Case(d, d, "r") for d in (32, 128)),
-    *(Case(d, n, measures) for d in (32, 128) for n in (d // 4, 4 * d) for measures in ("rank", "none")),
-    *(Case(64, 64, "rank", activation) for activation in ("relu", "tanh")),
-    *(Case(d, d, measures, chains=1) for d in (16, 64, 256) for measures in ("rank", "none")),
-    *(Case(d, d, "rank", dtype="float64") for d in (16, 32, 128)),
-    *(Case(d, d, measures, chains=4) for d in (512, 1024) for measures in ("rank", "none")),
-)
+    *(square(1024, measures) for measures in ("rank", "none")),
+    *(square(d, "r") for d in (8, 32, 128)),
+    *(replace(square(d, measures), batch=n)
+      for d in (8, 32, 128, 512) for n in (d // 4, 4 * d) for measures in ("rank", "none")),
+    *(replace(square(64, measures), activation=name) for name in ("relu", "tanh") for measures in ("rank", "none")),
+    *(replace(square(d, measures), chains=1) for d in (8, 16, 32, 64, 256) for measures in ("rank", "none")),
+    *(replace(square(d, measures), dtype="float64") for d in (8, 32, 128) for measures in ("rank", "none")),
+)  # fmt: skip
 
 QUICK = tuple(case for case in CORE if case.width in (8, 32, 128))
 

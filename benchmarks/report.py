@@ -20,7 +20,7 @@ import one_core
 if TYPE_CHECKING:
     from cases import Case
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,6 +90,7 @@ def measure(
             "times": times,
             "missing": {absent.name: absent.reason for absent in built if isinstance(absent, contenders.Missing)},
             "limit_seconds": limits[case.dtype].seconds(case),
+            "limit_in_turn_seconds": limits[case.dtype].seconds_in_turn(case),
             "limit_from": limits[case.dtype].binds(case),
         })  # fmt: skip
         print(f"{case}: {_progress(times)}", file=sys.stderr, flush=True)

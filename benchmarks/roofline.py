@@ -16,7 +16,9 @@ import pyrank
 from pyrank import native
 
 PRODUCT_SIDE = 1024
+PRODUCT_WIDTHS = (128, 256, 512)
 FILL_SIDE = 1024
+CHAINS = 16
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,22 @@ class Roofline:
     flops_per_second: float
     flops_from: str
 
+    def parts(self, case: Case) -> dict[str, float]:
+        """Return what one layer of one chain takes at least for drawing alone, and for computing alone."""
+        return {"weights": case.weights / self.weights_per_second, "flops": case.flops / self.flops_per_second}
+
     def seconds(self, case: Case) -> float:
         """Least time of one layer of one chain, if drawing and computing overlap perfectly."""
-        return max(case.weights / self.weights_per_second, case.flops / self.flops_per_second)
+        return max(self.parts(case).values())
+
+    def seconds_in_turn(self, case: Case) -> float:
+        """Least time if they do not overlap at all, because they wait for the same units of the processor."""
+        return sum(self.parts(case).values())
 
     def binds(self, case: Case) -> str:
         """Which of the two sets the limit."""
-        drawing = case.weights / self.weights_per_second
-        return "weights" if drawing > case.flops / self.flops_per_second else "flops"
+        parts = self.parts(case)
+        return max(parts, key=parts.__getitem__)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -47,25 +57,31 @@ def measure(dtype: str, seconds: float) -> Roofline:
 
     Weights: chains with N = 1, whose layer draws d^2 weights and computes next to nothing with them, at every width;
     and a plain fill of a matrix from the same generator.
-    Flops: a large square product by numpy and by torch.
+    Flops: a large square product by numpy and by torch; and chains with rademacher weights, which cost one bit each, so
+    that their layer is hardly more than pyrank's own product. The libraries' products alone would be a false limit
+    where they are tuned for another maker's processors.
     """
-    weights = {f"chains with N = 1, d = {d}": _rate(_one_column(d, dtype), 16 * d**2, seconds) for d in WIDTHS}
+    weights = {
+        f"chains with N = 1, d = {d}": _rate(_run(pyrank.Chain(d, 1, dtype=dtype)), CHAINS * d**2, seconds)
+        for d in WIDTHS
+    }
     weights[f"a fill of {FILL_SIDE} x {FILL_SIDE}"] = _rate(_fill(dtype), FILL_SIDE**2, seconds)
     A = np.random.default_rng(0).standard_normal((PRODUCT_SIDE, PRODUCT_SIDE)).astype(dtype)
-    T, work = torch.from_numpy(A), 2 * PRODUCT_SIDE**3
+    T, shape, work = torch.from_numpy(A), f"{PRODUCT_SIDE} x {PRODUCT_SIDE}", 2 * PRODUCT_SIDE**3
     flops = {
-        "numpy": _rate(lambda times: [A @ A for _ in range(times)], work, seconds),
-        "torch": _rate(lambda times: [T @ T for _ in range(times)], work, seconds),
+        f"numpy, {shape}": _rate(lambda times: [A @ A for _ in range(times)], work, seconds),
+        f"torch, {shape}": _rate(lambda times: [T @ T for _ in range(times)], work, seconds),
     }
+    for d in PRODUCT_WIDTHS:
+        chain = pyrank.Chain(d, weights="rademacher", dtype=dtype)
+        flops[f"rademacher chains, d = {d}"] = _rate(_run(chain), CHAINS * 2 * d**3, seconds)
     drawn, multiplied = (max(rates, key=rates.__getitem__) for rates in (weights, flops))
-    product = f"{multiplied}, {PRODUCT_SIDE} x {PRODUCT_SIDE}"
-    return Roofline(weights[drawn], drawn, flops[multiplied], product)
+    return Roofline(weights[drawn], drawn, flops[multiplied], multiplied)
 
 
-def _one_column(width: int, dtype: str) -> Callable[[int], object]:
-    chain = pyrank.Chain(width, 1, dtype=dtype)
+def _run(chain: pyrank.Chain) -> Callable[[int], object]:
     return lambda layers: pyrank.simulate(
-        chain, layers, chains=16, measures=[], initial="identity", backend="cpu", threads=1, progress=False
+        chain, layers, chains=CHAINS, measures=[], initial="identity", backend="cpu", threads=1, progress=False
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from contenders import NAMES, PYRANK
-from timing import Band, best_peer, ratio
+from goals import Goal, ratios, shares
+from timing import Band, best_peer, ratio, share_of_limit
 
 _TITLES = {
     "rank": "participation ratio and soft rank (tau = 0.5) at every layer",
@@ -28,9 +29,12 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"{settings['seconds']:g} s each. All contenders passed the equality gate first. The ratio is the best peer's "
         "time over pyrank's, by paired rounds, with a 95 % interval for its median (of less than 6 rounds, their "
         "range); bold where it excludes 1. The limit is max(weights / fastest generation, "
-        "flops / fastest product), measured in the same run; the last column is limit / time.",
+        'flops / fastest product), measured in the same run, and "of limit" is limit / time. "In turn" is the same '
+        "with the sum instead of the maximum: above 100 %, drawing and computing overlap.",
         "",
         *(line for measures, results in groups.items() for line in _table(_TITLES[measures], results)),
+        *_goals("Goals, against the best peer", "times faster", ratios(report["results"]), _times),
+        *_goals("Goals, against the limit", "share of the limit", shares(report["results"]), percent),
         *_missing(report["results"]),
         "## Machine",
         "",
@@ -43,7 +47,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def _table(title: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
     present = [name for name in NAMES if any(name in r["times"] or name in r["missing"] for r in results)]
-    head = ["d", "N", "F", "chains", "dtype", *present, "best peer", "ratio", "limit", "of limit"]
+    head = ["d", "N", "F", "chains", "dtype", *present, "best peer", "ratio", "limit", "of limit", "in turn"]
     rows = [_row(result, present) for result in results]
     rule = ["---:" if column not in ("F", "dtype", "best peer", "limit") else "---" for column in head]
     return [f"## {title[0].upper()}{title[1:]}", "", *(f"| {' | '.join(row)} |" for row in (head, rule, *rows)), ""]
@@ -51,13 +55,13 @@ def _table(title: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _row(result: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     case, times = result["case"], result["times"]
-    own = Band.of(times[PYRANK]).median
     job = [str(case[key]) for key in ("width", "batch", "activation", "chains", "dtype")]
     limit = f"{microseconds(result['limit_seconds'])} ({result['limit_from']})"
-    fraction = f"{100 * result['limit_seconds'] / own:.0f} %"
+    limits = (result["limit_seconds"], result["limit_in_turn_seconds"])
+    fractions = [percent(share_of_limit(times[PYRANK], seconds).median) for seconds in limits]
     peer = best_peer(times)
     against = ["-", "-"] if peer is None else [peer, _ratio(ratio(times, peer))]
-    return [*job, *(_cell(result, name) for name in names), *against, limit, fraction]
+    return [*job, *(_cell(result, name) for name in names), *against, limit, *fractions]
 
 
 def _cell(result: Mapping[str, Any], name: str) -> str:
@@ -67,9 +71,25 @@ def _cell(result: Mapping[str, Any], name: str) -> str:
 
 
 def _ratio(band: Band) -> str:
-    text = f"{band.median:.3g}x"
+    text = _times(band.median)
     interval = f"({band.low:.3g}-{band.high:.3g})"
     return f"**{text}** {interval}" if band.excludes(1.0) else f"{text} {interval}"
+
+
+def _times(value: float) -> str:
+    return f"{value:.3g}x"
+
+
+def _goals(title: str, what: str, goals: Sequence[Goal], number: Callable[[float], str]) -> list[str]:
+    if not goals:
+        return []
+    rows = [["case", "goal", what, "95 % interval", "verdict"], ["---", "---:", "---:", "---", "---"]]
+    for goal in goals:
+        interval = f"{number(goal.found.low)} to {number(goal.found.high)}"
+        rows.append([goal.case, number(goal.wanted), number(goal.found.median), interval, goal.verdict])
+    met = sum(goal.verdict == "met" for goal in goals)
+    summary = f"{met} of {len(goals)} met; open where the interval holds the goal, or of less than 6 rounds."
+    return [f"## {title}", "", summary, "", *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def _missing(results: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -88,3 +108,8 @@ def microseconds(seconds: float) -> str:
     """Three digits."""
     value = 1e6 * seconds
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    """Three digits."""
+    return f"{100 * share:.3g} %"

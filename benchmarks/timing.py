@@ -71,3 +71,8 @@ def best_peer(times: Mapping[str, Sequence[float]]) -> str | None:
 def ratio(times: Mapping[str, Sequence[float]], peer: str) -> Band:
     """How many times as long as pyrank a peer takes, round by round."""
     return Band.of(np.divide(times[peer], times[PYRANK]).tolist())
+
+
+def share_of_limit(times: Sequence[float], limit: float) -> Band:
+    """Return the machine's least time over the times that were measured."""
+    return Band.of((limit / np.asarray(times)).tolist())

