@@ -18,6 +18,8 @@ struct Word {
     PYRANK_HD friend Word operator^(Word a, uint64_t b) { return {a.value ^ uint32_t(b)}; }
 };
 
+PYRANK_HD inline uint32_t to_number(Word word) { return word.value; }
+
 // The key of every round: the seed's two words, each advanced by its own constant. Kept as 64-bit numbers, the form in
 // which vectors of words take them.
 struct RoundKeys {
@@ -32,7 +34,7 @@ struct RoundKeys {
 
 template <class W>
 PYRANK_HD inline void philox(W& x, W& y, W& z, W& w, const RoundKeys& keys) {
-#pragma GCC unroll 10
+    PYRANK_UNROLL
     for (int round = 0; round < 10; ++round) {
         W high0, low0, high1, low1;
         W::multiply(x, 0xD2511F53u, high0, low0);

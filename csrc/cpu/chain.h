@@ -1,6 +1,7 @@
 // The fused chain: all layers of one group, from the first product to the last measure, without leaving the cache.
 #pragma once
 #include "../core/activation.h"
+#include "../core/measure.h"
 #include "gram_factor.h"
 #include "kernels.h"
 #include "normalize.h"
@@ -237,8 +238,7 @@ void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
     double counted_tau = __builtin_nan("");
     for (int m = 0; m < job_.measure_count; ++m) {
         const Measure& what = job_.measures[m];
-        const bool counts = what.kind == MeasureKind::soft_rank || what.kind == MeasureKind::rank_bound_margin;
-        if (counts && what.tau != counted_tau) {
+        if (what.counts() && what.tau != counted_tau) {
             counted_tau = what.tau;
             spectrum_.count(counted_tau, count, S);
             for (int chain = 0; chain < group_.count; ++chain) {
@@ -246,21 +246,8 @@ void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
                 if (!rule.accepts<T, T>(S[chain])) count[chain] = double(certain_count(seen, chain, counted_tau, rule));
             }
         }
-        for (int chain = 0; chain < group_.count; ++chain) {
-            const double ratio = 1 / purity[chain];
-            double& value = values[m * value_stride + chain];
-            switch (what.kind) {
-                case MeasureKind::participation_ratio: value = ratio; break;
-                case MeasureKind::frobenius_norm:
-                    value = trace[chain] == 0 ? 0 : trace[chain] * __builtin_sqrt(purity[chain]);
-                    break;
-                case MeasureKind::trace: value = trace[chain]; break;
-                case MeasureKind::soft_rank: value = count[chain]; break;
-                case MeasureKind::rank_bound_margin:
-                    value = count[chain] - (1 - what.tau) * (1 - what.tau) * ratio;
-                    break;
-            }
-        }
+        for (int chain = 0; chain < group_.count; ++chain)
+            values[m * value_stride + chain] = value_of(what, trace[chain], purity[chain], count[chain]);
     }
 }
 

@@ -82,7 +82,7 @@ private:
     static constexpr int block_vectors = Layout::rows == 1 ? C : 1;  // vectors that hold C rows of a diagonal block
     template <int C>
     PYRANK_INLINE void factor_diagonal_block(int64_t first, V (&block)[C][block_vectors<C>]);
-    static constexpr int64_t panel_columns = 128;
+    static constexpr int64_t panel_columns = shifted_columns;
     template <int R, int C>
     void factor_below(const T* source, int64_t panel, int64_t vector, int64_t first);
     void take_off(const T* source, int64_t panel, int64_t end);

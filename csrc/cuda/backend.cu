@@ -1,0 +1,229 @@
+// From a job to launches: devices, memory, and stretches of layers short enough to be interrupted between.
+#include "backend.h"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <thread>
+#include <utility>
+
+#include "kernels.h"
+#include "runtime.h"
+
+namespace pyrank::cuda {
+namespace {
+
+constexpr double launch_seconds = 0.25;
+
+// One thread for each tile of the larger of the products of a layer and of a measurement, if that is not too many.
+int threads_for(const ChainParams& chain) {
+    const int64_t rows = std::min<int64_t>(chain.width, panel_rows);
+    const int64_t tiles = ((rows + tile - 1) / tile) * ((chain.batch + tile - 1) / tile);
+    return int(std::clamp<int64_t>((tiles + 31) / 32 * 32, 32, max_threads));
+}
+
+// The chains first .. first + count - 1 of a job in the memory of one device. Arrays of the host have the chains last,
+// so that those of one device are pieces of its rows.
+class DevicePart {
+public:
+    DevicePart(const Job& job, int64_t first, int64_t count, size_t number, int device, Queue queue)
+        : whole_(job), first_(first), part_(job), queue_(queue) {
+        const ChainParams& chain = job.chain;
+        const AccumulatorView& record = job.accumulator;
+        const int64_t measures = job.measure_count;
+        part_.chains = count;
+        part_.first_chain += first;
+        part_.chain.weights = copied(chain.weights, chain.period);
+        part_.measures = copied(job.measures, measures);
+        const size_t state_bytes = size_t(chain.width * chain.batch) * number;
+        char* const state = static_cast<char*>(job.state) + size_t(first) * state_bytes;
+        part_.state = lies_on_device(state, device) ? state : lend(state, 1, size_t(count) * state_bytes, 0);
+        part_.degenerate_rows = of_chains(job.degenerate_rows, 1);
+        part_.flagged = of_chains(job.flagged, 1);
+        part_.ambiguous = of_chains(job.ambiguous, 1);
+        part_.exponent = of_chains(job.exponent, 1);
+        if (!record.moments) return;
+        int64_t ranks = 0;
+        for (int64_t m = 0; m < measures; ++m) ranks = std::max<int64_t>(ranks, record.rank_index[m] + 1);
+        part_.accumulator.chains = count;
+        part_.accumulator.rank_index = copied(record.rank_index, measures);
+        part_.accumulator.moments = of_chains(record.moments, measures * kSlots);
+        part_.accumulator.histogram = of_chains(record.histogram, ranks * record.bins);
+        part_.accumulator.trace = of_chains(record.trace, measures * record.trace_capacity);
+    }
+
+    Job& job() { return part_; }
+
+    // Place for results only: [rows, chains of the host] there, [rows, chains of the part] here.
+    template <class T>
+    T* of_chains(T* host, int64_t rows) {
+        return static_cast<T*>(
+            lend(host + first_, size_t(rows), size_t(part_.chains) * sizeof(T), size_t(whole_.chains) * sizeof(T)));
+    }
+
+    void give_back() {
+        for (const Loan& loan : loans_)
+            copy_rows(loan.host, loan.pitch, loan.buffer.data(), loan.bytes, loan.bytes, loan.rows, queue_);
+        wait(queue_);
+    }
+
+private:
+    struct Loan {
+        Buffer buffer;
+        void* host;
+        size_t rows, bytes, pitch;
+    };
+
+    void* lend(void* host, size_t rows, size_t bytes, size_t pitch) {
+        pitch = std::max(pitch, bytes);
+        loans_.push_back({Buffer(rows * bytes), host, rows, bytes, pitch});
+        copy_rows(loans_.back().buffer.data(), bytes, host, pitch, bytes, rows, queue_);
+        return loans_.back().buffer.data();
+    }
+
+    template <class T>
+    const T* copied(const T* host, int64_t count) {
+        const size_t bytes = size_t(count) * sizeof(T);
+        constants_.emplace_back(bytes);
+        copy_rows(constants_.back().data(), bytes, host, bytes, bytes, 1, queue_);
+        return static_cast<const T*>(constants_.back().data());
+    }
+
+    const Job& whole_;
+    int64_t first_;
+    Job part_;
+    Queue queue_;
+    std::vector<Loan> loans_;
+    std::vector<Buffer> constants_;
+};
+
+// How a kernel that works with a BlockChain<T> is launched on one device.
+template <class T>
+class Launcher {
+public:
+    template <class... P>
+    Launcher(void (*kernel)(P...), const Job& host_job, int64_t chains, int device, Queue queue)
+        : threads_(threads_for(host_job.chain)), queue_(queue) {
+        const BlockChain<T> counted(host_job, 0, Workspace(nullptr, shared_limit(device), nullptr));
+        memory_ = {counted.shared_used(), nullptr, counted.global_used()};
+        const int64_t most = std::max<int64_t>(free_memory() / 10 * 9 / std::max<int64_t>(memory_.global_bytes, 1), 1);
+        const int resident = resident_blocks(kernel, device, threads_, memory_.shared_bytes);
+        blocks_ = int(std::max<int64_t>(std::min({chains, most, int64_t(resident)}), 1));
+        global_.emplace_back(size_t(blocks_) * size_t(memory_.global_bytes));
+        memory_.global = static_cast<char*>(global_.back().data());
+    }
+
+    template <class... P, class... A>
+    void operator()(void (*kernel)(P...), const Job& job, A... arguments) const {
+        launch(kernel, blocks_, threads_, memory_.shared_bytes, queue_, job, memory_, arguments...);
+        wait(queue_);
+    }
+
+private:
+    int threads_, blocks_;
+    Queue queue_;
+    BlockMemory memory_;
+    std::vector<Buffer> global_;
+};
+
+// Stretches of layers, each as long as the one before says that it may be.
+template <class T>
+void advance_part(const Job& job, DevicePart& part, int device, Queue queue) {
+    using Clock = std::chrono::steady_clock;
+    const Launcher<T> start(advance_kernel<T>, job, part.job().chains, device, queue);
+    Job stretch = part.job();
+    const int64_t end = job.first_layer + job.layers;
+    int64_t longest = 1;
+    while (stretch.first_layer < end) {
+        stretch.layers = std::min(longest, end - stretch.first_layer);
+        const auto began = Clock::now();
+        start(advance_kernel<T>, stretch);
+        const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
+        const double fitting = double(stretch.layers) * launch_seconds / std::max(seconds, 1e-9);
+        longest = int64_t(std::clamp(fitting, 1.0, 4.0 * double(stretch.layers)));
+        stretch.first_layer += stretch.layers;
+    }
+}
+
+// Call body(T()) with the type of a precision's numbers.
+template <class Body>
+void with_type(Precision precision, Body body) {
+    precision == Precision::single ? body(float()) : body(double());
+}
+
+// work(part, device, queue) for the chains of each device, side by side.
+template <class Work>
+void for_devices(const Job& job, Precision precision, const Options& options, Work work) {
+    const size_t number = precision == Precision::single ? sizeof(float) : sizeof(double);
+    const int64_t devices = int64_t(options.devices.size());
+    std::vector<std::exception_ptr> failed(options.devices.size());
+    const auto run = [&](int64_t d) {
+        try {
+            const int64_t first = job.chains * d / devices, last = job.chains * (d + 1) / devices;
+            if (first == last) return;
+            const Queue queue = d == 0 ? reinterpret_cast<Queue>(options.queue) : Queue();
+            const int device = options.devices[size_t(d)];
+            const DeviceInUse use(device);
+            DevicePart part(job, first, last - first, number, device, queue);
+            work(part, device, queue);
+            part.give_back();
+        } catch (...) {
+            failed[size_t(d)] = std::current_exception();
+        }
+    };
+    std::vector<std::thread> threads;
+    for (int64_t d = 1; d < devices; ++d) threads.emplace_back(run, d);
+    run(0);
+    for (auto& thread : threads) thread.join();
+    for (const auto& failure : failed)
+        if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace
+
+std::vector<std::string> devices() {
+    std::vector<std::string> names;
+    for (int device = 0; device < device_count(); ++device) names.push_back(device_name(device));
+    return names;
+}
+
+void advance(const Job& job, Precision precision, const Options& options) {
+    for_devices(job, precision, options, [&](DevicePart& part, int device, Queue queue) {
+        with_type(precision, [&]<class T>(T) { advance_part<T>(job, part, device, queue); });
+    });
+}
+
+void measure(const Job& job, Precision precision, const Options& options, double* values) {
+    for_devices(job, precision, options, [&](DevicePart& part, int device, Queue queue) {
+        double* const here = part.of_chains(values, job.measure_count);
+        with_type(precision, [&]<class T>(T) {
+            const Launcher<T> start(measure_kernel<T>, job, part.job().chains, device, queue);
+            start(measure_kernel<T>, part.job(), here);
+        });
+    });
+}
+
+void weights(const ChainParams& chain, Precision precision, const Options& options, int64_t layer, int64_t index,
+             void* out) {
+    const int device = options.devices.front();
+    const Queue queue = reinterpret_cast<Queue>(options.queue);
+    const WeightParams& w = chain.weights_of(layer);
+    const DeviceInUse use(device);
+    with_type(precision, [&]<class T>(T) {
+        Workspace counted(nullptr, shared_limit(device), nullptr);
+        counted.take_matrix<T>(panel_rows, panel_depth);
+        const size_t bytes = size_t(w.fan_out * w.fan_in) * sizeof(T), listed = size_t(chain.period) * sizeof(w);
+        const Buffer result(bytes), weights(listed);
+        copy_rows(weights.data(), listed, chain.weights, listed, listed, 1, queue);
+        ChainParams there = chain;
+        there.weights = static_cast<const WeightParams*>(weights.data());
+        const StreamPosition position{chain.seed, uint32_t(layer), uint32_t(index)};
+        const BlockMemory memory{counted.shared_used(), nullptr, 0};
+        launch(weights_kernel<T>, 1, max_threads, memory.shared_bytes, queue, there, position, memory,
+               static_cast<T*>(result.data()));
+        copy_rows(out, bytes, result.data(), bytes, bytes, 1, queue);
+        wait(queue);
+    });
+}
+
+}  // namespace pyrank::cuda
