@@ -32,14 +32,12 @@ struct AccumulatorView {
 };
 
 // Smallest power of two m such that `slots` slots of m samples hold n samples.
-PYRANK_HD constexpr int64_t slot_length(int64_t n, int64_t slots) {
-    int64_t length = 1;
-    while (n > slots * length) length *= 2;
-    return length;
+PYRANK_HD inline int64_t slot_length(int64_t n, int64_t slots) {
+    return n <= slots ? 1 : int64_t(1) << bit_length(uint64_t((n - 1) / slots));
 }
 
 // True if sample n is the first that needs slots of this length, so that neighbours have to be merged before.
-PYRANK_HD constexpr bool slots_double(int64_t n, int64_t slots, int64_t length) {
+PYRANK_HD inline bool slots_double(int64_t n, int64_t slots, int64_t length) {
     return length > 1 && 2 * n == slots * length;
 }
 

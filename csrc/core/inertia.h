@@ -29,19 +29,18 @@ constexpr double unit_roundoff<double> = 0x1p-53;
 struct CountRule {
     double largest;    // lower bound ||M||_F^2 / Tr M of the largest eigenvalue, or 1
     double tolerance;  // an eigenvalue further than this from tau is counted on the right side
-    double products;   // summed up in an entry of M
+    double spread;     // of the rounding errors in an entry of M: the root of how many products it sums
 
     // purity = ||M||_F^2 / (Tr M)^2
     PYRANK_HD CountRule(double tau, double trace, double purity, int64_t inner)
         : largest(trace * purity > 1 ? trace * purity : 1),
-          tolerance(1e-3 * largest < 0.02 * tau ? 1e-3 * largest : 0.02 * tau), products(double(inner)) {}
+          tolerance(1e-3 * largest < 0.02 * tau ? 1e-3 * largest : 0.02 * tau), spread(__builtin_sqrt(double(inner))) {}
 
     // Whether the rounding of M, summed in Sum, and that of its factorisation in Factor stay within the tolerance;
     // false for NaN.
     template <class Sum, class Factor>
     PYRANK_HD bool accepts(double S) const {
-        return unit_roundoff<Factor> * 0.2 * S + unit_roundoff<Sum> * 2 * __builtin_sqrt(products) * largest <=
-               tolerance;
+        return unit_roundoff<Factor> * 0.2 * S + unit_roundoff<Sum> * 2 * spread * largest <= tolerance;
     }
 };
 

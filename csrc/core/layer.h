@@ -22,7 +22,7 @@ template <int order, class V>
 PYRANK_HD inline V line_factor(V sum, int64_t count, const ChainParams& chain) {
     using T = typename V::T;
     using Limits = std::numeric_limits<T>;
-    const V power = (order == 0 ? sum : sum / V(T(count))) + V(T(chain.eps));
+    const V eps = V(T(chain.eps)), power = order == 0 ? sum + eps : fma(sum, V(T(1) / T(count)), eps);
     const V size = order == 2 ? sqrt(power) : order == 3 ? cube_root(power) : power;
     const V factor = select(size == V(T(0)), V(T(0)), V(T(chain.beta)) / size);
     return select(sum < V(Limits::infinity()), factor, V(Limits::quiet_NaN()));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -36,10 +37,10 @@ const Kernels& choose(const std::string& isa) {
                                 "; unset it to use the best of them");
 }
 
-// One chain in Rows takes rows_win_from_width / width of its share of a full register of Lanes (measured with AVX-512):
-// lanes waste what they do not fill, but factor many small matrices without waiting for a pivot. They are an option as
-// long as their working set stays in the second-level cache.
-constexpr int64_t rows_win_from_width = 48;
+// Lanes waste what they do not fill, but factor many small matrices without waiting for a pivot: one chain in Rows
+// takes (rows_win_from_width / width)^(2/3) times its share of a full register of Lanes (measured with AVX-512). They
+// are an option as long as their working set stays in the second-level cache.
+constexpr double rows_win_from_width = 72;
 constexpr int64_t lanes_cache_bytes = 1 << 20;
 
 bool lanes_fit_in_cache(const Job& job, Precision precision, int64_t lanes) {
@@ -49,8 +50,8 @@ bool lanes_fit_in_cache(const Job& job, Precision precision, int64_t lanes) {
 
 // Whether `chains` chains, at most a register for each thread, are done sooner in Lanes than one by one.
 bool lanes_are_faster(int64_t chains, int64_t width, int64_t lanes, int64_t threads) {
-    const int64_t in_turn = (chains + threads - 1) / threads;
-    return in_turn * rows_win_from_width > lanes * width;
+    const double ratio = rows_win_from_width / double(width);
+    return double((chains + threads - 1) / threads) * std::cbrt(ratio * ratio) > double(lanes);
 }
 
 // Full registers while every thread gets one, and for what is left whatever leaves the threads less idle.

@@ -1,7 +1,6 @@
 // The fused chain: all layers of one group, from the first product to the last measure, without leaving the cache.
 #pragma once
 #include "../core/activation.h"
-#include "../core/measure.h"
 #include "gram_factor.h"
 #include "kernels.h"
 #include "normalize.h"
@@ -39,6 +38,7 @@ public:
     void advance();
 
 private:
+    using PerChain = double[Layout::chains];
     using Exact = Spectrum<Rows<Vec<double>>>;  // redoes one chain's count in double
 
     bool centres_f() const { return chain_.recentre && !chain_.over_features; }
@@ -54,6 +54,8 @@ private:
                           const StreamPosition<Layout>& position);
     void rotate(const T* f, const WeightParams& weights, const StreamPosition<Layout>& position);
     void clear_below(T* z, int64_t row) const;
+    void settle_counts(const T* seen, double tau, const PerChain& trace, const PerChain& purity, const PerChain& S,
+                       PerChain& count);
     int64_t certain_count(const T* seen, int chain, double tau, const CountRule& rule);
 
     const Job& job_;
@@ -227,27 +229,52 @@ int64_t GroupChain<Layout>::certain_count(const T* seen, int chain, double tau, 
     return int64_t(count[0]);
 }
 
+// Redo the counts that the first factorisation leaves open.
+template <class Layout>
+void GroupChain<Layout>::settle_counts(const T* seen, double tau, const PerChain& trace, const PerChain& purity,
+                                       const PerChain& S, PerChain& count) {
+    const auto rule = [&](int c) { return CountRule(tau, trace[c], purity[c], spectrum_.inner()); };
+    bool settled = true;
+    for (int c = 0; c < group_.count; ++c) settled &= rule(c).template accepts<T, T>(S[c]);
+    if (settled) return;
+    for (int c = 0; c < group_.count; ++c)
+        if (!rule(c).template accepts<T, T>(S[c])) count[c] = double(certain_count(seen, c, tau, rule(c)));
+}
+
 template <class Layout>
 void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
     constexpr int chains = Layout::chains;
-    double trace[chains], purity[chains], count[chains], S[chains];
+    PerChain trace, purity, ratio, count, S;
     if (observes_f()) activate_state();
     const T* const seen = observes_f() ? f_ : h_;
     spectrum_.set(seen, Layout::unit, stride_);
     spectrum_.moments(trace, purity);
+    for (int chain = 0; chain < chains; ++chain) ratio[chain] = 1 / purity[chain];
     double counted_tau = __builtin_nan("");
     for (int m = 0; m < job_.measure_count; ++m) {
         const Measure& what = job_.measures[m];
         if (what.counts() && what.tau != counted_tau) {
             counted_tau = what.tau;
             spectrum_.count(counted_tau, count, S);
-            for (int chain = 0; chain < group_.count; ++chain) {
-                const CountRule rule(counted_tau, trace[chain], purity[chain], spectrum_.inner());
-                if (!rule.accepts<T, T>(S[chain])) count[chain] = double(certain_count(seen, chain, counted_tau, rule));
+            settle_counts(seen, counted_tau, trace, purity, S, count);
+        }
+        double* const value = values + m * value_stride;
+        const auto set = [&](auto of_chain) {
+            for (int chain = 0; chain < group_.count; ++chain) value[chain] = of_chain(chain);
+        };
+        switch (what.kind) {
+            case MeasureKind::participation_ratio: set([&](int c) { return ratio[c]; }); break;
+            case MeasureKind::frobenius_norm:
+                set([&](int c) { return trace[c] == 0 ? 0 : trace[c] * __builtin_sqrt(purity[c]); });
+                break;
+            case MeasureKind::trace: set([&](int c) { return trace[c]; }); break;
+            case MeasureKind::soft_rank: set([&](int c) { return count[c]; }); break;
+            case MeasureKind::rank_bound_margin: {
+                const double share = (1 - what.tau) * (1 - what.tau);
+                set([&](int c) { return count[c] - share * ratio[c]; });
+                break;
             }
         }
-        for (int chain = 0; chain < group_.count; ++chain)
-            values[m * value_stride + chain] = value_of(what, trace[chain], purity[chain], count[chain]);
     }
 }
 

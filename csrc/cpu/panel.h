@@ -3,11 +3,13 @@
 #include "../core/philox.h"
 #include "../core/streams.h"
 #include "../core/weights.h"
-#include "layout.h"
+#include "multiply.h"
+#include "pack.h"
 
 namespace pyrank::PYRANK_ISA {
 
 constexpr int64_t panel_depth = 128;  // columns of W in a panel: what one generator call covers at most (rademacher)
+constexpr int calls_at_once = registers == 32 ? 2 : 1;
 
 // Where the chain or chains of a layout stand in the stream.
 template <class Layout>
@@ -15,22 +17,24 @@ struct StreamPosition {
     RoundKeys keys;
     uint32_t layer, chain;
 
-    // The words of one generator call are a function of its block: counters that stay are set once.
-    PYRANK_INLINE auto words_of(int64_t vector) const {
+    // The generator calls of a vector of rows.
+    PYRANK_INLINE auto row(int64_t vector) const {
         using W = Words<typename Layout::T>;
         constexpr bool lanes = Layout::rows == 1;
-        const W x(layer);
         const W y = lanes ? W(uint32_t(vector)) : W::counting_from(uint32_t(vector * Layout::rows));
         const W z = lanes ? W::counting_from(chain) : W(chain);
-        return [x, y, z, keys = keys](uint32_t block, W(&out)[4]) {
-            out[0] = x;
-            out[1] = y;
-            out[2] = z;
-            out[3] = W(uint32_t(Stream::weights) << 24 | block);
-            philox(out[0], out[1], out[2], out[3], keys);
-        };
+        return PhiloxRow<W>({layer}, y, z, keys);
     }
 };
+
+// The words of n generator calls: those of columns 4 block .. 4 (block + n) - 1, or 32 times as many bits.
+template <int n, class W>
+PYRANK_INLINE void draw_words(const PhiloxRow<W>& row, const RoundKeys& keys, int64_t block, Pack<W, n> (&out)[4]) {
+    for (int i = 0; i < n; ++i)
+        row.start(uint32_t(Stream::weights) << 24 | uint32_t(block + i), out[0].part[i], out[1].part[i], out[2].part[i],
+                  out[3].part[i]);
+    philox_rounds<3>(out[0], out[1], out[2], out[3], keys);
+}
 
 // Columns first .. first + count - 1 of one vector of rows, to out[k * step]. Writes whole generator calls, up to
 // panel_depth columns; `first` is a multiple of panel_depth.
@@ -38,18 +42,21 @@ template <Law law, class Layout>
 void draw_columns(const StreamPosition<Layout>& position, int64_t vector, int64_t first, int64_t count,
                   typename Layout::T* out, int64_t step) {
     using V = typename Layout::V;
-    Words<typename Layout::T> words[4];
-    const auto draw_words = position.words_of(vector);
+    using W = Words<typename Layout::T>;
+    const auto row = position.row(vector);
     if constexpr (law == Law::rademacher) {
-        draw_words(uint32_t(first / 128), words);
-        for (int64_t k = 0; k < count; ++k) sign_of_bit(words[k / 32], int(k % 32)).store(out + k * step);
+        Pack<W, 1> words[4];
+        draw_words(row, position.keys, first / 128, words);
+        for (int64_t k = 0; k < count; ++k) sign_of_bit(words[k / 32].part[0], int(k % 32)).store(out + k * step);
     } else {
-        for (int64_t k = 0; k < count; k += 4) {
-            draw_words(uint32_t((first + k) / 4), words);
-            V w[4];
+        for_pieces<calls_at_once>(first / 4, (first + count + 3) / 4, [&]<int n>(int64_t block) {
+            Pack<W, n> words[4];
+            draw_words(row, position.keys, block, words);
+            Pack<V, n> w[4];
             four_weights<law>(words, w);
-            for (int q = 0; q < 4; ++q) w[q].store(out + (k + q) * step);
-        }
+            for (int i = 0; i < n; ++i)
+                for (int q = 0; q < 4; ++q) w[q].part[i].store(out + (4 * (block + i) - first + q) * step);
+        });
     }
 }
 

@@ -135,33 +135,40 @@ void Spectrum<Layout>::form_gram() {
 // Squares are taken of M / Tr M, whose entries are at most 1: none overflows or vanishes if M itself does not.
 template <class Layout>
 void Spectrum<Layout>::moments(double (&trace)[Layout::chains], double (&purity)[Layout::chains]) {
-    for (int chain = 0; chain < Layout::chains; ++chain) {
-        trace[chain] = purity[chain] = 0;
-        for (int64_t row = 0; row < n_; ++row) trace[chain] += gram_[row * stride_ + row * unit + chain];
-    }
-    T inverse_traces[V::size];
-    for (int lane = 0; lane < V::size; ++lane) inverse_traces[lane] = T(1 / trace[Layout::chains == 1 ? 0 : lane]);
-    const V inverse_trace = V::load(inverse_traces);
-    for (int64_t vector = 0; vector < vectors_; ++vector) {
-        const int64_t first = vector * Layout::rows, last = first + Layout::rows < n_ ? first + Layout::rows : n_;
-        const T* rows = gram_ + vector * V::size;
-        V below = V(T(0));
-        for (int64_t c = 0; c < first; ++c) {
-            const V x = V::load(rows + c * stride_) * inverse_trace;
-            below = fma(x, x, below);
-        }
-        for (int64_t c = first; c + 1 < last; ++c) {
-            const V x = rows_below(vector, c, V::load(rows + c * stride_)) * inverse_trace;
-            below = fma(x, x, below);
-        }
-        T off_diagonal[V::size];
-        below.store(off_diagonal);
-        for (int64_t row = first; row < last; ++row)
-            for (int chain = 0; chain < Layout::chains; ++chain) {
-                const double m = gram_[row * stride_ + row * unit + chain] / trace[chain];
-                purity[chain] += 2 * double(off_diagonal[row - first + chain]) + m * m;
+    constexpr int chains = Layout::chains, rows = Layout::rows;
+    double inverse[chains];
+    for (int chain = 0; chain < chains; ++chain) trace[chain] = purity[chain] = 0;
+    for (int64_t row = 0; row < n_; ++row)
+        for (int chain = 0; chain < chains; ++chain) trace[chain] += gram_[row * stride_ + row * unit + chain];
+    for (int chain = 0; chain < chains; ++chain) inverse[chain] = 1 / trace[chain];
+    T inverses[V::size];
+    for (int lane = 0; lane < V::size; ++lane) inverses[lane] = T(inverse[chains == 1 ? 0 : lane]);
+    const V inverse_trace = V::load(inverses);
+
+    for_pieces<4>(0, vectors_, [&]<int R>(int64_t vector) {
+        V below[R];  // of each row, the sum of squares below the diagonal
+        for (V& sum : below) sum = V(T(0));
+        const T* const from = gram_ + vector * V::size;
+        int64_t c = 0;
+        for (; c < vector * rows; ++c)
+            for (int r = 0; r < R; ++r) {
+                const V x = V::load(from + c * stride_ + r * V::size) * inverse_trace;
+                below[r] = fma(x, x, below[r]);
             }
-    }
+        for (; c + 1 < (vector + R) * rows && c < n_; ++c)
+            for (int r = 0; r < R; ++r) {
+                const V x = rows_below(vector + r, c, V::load(from + c * stride_ + r * V::size)) * inverse_trace;
+                below[r] = fma(x, x, below[r]);
+            }
+        T off_diagonal[R * V::size];
+        for (int r = 0; r < R; ++r) below[r].store(off_diagonal + r * V::size);
+        const int64_t first = vector * rows, last = first + R * rows < n_ ? first + R * rows : n_;
+        for (int64_t row = first; row < last; ++row)
+            for (int chain = 0; chain < chains; ++chain) {
+                const double m = gram_[row * stride_ + row * unit + chain] * inverse[chain];
+                purity[chain] += 2 * double(off_diagonal[(row - first) * unit + chain]) + m * m;
+            }
+    });
 }
 
 // L D L^T: minus_u holds -L D, l holds L, and columns yet to come are kept in l while panels are taken off them. Within

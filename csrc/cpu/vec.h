@@ -184,8 +184,9 @@ PYRANK_INLINE Vec<T> power_of_two(typename Vec<T>::Mask n, Vec<T> /* which type 
 
 // One 32-bit word for each lane of Vec<T>, in the low halves of 64-bit cells (the high halves are junk), because a
 // 32 x 32 -> 64 bit product is one instruction there. For float, half h holds the lanes 2 c + h.
-template <class T>
+template <class T_>
 struct Words {
+    using T = T_;
     static constexpr int halves = 8 / sizeof(T);
     typedef uint64_t Cells __attribute__((vector_size(register_bytes)));
     Cells cells[halves];

@@ -2,7 +2,6 @@
 // other. Every number is the result of the same operations in the same order as in csrc/cpu.
 #pragma once
 #include "../core/activation.h"
-#include "../core/measure.h"
 #include "normalize.h"
 #include "panel.h"
 #include "spectrum.h"
@@ -192,7 +191,7 @@ PYRANK_DEVICE void BlockChain<T>::measure(Emit emit) const {
             count = certain_count(seen, counted_tau,
                                   CountRule(counted_tau, moments.trace, moments.purity, spectrum_.inner()));
         }
-        if (leader()) emit(m, value_of(what, moments.trace, moments.purity, count));
+        if (leader()) emit(m, moments.value_of(what, count));
     }
 }
 

@@ -3,12 +3,26 @@
 #include <limits>
 
 #include "../core/inertia.h"
+#include "../core/params.h"
 #include "multiply.h"
 
 namespace pyrank::cuda {
 
 struct Moments {
     double trace, purity;  // Tr M and ||M||_F^2 / (Tr M)^2
+
+    // `count`, of eigenvalues above tau, where the measure asks for it.
+    PYRANK_DEVICE double value_of(const Measure& what, double count) const {
+        const double ratio = 1 / purity;
+        switch (what.kind) {
+            case MeasureKind::participation_ratio: return ratio;
+            case MeasureKind::frobenius_norm: return trace == 0 ? 0 : trace * sqrt(purity);
+            case MeasureKind::trace: return trace;
+            case MeasureKind::soft_rank: return count;
+            case MeasureKind::rank_bound_margin: return count - (1 - what.tau) * (1 - what.tau) * ratio;
+        }
+        return 0;
+    }
 };
 struct Count {
     double above, S;  // eigenvalues above tau, and the S of core/inertia.h (NaN after a zero pivot)
@@ -106,8 +120,8 @@ PYRANK_DEVICE Moments Spectrum<T>::moments() const {
         results_[0] = trace;
     }
     barrier();
-    const double trace = results_[0];
-    const T inverse_trace = T(1 / trace);
+    const double trace = results_[0], inverse = 1 / trace;
+    const T inverse_trace = T(inverse);
     for_each(0, n_, [&](int i) {
         T below = 0;
         for (int j = 0; j < i; ++j) {
@@ -120,7 +134,7 @@ PYRANK_DEVICE Moments Spectrum<T>::moments() const {
     if (leader()) {
         double purity = 0;
         for (int i = 0; i < n_; ++i) {
-            const double m = T(gram_(i, i)) / trace;
+            const double m = T(gram_(i, i)) * inverse;
             purity += 2 * double(T(row_sums_[i])) + m * m;
         }
         results_[1] = purity;
