@@ -4,9 +4,12 @@ import pytest
 
 from pyrank import native
 
+import emulation
+
 
 def pytest_addoption(parser):
     parser.addoption("--validate", action="store_true", help="also run the long statistical tests")
+    parser.addoption("--require-gpu", action="store_true", help="fail if there is no GPU to test")
 
 
 def pytest_configure(config):
@@ -33,3 +36,33 @@ def isa(request):
 def layout(request):
     """Both ways to lay chains over registers."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory):
+    """The emulator as a module."""
+    return emulation.build(tmp_path_factory.mktemp("emulator"))
+
+
+@pytest.fixture
+def emulated(emulator, monkeypatch):
+    """The emulator in the place of the kernels for CUDA."""
+    emulator.configure()
+    monkeypatch.setattr(native, "_cuda_extension", lambda: emulator)
+    return emulator
+
+
+@pytest.fixture
+def gpus(request):
+    """The devices to pass to `native`: an emulated one, and a real one where there is one."""
+    if request.param == "emulated":
+        request.getfixturevalue("emulated")
+    elif missing := native.cuda_devices()[1]:
+        pytest.fail(f"--require-gpu: {missing}")
+    return (0,)
+
+
+def pytest_generate_tests(metafunc):
+    if "gpus" in metafunc.fixturenames:
+        real = metafunc.config.getoption("--require-gpu") or native.cuda_devices()[0]
+        metafunc.parametrize("gpus", ["emulated", "gpu"] if real else ["emulated"], indirect=True)

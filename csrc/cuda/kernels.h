@@ -16,14 +16,14 @@ struct BlockMemory {
 };
 
 template <class T>
-PYRANK_KERNEL(max_threads, 1)
+PYRANK_KERNEL(max_threads, 2)
 advance_kernel(const Job job, const BlockMemory memory) {
     for (int chain = block_index(); chain < job.chains; chain += grid_size())
         BlockChain<T>(job, chain, memory.of_this_block()).advance();
 }
 
 template <class T>
-PYRANK_KERNEL(max_threads, 1)
+PYRANK_KERNEL(max_threads, 2)
 measure_kernel(const Job job, const BlockMemory memory, double* values) {  // values: [measure, chain]
     const Array<double> out(values, job.measure_count * job.chains);
     for (int chain = block_index(); chain < job.chains; chain += grid_size()) {
@@ -36,7 +36,7 @@ measure_kernel(const Job job, const BlockMemory memory, double* values) {  // va
 
 // The (fan_out, fan_in) weights of one layer of one chain, by the code that the chain itself draws them with.
 template <class T>
-PYRANK_KERNEL(max_threads, 1)
+PYRANK_KERNEL(max_threads, 2)
 weights_kernel(const ChainParams chain, const StreamPosition position, const BlockMemory memory, T* weights_of_layer) {
     const WeightParams weights = chain.weights_of(position.layer);
     const int fan_out = int(weights.fan_out), fan_in = int(weights.fan_in);

@@ -22,7 +22,11 @@ inline int attribute(cudaDeviceAttr name, int device) {
 // Throws where there is no driver.
 inline int device_count() {
     int count = 0;
-    check(cudaGetDeviceCount(&count));
+    const cudaError_t status = cudaGetDeviceCount(&count);
+    if (status == cudaErrorInsufficientDriver)
+        throw std::runtime_error("there is no NVIDIA driver, or one too old for CUDA " +
+                                 std::to_string(CUDART_VERSION / 1000));
+    if (status != cudaErrorNoDevice) check(status);
     return count;
 }
 

@@ -46,7 +46,7 @@ public:
 
     // Form M = H H^T / N or H^T H / N.
     template <class S>
-    PYRANK_DEVICE void set(const Matrix<S>& state, const Array<T>& rotated) const {
+    PYRANK_CALLED void set(const Matrix<S>& state, const Array<T>& rotated) const {
         const Matrix<T> x{rotated, stride_of(n_)};
         rotate(state, x);
         const T factor = T(1) / T(batch_);
@@ -58,14 +58,14 @@ public:
 
     // Take over M from a spectrum of another precision.
     template <class Other>
-    PYRANK_DEVICE void set(const Spectrum<Other>& other) const {
+    PYRANK_CALLED void set(const Spectrum<Other>& other) const {
         for_lower([&](int i, int j) { gram_(i, j) = T(Other(other.gram_(i, j))); });
         barrier();
     }
 
     PYRANK_DEVICE int inner() const { return inner_; }
     PYRANK_DEVICE Moments moments() const;
-    PYRANK_DEVICE Count count(double tau) const;
+    PYRANK_CALLED Count count(double tau) const;
 
 private:
     template <class Other>
@@ -145,7 +145,7 @@ PYRANK_DEVICE Moments Spectrum<T>::moments() const {
 
 // L D L^T, a block of columns at a time; the sum over k of every entry runs in ascending order.
 template <class T>
-PYRANK_DEVICE Count Spectrum<T>::count(double tau) const {
+PYRANK_CALLED Count Spectrum<T>::count(double tau) const {
     for_lower([&](int i, int j) { rest_(i, j) = T(gram_(i, j)); });
     for_each(0, n_, [&](int i) { row_sums_[i] = T(0); });
     barrier();

@@ -2,6 +2,7 @@
 #pragma once
 #define PYRANK_EMULATOR
 #define PYRANK_DEVICE
+#define PYRANK_CALLED
 #define PYRANK_KERNEL(threads, blocks) inline void
 
 #include "machine.h"
