@@ -52,9 +52,7 @@ def emulated(emulator, monkeypatch):
     return emulator
 
 
-@pytest.fixture
-def gpus(request):
-    """The devices to pass to `native`: an emulated one, and a real one where there is one."""
+def _device(request):
     if request.param == "emulated":
         request.getfixturevalue("emulated")
     elif missing := native.cuda_devices()[1]:
@@ -62,7 +60,21 @@ def gpus(request):
     return (0,)
 
 
+@pytest.fixture
+def gpus(request):
+    """The devices to pass to `native`: an emulated one, and a real one where there is one."""
+    return _device(request)
+
+
+@pytest.fixture
+def kernels(request):
+    """Every kind of kernel, as options of `native`: both layouts of the CPU, and what `gpus` has."""
+    return {"layout": request.param} if request.param in ("lanes", "rows") else {"gpus": _device(request)}
+
+
 def pytest_generate_tests(metafunc):
-    if "gpus" in metafunc.fixturenames:
-        real = metafunc.config.getoption("--require-gpu") or native.cuda_devices()[0]
-        metafunc.parametrize("gpus", ["emulated", "gpu"] if real else ["emulated"], indirect=True)
+    real = metafunc.config.getoption("--require-gpu") or native.cuda_devices()[0]
+    devices = ["emulated", "gpu"] if real else ["emulated"]
+    for fixture, params in (("gpus", devices), ("kernels", ["lanes", "rows", *devices])):
+        if fixture in metafunc.fixturenames:
+            metafunc.parametrize(fixture, params, indirect=True)

@@ -211,6 +211,23 @@ def test_what_cuda_does_not_do_is_told_in_one_line(chain, options, message):
     assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("law", ["orthogonal", "gram"])
+def test_the_backend_refuses_what_it_has_no_kernel_for(law, gpus):
+    with pytest.raises(ValueError, match="expected a gaussian"):
+        advance(make_plan(pyrank.Chain(8, weights=law)), [1], gpus=gpus)
+
+
+def test_a_state_on_the_gpu_is_advanced_there(gpus):
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no GPU")
+    plan = make_plan(pyrank.Chain(9, 12), chains=5)
+    state, accumulator, counters = start(plan)
+    there = state.cuda()
+    native.advance(plan, there, 0, 7, accumulator, counters, gpus=gpus)
+    here = advance(plan, [7])
+    assert_same({"state": there.cpu().numpy(), "counters": counters, **accumulator.arrays()}, here)
+
+
 def test_a_machine_without_a_gpu_says_so():
     if not native.cuda_devices()[1]:
         pytest.skip("this machine has a GPU")

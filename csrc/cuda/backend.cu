@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 
@@ -14,6 +15,7 @@ namespace pyrank::cuda {
 namespace {
 
 constexpr double launch_seconds = 0.25;
+constexpr int64_t shared_anywhere = 48 << 10;  // that every device has, unasked
 
 // One thread for each tile of the larger of the products of a layer and of a measurement, if that is not too many.
 int threads_for(const ChainParams& chain) {
@@ -97,47 +99,44 @@ private:
     std::vector<Buffer> constants_;
 };
 
-// How a kernel that works with a BlockChain<T> is launched on one device.
+// The blocks that share the chains of a part, with their memory.
 template <class T>
-class Launcher {
-public:
+struct Grid {
+    int blocks, threads;
+    BlockMemory memory;
+    Buffer global;
+
     template <class... P>
-    Launcher(void (*kernel)(P...), const Job& host_job, int64_t chains, int device, Queue queue)
-        : threads_(threads_for(host_job.chain)), queue_(queue) {
+    static Grid of(void (*kernel)(P...), const Job& host_job, int64_t chains, int device) {
         const BlockChain<T> counted(host_job, 0, Workspace(nullptr, shared_limit(device), nullptr));
-        memory_ = {counted.shared_used(), nullptr, counted.global_used()};
-        const int64_t most = std::max<int64_t>(free_memory() / 10 * 9 / std::max<int64_t>(memory_.global_bytes, 1), 1);
-        const int resident = resident_blocks(kernel, device, threads_, memory_.shared_bytes);
-        blocks_ = int(std::max<int64_t>(std::min({chains, most, int64_t(resident)}), 1));
-        global_.emplace_back(size_t(blocks_) * size_t(memory_.global_bytes));
-        memory_.global = static_cast<char*>(global_.back().data());
+        const int64_t each = counted.global_used(), fit = free_memory() / 10 * 9 / std::max<int64_t>(each, 1);
+        const int threads = threads_for(host_job.chain);
+        const int64_t resident = resident_blocks(kernel, device, threads, counted.shared_used());
+        const int64_t blocks = std::clamp<int64_t>(std::min(resident, fit), 1, chains);
+        Buffer global(size_t(blocks) * size_t(each));
+        return {
+            int(blocks), threads, {counted.shared_used(), static_cast<char*>(global.data()), each}, std::move(global)};
     }
 
     template <class... P, class... A>
-    void operator()(void (*kernel)(P...), const Job& job, A... arguments) const {
-        launch(kernel, blocks_, threads_, memory_.shared_bytes, queue_, job, memory_, arguments...);
-        wait(queue_);
+    void run(void (*kernel)(P...), Queue queue, const Job& job, A... arguments) const {
+        launch(kernel, blocks, threads, memory.shared_bytes, queue, job, memory, arguments...);
+        wait(queue);
     }
-
-private:
-    int threads_, blocks_;
-    Queue queue_;
-    BlockMemory memory_;
-    std::vector<Buffer> global_;
 };
 
 // Stretches of layers, each as long as the one before says that it may be.
 template <class T>
 void advance_part(const Job& job, DevicePart& part, int device, Queue queue) {
     using Clock = std::chrono::steady_clock;
-    const Launcher<T> start(advance_kernel<T>, job, part.job().chains, device, queue);
+    const auto grid = Grid<T>::of(advance_kernel<T>, job, part.job().chains, device);
     Job stretch = part.job();
     const int64_t end = job.first_layer + job.layers;
     int64_t longest = 1;
     while (stretch.first_layer < end) {
         stretch.layers = std::min(longest, end - stretch.first_layer);
         const auto began = Clock::now();
-        start(advance_kernel<T>, stretch);
+        grid.run(advance_kernel<T>, queue, stretch);
         const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
         const double fitting = double(stretch.layers) * launch_seconds / std::max(seconds, 1e-9);
         longest = int64_t(std::clamp(fitting, 1.0, 4.0 * double(stretch.layers)));
@@ -151,9 +150,17 @@ void with_type(Precision precision, Body body) {
     precision == Precision::single ? body(float()) : body(double());
 }
 
+void check_chain(const ChainParams& chain) {
+    if (chain.law == Law::orthogonal || chain.law == Law::gram || chain.whiten)
+        throw std::invalid_argument("CUDA: expected a gaussian, uniform or rademacher law and no whitening");
+    if (double(chain.width + 1) * double(chain.batch + 1) >= 0x1p31)
+        throw std::invalid_argument("CUDA: expected fewer than 2^31 entries in a state");
+}
+
 // work(part, device, queue) for the chains of each device, side by side.
 template <class Work>
 void for_devices(const Job& job, Precision precision, const Options& options, Work work) {
+    check_chain(job.chain);
     const size_t number = precision == Precision::single ? sizeof(float) : sizeof(double);
     const int64_t devices = int64_t(options.devices.size());
     std::vector<std::exception_ptr> failed(options.devices.size());
@@ -197,20 +204,20 @@ void measure(const Job& job, Precision precision, const Options& options, double
     for_devices(job, precision, options, [&](DevicePart& part, int device, Queue queue) {
         double* const here = part.of_chains(values, job.measure_count);
         with_type(precision, [&]<class T>(T) {
-            const Launcher<T> start(measure_kernel<T>, job, part.job().chains, device, queue);
-            start(measure_kernel<T>, part.job(), here);
+            const auto grid = Grid<T>::of(measure_kernel<T>, job, part.job().chains, device);
+            grid.run(measure_kernel<T>, queue, part.job(), here);
         });
     });
 }
 
 void weights(const ChainParams& chain, Precision precision, const Options& options, int64_t layer, int64_t index,
              void* out) {
-    const int device = options.devices.front();
+    check_chain(chain);
     const Queue queue = reinterpret_cast<Queue>(options.queue);
     const WeightParams& w = chain.weights_of(layer);
-    const DeviceInUse use(device);
+    const DeviceInUse use(options.devices.front());
     with_type(precision, [&]<class T>(T) {
-        Workspace counted(nullptr, shared_limit(device), nullptr);
+        Workspace counted(nullptr, shared_anywhere, nullptr);
         counted.take_matrix<T>(panel_rows, panel_depth);
         const size_t bytes = size_t(w.fan_out * w.fan_in) * sizeof(T), listed = size_t(chain.period) * sizeof(w);
         const Buffer result(bytes), weights(listed);

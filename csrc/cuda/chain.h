@@ -92,7 +92,6 @@ template <class T>
 PYRANK_DEVICE void BlockChain<T>::store() const {
     const Array<T> to = state();
     for_entries(width_, batch_, [&](int i, int j) { to[i * batch_ + j] = T(h_(i, j)); });
-    barrier();
 }
 
 // F(H), in f_.

@@ -17,20 +17,22 @@ struct BlockMemory {
 
 template <class T>
 PYRANK_KERNEL(max_threads, 2)
-advance_kernel(const Job job, const BlockMemory memory) {
-    for (int chain = block_index(); chain < job.chains; chain += grid_size())
+advance_kernel(PYRANK_PARAMETER Job job, const BlockMemory memory) {
+    for (int chain = block_index(); chain < job.chains; chain += grid_size()) {
         BlockChain<T>(job, chain, memory.of_this_block()).advance();
+        barrier();  // before another chain takes over the memory
+    }
 }
 
 template <class T>
 PYRANK_KERNEL(max_threads, 2)
-measure_kernel(const Job job, const BlockMemory memory, double* values) {  // values: [measure, chain]
+measure_kernel(PYRANK_PARAMETER Job job, const BlockMemory memory, double* values) {  // values: [measure, chain]
     const Array<double> out(values, job.measure_count * job.chains);
     for (int chain = block_index(); chain < job.chains; chain += grid_size()) {
         BlockChain<T> block(job, chain, memory.of_this_block());
         block.load();
         block.measure([&](int m, double value) { out[m * int(job.chains) + chain] = value; });
-        barrier();
+        barrier();  // before another chain takes over the memory
     }
 }
 

@@ -8,7 +8,8 @@
 #ifndef PYRANK_EMULATOR
 
 #define PYRANK_DEVICE __device__
-#define PYRANK_CALLED __device__ __noinline__  // kept apart, for the sake of the caller's registers
+#define PYRANK_CALLED __device__ __noinline__     // kept apart, for the sake of the caller's registers
+#define PYRANK_PARAMETER const __grid_constant__  // of a kernel, shared by all threads instead of copied for each
 #define PYRANK_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 
 namespace pyrank::cuda {

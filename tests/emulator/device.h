@@ -3,6 +3,7 @@
 #define PYRANK_EMULATOR
 #define PYRANK_DEVICE
 #define PYRANK_CALLED
+#define PYRANK_PARAMETER const
 #define PYRANK_KERNEL(threads, blocks) inline void
 
 #include "machine.h"
