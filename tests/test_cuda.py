@@ -12,7 +12,7 @@ from pyrank import checkpoint, native
 from pyrank.chain import ACTIVATIONS, DTYPES, NORMALIZATIONS
 from pyrank.measures import parse_measures
 
-from harness import ALL_MEASURES, advance, assert_same, make_plan
+from harness import ALL_MEASURES, advance, assert_same, make_plan, start
 
 EDGES = (1, 2, 3, 7, 8, 9, 16, 17, 31, 33)
 LAWS = ("gaussian", "uniform", "rademacher")

@@ -25,15 +25,34 @@ def compile_options():
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    """What the assembler of nvcc says about each function, for all architectures."""
+def compiled(tmp_path_factory):
+    """A folder with what nvcc makes of the backend, its PTX among it, and what the assembler says of each function."""
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         pytest.skip("there is no nvcc")
     targets = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in declared_architectures()[0]]
-    files = ["--fatbin", ROOT / "csrc/cuda/backend.cu", "-o", tmp_path_factory.mktemp("nvcc") / "backend.fatbin"]
+    folder = tmp_path_factory.mktemp("nvcc")
+    files = ["--keep", "--keep-dir", folder, "--fatbin", ROOT / "csrc/cuda/backend.cu", "-o", folder / "backend.fatbin"]
     command = [nvcc, "-std=c++20", *compile_options(), *targets, "-Xptxas=-v", *files]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    return folder, subprocess.run(command, check=True, capture_output=True, text=True).stderr
+
+
+@pytest.fixture
+def report(compiled):
+    return compiled[1]
+
+
+def test_every_number_is_rounded_as_on_a_cpu(compiled):
+    """No approximate root, division or function, no denormal flushed; fused only where the source says so."""
+    assert "-fmad=false" in compile_options()
+    texts = [path.read_text() for path in compiled[0].glob("*.ptx")]
+    assert len(texts) == len(declared_architectures()[0])
+    for text in texts:
+        operations = set(re.findall(r"^\s+(?:@\S+ )?(\w+\.\S*f(?:32|64))\s", text, flags=re.M))
+        assert {"fma.rn.f32", "fma.rn.f64", "div.rn.f32", "sqrt.rn.f32"} <= operations
+        inexact = {name.split(".")[0] for name in operations if re.search(r"approx|ftz|full|\.(rz|rm|rp)\.", name)}
+        assert not inexact
+        assert not [name for name in operations if name.startswith("mad")]
 
 
 def test_every_kernel_is_compiled_for_every_architecture(report):
