@@ -17,7 +17,7 @@ namespace {
 constexpr double launch_seconds = 0.25;
 constexpr int64_t shared_anywhere = 48 << 10;  // that every device has, unasked
 
-// One thread for each tile of the larger of the products of a layer and of a measurement, if that is not too many.
+// One thread for each tile of the product with a panel, if that is not too many.
 int threads_for(const ChainParams& chain) {
     const int64_t rows = std::min<int64_t>(chain.width, panel_rows);
     const int64_t tiles = ((rows + tile - 1) / tile) * ((chain.batch + tile - 1) / tile);
@@ -54,7 +54,7 @@ public:
         part_.accumulator.trace = of_chains(record.trace, measures * record.trace_capacity);
     }
 
-    Job& job() { return part_; }
+    const Job& job() const { return part_; }
 
     // Place for results only: [rows, chains of the host] there, [rows, chains of the part] here.
     template <class T>

@@ -84,7 +84,11 @@ using Queue = cudaStream_t;  // CUDA calls it a stream, a word that has another 
 // `rows` pieces of `bytes`, each `pitch` after the one before; either side may be the host or a device.
 inline void copy_rows(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t bytes, size_t rows,
                       Queue queue) {
-    if (bytes && rows) check(cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, bytes, rows, cudaMemcpyDefault, queue));
+    if (!bytes || !rows) return;
+    if (rows == 1)  // of any size; a pitch has a limit
+        check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, queue));
+    else
+        check(cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, bytes, rows, cudaMemcpyDefault, queue));
 }
 
 inline void wait(Queue queue) { check(cudaStreamSynchronize(queue)); }
