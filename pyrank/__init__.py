@@ -22,17 +22,16 @@ if TYPE_CHECKING:
     from pyrank.estimate import Estimate
     from pyrank.lyapunov import LyapunovSpectrum, lyapunov_spectrum
     from pyrank.measures import Measure
+    from pyrank.ops import layer_step, participation_ratio
     from pyrank.reference import (
         draw_weights,
         effective_rank,
         frobenius_norm,
         isometry_gap,
-        layer_step,
         numerical_rank,
         orthogonality_gap,
         outlier,
         pairwise_angles,
-        participation_ratio,
         rank_bound_margin,
         singular_values,
         soft_rank,
@@ -58,13 +57,13 @@ _HOMES = {
     "effective_rank": "reference",
     "frobenius_norm": "reference",
     "isometry_gap": "reference",
-    "layer_step": "reference",
+    "layer_step": "ops",
     "lyapunov_spectrum": "lyapunov",
     "numerical_rank": "reference",
     "orthogonality_gap": "reference",
     "outlier": "reference",
     "pairwise_angles": "reference",
-    "participation_ratio": "reference",
+    "participation_ratio": "ops",
     "rank_bound_margin": "reference",
     "show_config": "config",
     "simulate": "simulation",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from pyrank.errors import as_choice, as_integer, as_number, invalid
@@ -96,6 +96,9 @@ class Weights:
             raise invalid("low", low, f"a number < high = {high:g}", "exchange the two")
         return cls("uniform", mean=(low + high) / 2.0, scale=(high - low) / math.sqrt(12.0))
 
+    def __repr__(self) -> str:
+        return _call(self, Weights(), {"law": self.law})
+
     def standard_deviation(self, fan_in: int, fan_out: int) -> float:
         """Return the scale of the entries of a (fan_out, fan_in) matrix."""
         return SCALES[self.scale](fan_in, fan_out) if isinstance(self.scale, str) else self.scale
@@ -169,6 +172,9 @@ class Normalization:
         for name, value in (("order", order), ("eps", eps), ("alpha", alpha), ("beta", beta)):
             object.__setattr__(self, name, value)
 
+    def __repr__(self) -> str:
+        return _call(self, Normalization(), {})
+
     @property
     def root(self) -> float:
         """The power that turns ``mean |z|^p + eps`` into the size of a line: 1/p, and 1 for the largest entry."""
@@ -213,6 +219,9 @@ class Chain:
         `pyrank.Run.log_scale`.
     dtype
         ``"float32"`` or ``"float64"``: the precision of the state and of the weights.
+    widths
+        The sequence of widths, if ``width`` is not given: `dataclasses.replace` passes it on, so that
+        ``replace(chain, gamma=1.0)`` and ``replace(chain, width=64)`` give a chain that differs in that alone.
 
     Raises
     ------
@@ -230,7 +239,7 @@ class Chain:
 
     def __init__(
         self,
-        width: SupportsIndex | Sequence[SupportsIndex],
+        width: SupportsIndex | Sequence[SupportsIndex] | None = None,
         batch: SupportsIndex | None = None,
         *,
         gamma: float = math.inf,
@@ -238,8 +247,9 @@ class Chain:
         activation: str = "linear",
         normalization: str | Normalization = "rescale",
         dtype: str | torch.dtype | type[np.floating[Any]] = "float32",
+        widths: Sequence[SupportsIndex] | None = None,
     ) -> None:
-        widths = _as_widths(width)
+        widths = _as_widths(widths if width is None else width)
         batch = widths[0] if batch is None else as_integer("batch", batch, 1, MAX_SIZE, "give the number of samples N")
         gamma = as_number("gamma", gamma, 0.0, math.inf, "give a number >= 0, or math.inf for no skip connection")
         if len(widths) > 1 and not math.isinf(gamma):
@@ -262,6 +272,10 @@ class Chain:
     def width(self) -> int:
         """The width, or the largest of several."""
         return max(self.widths)
+
+    def __repr__(self) -> str:
+        width = self.widths if len(self.widths) > 1 else self.width
+        return _call(self, Chain(self.widths, self.batch), {"width": width, "batch": self.batch})
 
     def width_at(self, layer: int) -> int:
         """Return the number of rows of H_layer."""
@@ -298,6 +312,16 @@ class Chain:
         values["gamma"] = _plain(self.gamma)
         values["normalization"]["order"] = _plain(self.normalization.order)
         return values
+
+
+def _call(value: Weights | Normalization | Chain, default: object, always: dict[str, object]) -> str:
+    """Write a value as the call that gives it, with what is not the default."""
+    own = {field.name: getattr(value, field.name) for field in fields(value)}
+    chosen = always | {name: argument for name, argument in own.items() if argument != getattr(default, name)}
+    written = (
+        f"{name}=" + ("float('inf')" if argument == math.inf else repr(argument)) for name, argument in chosen.items()
+    )
+    return f"{type(value).__name__}({', '.join(written)})"
 
 
 def _as_widths(width: object) -> tuple[int, ...]:

@@ -149,7 +149,3 @@ def _info(_arguments: argparse.Namespace) -> int:
 
 
 _COMMANDS = {"simulate": _simulate, "reproduce": _reproduce, "info": _info}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

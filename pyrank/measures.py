@@ -27,6 +27,9 @@ SNAPSHOT_MEASURES = (
 
 MEASURES = KERNEL_MEASURES + SNAPSHOT_MEASURES
 
+RESERVED = ("chain", "draw", "layer", "snapshot", "snapshot_layer")
+"""Dimensions and coordinates of `pyrank.Run.to_xarray`, which no measure can be called."""
+
 _CALL = re.compile(r"\s*(\w+)\s*(?:\(\s*(?:\w+\s*=\s*)?([^()\s]+)\s*\))?\s*")
 
 
@@ -53,7 +56,8 @@ class Measure:
         left out; how many ``singular_values``, all if left out. None for the others.
     function
         Your own measure instead: it is called with the states (chains, d, N) and returns (chains,) or (chains, k)
-        numbers. Its name must be none of those above; checkpoints know it by that name alone.
+        numbers. Its name must be none of those above, and none of the dimensions and coordinates of `Run.to_xarray`;
+        checkpoints know it by that name alone.
 
     Raises
     ------
@@ -76,8 +80,8 @@ class Measure:
     def _check_function(self) -> None:
         if not callable(self.function):
             raise invalid("measure.function", self.function, "a function of a tensor (chains, d, N)", "pass a function")
-        if not isinstance(self.name, str) or not self.name.isidentifier() or self.name in MEASURES:
-            wanted = "a name of its own, made of letters, digits and _"
+        if not isinstance(self.name, str) or not self.name.isidentifier() or self.name in MEASURES + RESERVED:
+            wanted = f"a name of its own, made of letters, digits and _, not {', '.join(RESERVED)}"
             raise invalid("measure", self.name, wanted, "write Measure('my_name', function=f)")
         if self.argument is not None:
             raise invalid("measure", str(self), "a function without an argument", "bind it with functools.partial")

@@ -14,14 +14,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from pyrank import backends, thinning
+from pyrank import backends, memory, thinning
 from pyrank import checkpoint as checkpoint_file
 from pyrank import initial as initial_state
 from pyrank._version import __version__
 from pyrank.chain import Chain
 from pyrank.errors import ArgumentError, as_choice, as_integer, invalid
 from pyrank.estimate import Accumulator, estimate
-from pyrank.estimate.accumulator import SLOTS
 from pyrank.measures import Measure, parse_measures
 from pyrank.plan import COUNTERS, EVENTS, POINTS, Plan
 from pyrank.progress import interrupts, report_to
@@ -226,16 +225,11 @@ def _check_memory(plan: Plan) -> None:
     number = 4 if chain.dtype == "float32" else 8
     side = min(chain.width, chain.batch)
     working_sets = 8 * (chain.width * chain.batch + side * side) * number
-    record = len(plan.measures) * (SLOTS + plan.trace + side + 1) * 8
-    needed = plan.chains * (3 * chain.width * chain.batch * number + record) + working_sets
-    try:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return
-    if needed > available:
-        sizes = {"width": chain.width, "batch": chain.batch, "chains": plan.chains}
-        wanted = f"at most the {available / 2**30:.0f} GiB of this machine, not {needed / 2**30:.0f}"
-        raise invalid("sizes", sizes, wanted, "run fewer chains at a time or a smaller network")
+    flags = [measure.is_rank for measure in plan.measures]
+    record = Accumulator.size(flags, plan.chains, side + 1, plan.trace)
+    needed = plan.chains * 3 * chain.width * chain.batch * number + record + working_sets
+    sizes = {"width": chain.width, "batch": chain.batch, "chains": plan.chains}
+    memory.require(needed, sizes, "run fewer chains at a time or a smaller network")
 
 
 def _path(checkpoint: str | os.PathLike[str]) -> Path:

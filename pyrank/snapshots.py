@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyrank import memory
 from pyrank.errors import invalid
 from pyrank.estimate import Accumulator, Estimate, estimate
 from pyrank.plan import Plan
@@ -41,6 +42,9 @@ class Snapshots:
         sizes = tuple(None if values.ndim == 1 else values.shape[1] for values in answers)
         flags = [what.is_rank for what, size in zip(plan.snapshots, sizes, strict=True) for _ in range(size or 1)]
         bins = min(state.shape[-2:]) + 1
+        given = {"numbers": len(flags), "chains": plan.chains, "trace": plan.trace}
+        remedy = "keep a shorter trace, run fewer chains, or measure fewer numbers"
+        memory.require(Accumulator.size(flags, plan.chains, bins, plan.trace), given, remedy)
         return cls(plan, sizes, Accumulator.empty(flags, plan.chains, bins, plan.trace))
 
     @property

@@ -14,6 +14,7 @@ PYTHON = {
     "_version": set(),
     "errors": set(),
     "progress": set(),
+    "memory": {"errors"},
     "chain": {"errors"},
     "measures": {"errors"},
     "estimate": {"errors"},
@@ -21,11 +22,12 @@ PYTHON = {
     "checkpoint": {"errors"},
     "plan": {"chain", "measures"},
     "reference": {"chain", "errors", "estimate", "measures", "plan"},
+    "ops": {"chain", "reference"},
     "native": {"chain", "errors", "estimate", "measures", "plan"},
     "initial": {"chain", "errors", "reference"},
     "backends": {"chain", "errors", "estimate", "native", "plan", "reference"},
     "run": {"errors", "estimate", "measures", "plan"},
-    "snapshots": {"errors", "estimate", "plan", "reference"},
+    "snapshots": {"errors", "estimate", "memory", "plan", "reference"},
     "thinning": {"backends", "estimate", "plan"},
     "simulation": {
         "_version",
@@ -36,6 +38,7 @@ PYTHON = {
         "estimate",
         "initial",
         "measures",
+        "memory",
         "plan",
         "progress",
         "run",
@@ -62,6 +65,7 @@ PYTHON = {
     },
     "arguments": {"_version", "chain", "measures", "plan"},
     "cli": {"arguments", "chain", "checkpoint", "config", "errors", "experiments", "simulation"},
+    "__main__": {"cli"},
 }
 INCLUDES = {
     "core": {"core"},

@@ -132,6 +132,25 @@ def test_huge_network_is_refused_before_anything_is_allocated():
         pyrank.simulate(pyrank.Chain(2**20, 2**20), 1, chains=1, progress=False)
 
 
+def many_numbers(H):
+    return torch.ones(len(H), 2**20)
+
+
+@pytest.mark.parametrize(("batch", "measure"), [(512, "pairwise_angles"), (3, many_numbers)])
+def test_a_huge_record_of_snapshots_is_refused(batch, measure):
+    """Of 512 samples there are 130,816 pairs; with a trace of 2^24 samples no machine holds them."""
+    with pytest.raises(pyrank.ArgumentError, match="GiB") as error:
+        pyrank.simulate(pyrank.Chain(4, batch), 1, measures=[measure], trace=2**24, progress=False)
+    assert_one_line(error, "sizes", "trace")
+
+
+@pytest.mark.parametrize("name", ["chain", "draw", "layer", "snapshot", "snapshot_layer"])
+def test_names_of_dimensions_are_refused_for_measures(name):
+    with pytest.raises(pyrank.ArgumentError) as error:
+        pyrank.Measure(name, function=len)
+    assert_one_line(error, repr(name), "expected", "Measure('my_name'")
+
+
 @pytest.mark.parametrize("initial", [
     torch.arange(12).reshape(4, 3),
     torch.arange(12.0).reshape(3, 4).T,

@@ -16,7 +16,7 @@ import pytest
 from pyrank import Chain, Weights, __version__, cli, experiments, simulate
 from pyrank.arguments import _integer
 
-COMMAND = [sys.executable, "-m", "pyrank.cli"]
+COMMAND = [sys.executable, "-m", "pyrank"]
 SMALL = ["simulate", "--width", "8", "--depth", "200"]
 
 

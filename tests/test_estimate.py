@@ -107,6 +107,12 @@ def test_interruption_cannot_change_a_bit():
     assert np.abs(whole.moments).sum() > 0
 
 
+def test_size_is_known_before_anything_is_allocated():
+    flags, chains, bins, trace = [True, False, True], 5, 7, 12
+    arrays = Accumulator.empty(flags, chains, bins, trace).arrays().values()
+    assert Accumulator.size(flags, chains, bins, trace) == sum(array.nbytes for array in arrays)
+
+
 def test_copy_is_independent():
     original = record(np.ones((3, 1, 2)), ranks=[True])
     copy = original.copy()

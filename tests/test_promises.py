@@ -44,6 +44,25 @@ def test_p2_threads(plan, isa, threads):
     assert_same(advance(plan, [9], isa=isa), advance(plan, [9], isa=isa, threads=threads))
 
 
+@pytest.mark.parametrize("chains", [1, 3])
+@pytest.mark.parametrize(
+    "chain",
+    [
+        pyrank.Chain(300),
+        pyrank.Chain(290, 150, gamma=0.5, activation="relu", normalization="batch"),
+        pyrank.Chain(150, 290, dtype="float64"),
+        pyrank.Chain(130, weights="orthogonal"),
+        pyrank.Chain(129, 128, normalization="whiten"),
+    ],
+    ids=str,
+)
+def test_p2_threads_that_share_a_chain(chain, chains, isa):
+    plan = make_plan(chain, chains=chains)
+    alone = advance(plan, [3], isa=isa)
+    for threads in (2, 5):
+        assert_same(alone, advance(plan, [3], isa=isa, threads=threads))
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_p2_chunks(plan, isa, chunk):
     depth = 30

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pyrank
-from pyrank.measures import SNAPSHOT_MEASURES
+from pyrank.measures import RESERVED, SNAPSHOT_MEASURES
 
 CHAIN = pyrank.Chain(6, 5, gamma=0.5, activation="relu", normalization="batch", dtype="float64")
 OPTIONS = {"chains": 3, "progress": False}
@@ -54,7 +54,9 @@ def test_snapshots_are_the_tensor_functions_of_the_states_on_schedule(burn_in, e
         np.testing.assert_allclose(run[name].trace, wanted, rtol=1e-9, err_msg=name)
     assert run["trace"].count == depth - burn_in
     assert run["stable_rank"].count == len(layers)
-    assert run.to_xarray()["snapshot_layer"].values.tolist() == list(layers)
+    dataset = run.to_xarray()
+    assert dataset["snapshot_layer"].values.tolist() == list(layers)
+    assert {*dataset.dims, *dataset.coords} <= set(RESERVED)
     assert {name.split("[")[0].split("(")[0] for name in run} == {"trace", *SNAPSHOT_MEASURES}
 
 

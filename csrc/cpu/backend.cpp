@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -79,33 +80,50 @@ using Block = std::unique_ptr<void, AlignedDelete>;
 
 Block allocate(size_t bytes) { return Block(::operator new(std::max<size_t>(bytes, 1), std::align_val_t(128))); }
 
-// Work on all groups with `threads` threads; each takes the next group when it is done with one.
+// From this width on, threads that would have no chain of their own help with somebody else's (measured).
+constexpr int64_t share_from_width = 128;
+
+// Threads in a team: one, unless that leaves too many of them without work in the last round.
+int team_size(int64_t groups, int64_t threads, int64_t width) {
+    const int64_t rounds = (groups + threads - 1) / threads;
+    return width >= share_from_width && 10 * groups < 9 * rounds * threads ? int(threads) : 1;
+}
+
+struct Worker {
+    std::unique_ptr<Team> team;
+    Block block;
+};
+
+// Work on all groups with `threads` threads; each team takes the next group when it is done with one.
 template <class Work>
 void for_groups(const Job& job, Precision precision, const Options& options, Work work) {
     const Kernels& kernels = choose(options.isa);
-    const auto groups = groups_of(job, precision, kernels, options.layout, std::max(options.threads, 1));
-    size_t bytes = 0;
-    for (const LayoutChoice layout : {LayoutChoice::lanes, LayoutChoice::rows})
-        if (std::any_of(groups.begin(), groups.end(), [&](const Group& g) { return g.layout == layout; }))
-            bytes = std::max(bytes, kernels.workspace(job, precision, layout));
-
-    const size_t workers = std::clamp<size_t>(size_t(options.threads), 1, std::max<size_t>(groups.size(), 1));
-    std::vector<Block> blocks;
-    for (size_t w = 0; w < workers; ++w) blocks.push_back(allocate(bytes));
+    const int64_t threads = std::max(options.threads, 1);
+    const auto groups = groups_of(job, precision, kernels, options.layout, threads);
+    if (groups.empty()) return;
+    const int members = team_size(int64_t(groups.size()), threads, job.chain.width);
+    std::vector<Worker> workers;
+    for (size_t w = 0; w < (members > 1 ? 1 : std::min(size_t(threads), groups.size())); ++w) {
+        auto team = std::make_unique<Team>(members);
+        size_t bytes = 0;
+        for (const Group& group : {groups.front(), groups.back()})  // of each layout that there is
+            bytes = std::max(bytes, kernels.workspace(job, precision, group.layout, *team));
+        workers.push_back({std::move(team), allocate(bytes)});
+    }
 
     std::atomic<size_t> next{0};
-    const auto run = [&](void* block) {
-        for (size_t g; (g = next++) < groups.size();) work(kernels, groups[g], block);
+    const auto run = [&](const Worker& worker) {
+        for (size_t g; (g = next++) < groups.size();) work(kernels, groups[g], worker.block.get(), *worker.team);
     };
-    std::vector<std::thread> threads;
-    threads.reserve(workers);
+    std::vector<std::thread> others;
+    others.reserve(workers.size());
     try {
-        for (size_t w = 1; w < workers; ++w) threads.emplace_back(run, blocks[w].get());
+        for (size_t w = 1; w < workers.size(); ++w) others.emplace_back(run, std::cref(workers[w]));
     } catch (const std::system_error&) {
         // fewer threads then: no result depends on their number
     }
-    run(blocks[0].get());
-    for (auto& thread : threads) thread.join();
+    run(workers.front());
+    for (auto& thread : others) thread.join();
 }
 
 }  // namespace
@@ -117,13 +135,15 @@ std::vector<std::string> available_isas() {
 }
 
 void advance(const Job& job, Precision precision, const Options& options) {
-    for_groups(job, precision, options,
-               [&](const Kernels& k, Group group, void* block) { k.advance(job, precision, group, block); });
+    for_groups(job, precision, options, [&](const Kernels& k, Group group, void* block, Team& team) {
+        k.advance(job, precision, group, block, team);
+    });
 }
 
 void measure(const Job& job, Precision precision, const Options& options, double* values) {
-    for_groups(job, precision, options,
-               [&](const Kernels& k, Group group, void* block) { k.measure(job, precision, group, values, block); });
+    for_groups(job, precision, options, [&](const Kernels& k, Group group, void* block, Team& team) {
+        k.measure(job, precision, group, values, block, team);
+    });
 }
 
 void weights(const ChainParams& chain, Precision precision, const Options& options, int64_t layer, int64_t index,

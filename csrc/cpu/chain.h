@@ -17,19 +17,21 @@ public:
     using V = typename Layout::V;
     using T = typename Layout::T;
 
-    GroupChain(const Job& job, Group group, Workspace workspace)
-        : job_(job), chain_(job.chain), group_(group), width_(chain_.width),
+    GroupChain(const Job& job, Group group, Workspace workspace, cpu::Team& team)
+        : team_(team), job_(job), chain_(job.chain), group_(group), width_(chain_.width),
           rows_(chain_.weights_of(job.first_layer).fan_in), batch_(chain_.batch), stride_(stride_of<Layout>(width_)),
           vectors_(vectors_of<Layout>(width_)), h_(workspace.take<T>(batch_ * stride_)),
           next_(workspace.take<T>(batch_ * stride_)), f_(needs_f() ? workspace.take<T>(batch_ * stride_) : nullptr),
-          panel_(workspace.take<T>(panel_depth * row_block * V::size)), r_stride_(stride_of<Layout>(batch_)),
+          panels_(workspace.take<T>(team.size() * panel_size)), r_stride_(stride_of<Layout>(batch_)),
           r_(chain_.law == Law::gram ? workspace.take<T>(batch_ * r_stride_) : nullptr),
           gram_factor_(chain_.law == Law::gram ? width_ : 0, chain_.law == Law::gram ? batch_ : 0, workspace),
           reflections_(chain_.law == Law::orthogonal ? width_ : 0, batch_, workspace), whitening_(chain_, workspace),
-          spectrum_(width_, batch_, workspace), exact_(width_, batch_, workspace),
+          spectrum_(width_, batch_, workspace, team), exact_(width_, batch_, workspace, team),
           values_(workspace.take<double>(job.measure_count * Layout::chains)), used_(workspace.used()) {}
 
-    static size_t workspace_size(const Job& job) { return GroupChain(job, Group{}, Workspace(nullptr)).used_; }
+    static size_t workspace_size(const Job& job, cpu::Team& team) {
+        return GroupChain(job, Group{}, Workspace(nullptr), team).used_;
+    }
 
     void load();
     void store() const;
@@ -58,13 +60,17 @@ private:
                        PerChain& count);
     int64_t certain_count(const T* seen, int chain, double tau, const CountRule& rule);
 
+    static constexpr int64_t panel_size = panel_depth * row_block * V::size;
+
+    cpu::Team& team_;
     const Job& job_;
     const ChainParams& chain_;
     Group group_;
     int64_t width_;  // the largest
     int64_t rows_;   // the present one: rows of h_ from there on are zero
     int64_t batch_, stride_, vectors_;
-    T *h_, *next_, *f_, *panel_;
+    T *h_, *next_, *f_;
+    T* panels_;  // one for each member of the team
     int64_t r_stride_;
     T* r_;  // takes the place of F in the law `gram`
     GramFactor gram_factor_;
@@ -153,31 +159,34 @@ template <class Layout>
 void GroupChain<Layout>::multiply_weights(const T* f, int64_t f_stride, int64_t inner, const WeightParams& weights,
                                           const StreamPosition<Layout>& position) {
     const V gamma = V(T(chain_.gamma));
-    for_pieces<row_block>(0, vectors_of<Layout>(weights.fan_out), [&]<int R>(int64_t vector) {
-        for (int64_t k = 0; k < inner; k += panel_depth) {
-            const int64_t depth = inner - k < panel_depth ? inner - k : panel_depth;
-            draw_panel(chain_.law, weights, position, vector, R, k, depth, panel_);
-            const bool first = k == 0, last = k + depth == inner;
-            for_pieces<column_block>(0, batch_, [&]<int C>(int64_t column) {
-                const int64_t corner = column * stride_ + vector * V::size;
-                multiply_block<Layout, R, C>(
-                    panel_, R * V::size, f + column * f_stride + k * Layout::unit, Layout::unit, f_stride, depth,
-                    [&](V(&acc)[C][R]) {
-                        for (int c = 0; c < C; ++c)
-                            for (int r = 0; r < R; ++r)
-                                acc[c][r] = first ? V(T(0)) : V::load(next_ + corner + c * stride_ + r * V::size);
-                    },
-                    [&](V(&acc)[C][R]) {
-                        for (int c = 0; c < C; ++c)
-                            for (int r = 0; r < R; ++r) {
-                                const int64_t at = corner + c * stride_ + r * V::size;
-                                const V z = last && chain_.skip ? fma(gamma, acc[c][r], V::load(h_ + at)) : acc[c][r];
-                                z.store(next_ + at);
-                            }
-                    });
-            });
-        }
-    });
+    share_pieces<Layout, row_block>(
+        team_, 0, vectors_of<Layout>(weights.fan_out), [&]<int R>(int64_t vector, int member) {
+            T* const w = panels_ + member * panel_size;
+            for (int64_t k = 0; k < inner; k += panel_depth) {
+                const int64_t depth = inner - k < panel_depth ? inner - k : panel_depth;
+                draw_panel(chain_.law, weights, position, vector, R, k, depth, w);
+                const bool first = k == 0, last = k + depth == inner;
+                for_pieces<column_block>(0, batch_, [&]<int C>(int64_t column) {
+                    const int64_t corner = column * stride_ + vector * V::size;
+                    multiply_block<Layout, R, C>(
+                        w, R * V::size, f + column * f_stride + k * Layout::unit, Layout::unit, f_stride, depth,
+                        [&](V(&acc)[C][R]) {
+                            for (int c = 0; c < C; ++c)
+                                for (int r = 0; r < R; ++r)
+                                    acc[c][r] = first ? V(T(0)) : V::load(next_ + corner + c * stride_ + r * V::size);
+                        },
+                        [&](V(&acc)[C][R]) {
+                            for (int c = 0; c < C; ++c)
+                                for (int r = 0; r < R; ++r) {
+                                    const int64_t at = corner + c * stride_ + r * V::size;
+                                    const V z =
+                                        last && chain_.skip ? fma(gamma, acc[c][r], V::load(h_ + at)) : acc[c][r];
+                                    z.store(next_ + at);
+                                }
+                        });
+                });
+            }
+        });
 }
 
 template <class Layout>

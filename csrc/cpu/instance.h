@@ -17,17 +17,18 @@ auto with_layout(Precision precision, LayoutChoice layout, Body body) {
     return layout == LayoutChoice::lanes ? body(Lanes<Vec<double>>()) : body(Rows<Vec<double>>());
 }
 
-static size_t workspace(const Job& job, Precision precision, LayoutChoice layout) {
-    return with_layout(precision, layout, [&]<class L>(L) { return GroupChain<L>::workspace_size(job); });
+static size_t workspace(const Job& job, Precision precision, LayoutChoice layout, cpu::Team& team) {
+    return with_layout(precision, layout, [&]<class L>(L) { return GroupChain<L>::workspace_size(job, team); });
 }
 
-static void advance(const Job& job, Precision precision, Group group, void* block) {
-    with_layout(precision, group.layout, [&]<class L>(L) { GroupChain<L>(job, group, Workspace(block)).advance(); });
+static void advance(const Job& job, Precision precision, Group group, void* block, cpu::Team& team) {
+    with_layout(precision, group.layout,
+                [&]<class L>(L) { GroupChain<L>(job, group, Workspace(block), team).advance(); });
 }
 
-static void measure(const Job& job, Precision precision, Group group, double* values, void* block) {
+static void measure(const Job& job, Precision precision, Group group, double* values, void* block, cpu::Team& team) {
     with_layout(precision, group.layout, [&]<class L>(L) {
-        GroupChain<L> chain(job, group, Workspace(block));
+        GroupChain<L> chain(job, group, Workspace(block), team);
         chain.load();
         chain.measure(values + group.first, job.chains);
     });

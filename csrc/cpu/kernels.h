@@ -3,12 +3,13 @@
 #include <cstddef>
 
 #include "../core/params.h"
+#include "team.h"
 
 namespace pyrank {
 
 enum class LayoutChoice : int32_t { automatic, lanes, rows };
 
-// Chains first .. first + count - 1 of a job (counted from the job's first), worked on together by one thread.
+// Chains first .. first + count - 1 of a job (counted from the job's first), worked on together by one team.
 struct Group {
     int64_t first, count;
     LayoutChoice layout;  // lanes or rows
@@ -17,9 +18,9 @@ struct Group {
 struct Kernels {
     const char* name;
     int lanes[2];  // chains that fit in a register, by precision
-    size_t (*workspace)(const Job&, Precision, LayoutChoice);
-    void (*advance)(const Job&, Precision, Group, void* workspace);
-    void (*measure)(const Job&, Precision, Group, double* values, void* workspace);  // values: [measure, chain]
+    size_t (*workspace)(const Job&, Precision, LayoutChoice, cpu::Team&);
+    void (*advance)(const Job&, Precision, Group, void* workspace, cpu::Team&);
+    void (*measure)(const Job&, Precision, Group, double* values, void* workspace, cpu::Team&);  // [measure, chain]
     void (*weights)(const ChainParams&, Precision, int64_t layer, int64_t chain, void* out, void* workspace);
 };
 

@@ -2,6 +2,7 @@
 // The layer, the Gram matrix and the factorisation are this product with different strides.
 #pragma once
 #include "layout.h"
+#include "team.h"
 
 namespace pyrank::PYRANK_ISA {
 
@@ -29,32 +30,53 @@ PYRANK_INLINE void multiply_block(const typename Layout::T* a, int64_t a_step, c
     finish(acc);
 }
 
+// Call body<size>() for a size from 1 to `most`.
+template <int most, class Body>
+PYRANK_INLINE void with_constant(int size, Body body) {
+    static_assert(most <= 6);
+    switch (size) {
+        case 1: body.template operator()<1>(); break;
+        case 2:
+            if constexpr (most >= 2) body.template operator()<2>();
+            break;
+        case 3:
+            if constexpr (most >= 3) body.template operator()<3>();
+            break;
+        case 4:
+            if constexpr (most >= 4) body.template operator()<4>();
+            break;
+        case 5:
+            if constexpr (most >= 5) body.template operator()<5>();
+            break;
+        case 6:
+            if constexpr (most >= 6) body.template operator()<6>();
+            break;
+    }
+}
+
 // Call body<size>(first) for pieces of at most `most` that cover first .. last - 1, as even as possible.
 template <int most, class Body>
 PYRANK_INLINE void for_pieces(int64_t first, int64_t last, Body body) {
-    static_assert(most <= 6);
-    int64_t pieces = (last - first + most - 1) / most;
-    for (; pieces > 0; --pieces) {
+    for (int64_t pieces = (last - first + most - 1) / most; pieces > 0; --pieces) {
         const int size = int((last - first + pieces - 1) / pieces);
-        switch (size) {
-            case 1: body.template operator()<1>(first); break;
-            case 2:
-                if constexpr (most >= 2) body.template operator()<2>(first);
-                break;
-            case 3:
-                if constexpr (most >= 3) body.template operator()<3>(first);
-                break;
-            case 4:
-                if constexpr (most >= 4) body.template operator()<4>(first);
-                break;
-            case 5:
-                if constexpr (most >= 5) body.template operator()<5>(first);
-                break;
-            case 6:
-                if constexpr (most >= 6) body.template operator()<6>(first);
-                break;
-        }
+        with_constant<most>(size, [&]<int constant>() { body.template operator()<constant>(first); });
         first += size;
+    }
+}
+
+// The same by the members of a team, whose number body<size>(first, member) is told. Lanes are worked on by
+// one thread: there the chains are many.
+template <class Layout, int most, class Body>
+PYRANK_INLINE void share_pieces(cpu::Team& team, int64_t first, int64_t last, Body body) {
+    if constexpr (Layout::rows == 1) {
+        for_pieces<most>(first, last, [&]<int size>(int64_t begin) { body.template operator()<size>(begin, 0); });
+    } else {
+        const int64_t count = last - first, pieces = (count + most - 1) / most;
+        team.share(pieces, [&](int64_t piece, int member) {
+            const int64_t begin = count * piece / pieces, end = count * (piece + 1) / pieces;
+            with_constant<most>(int(end - begin),
+                                [&]<int size>() { body.template operator()<size>(first + begin, member); });
+        });
     }
 }
 

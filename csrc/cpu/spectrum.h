@@ -1,6 +1,7 @@
 // The Gram matrix of a state on its smaller side, its moments, and eigenvalue counts by inertia.
 #pragma once
 #include <limits>
+#include <type_traits>
 
 #include "../core/inertia.h"
 #include "multiply.h"
@@ -14,15 +15,15 @@ public:
     using T = typename Layout::T;
     static constexpr int unit = Layout::unit;
 
-    Spectrum(int64_t width, int64_t batch, Workspace& workspace)
-        : width_(width), batch_(batch), n_(width < batch ? width : batch), inner_(width < batch ? batch : width),
-          vectors_(vectors_of<Layout>(n_)), stride_(stride_of<Layout>(n_)) {
+    Spectrum(int64_t width, int64_t batch, Workspace& workspace, cpu::Team& team)
+        : team_(team), width_(width), batch_(batch), n_(width < batch ? width : batch),
+          inner_(width < batch ? batch : width), vectors_(vectors_of<Layout>(n_)), stride_(stride_of<Layout>(n_)) {
         x_ = workspace.take<T>(inner_ * stride_);
         gram_ = workspace.take<T>(n_ * stride_);
         minus_u_ = workspace.take<T>(n_ * stride_);
-        l_ = workspace.take<T>(n_ * stride_);
+        l_ = x_;  // one is done with when the other begins
         row_sums_ = workspace.take<T>(stride_);
-        inverse_ = workspace.take<T>(count_block * V::size);
+        inverses_ = workspace.take<T>(panel_columns * V::size);
     }
 
     // Form M = H H^T / N or H^T H / N of a state whose entry (i, j) lies at state[j * column + i * row].
@@ -56,6 +57,21 @@ private:
     friend class Spectrum;
     template <class S>
     void rotate(const S* state, int64_t along, int64_t across);
+    template <class X, class Write>
+    PYRANK_INLINE static void turn(X a, X b, Write write) {
+        const X c = T(rotation_cosine), s = T(rotation_sine), minus_s = T(-rotation_sine);
+        write(fma(s, b, c * a), fma(minus_s, a, c * b));
+    }
+    template <class S>  // that nothing overlaps lets the compiler take many at once
+    static void turn_pairs(const S* __restrict a, const S* __restrict b, T* __restrict x, T* __restrict y, int64_t n) {
+        for (int64_t i = 0; i < n; ++i)
+            turn(T(a[i]), T(b[i]), [&](T first, T second) {
+                x[i] = first;
+                y[i] = second;
+            });
+    }
+    template <class S>
+    PYRANK_INLINE void rotate_column(const S* from, int64_t along, T* to) const;
     void form_gram();
     template <class S>
     PYRANK_INLINE static typename Layout::Entry entry(const S* p) {
@@ -81,14 +97,20 @@ private:
     template <int C>
     static constexpr int block_vectors = Layout::rows == 1 ? C : 1;  // vectors that hold C rows of a diagonal block
     template <int C>
-    PYRANK_INLINE void factor_diagonal_block(int64_t first, V (&block)[C][block_vectors<C>]);
-    static constexpr int64_t panel_columns = shifted_columns;
+    PYRANK_INLINE void factor_diagonal(const T* source, double tau, int64_t panel, int64_t first);
+    template <int C>
+    PYRANK_INLINE void factor_diagonal_block(int64_t panel, int64_t first, V (&block)[C][block_vectors<C>]);
+    static constexpr int64_t panel_columns = shifted_columns;  // a multiple of count_block
+    template <class Body>
+    PYRANK_INLINE static void for_count_blocks(int64_t first, int64_t end, Body body);
     template <int R, int C>
     void factor_below(const T* source, int64_t panel, int64_t vector, int64_t first);
     void take_off(const T* source, int64_t panel, int64_t end);
 
+    cpu::Team& team_;
     int64_t width_, batch_, n_, inner_, vectors_, stride_;
-    T *x_, *gram_, *minus_u_, *l_, *row_sums_, *inverse_;
+    T *x_, *gram_, *minus_u_, *l_, *row_sums_;
+    T* inverses_;  // of the pivots of a panel
     V positive_pivots_, pivot_sizes_;
 };
 
@@ -96,26 +118,33 @@ private:
 template <class Layout>
 template <class S>
 void Spectrum<Layout>::rotate(const S* state, int64_t along, int64_t across) {
-    using Entry = typename Layout::Entry;
-    const Entry c = T(rotation_cosine), s = T(rotation_sine), minus_s = T(-rotation_sine);
+    constexpr int64_t at_once = 16;
+    team_.share((inner_ + at_once - 1) / at_once, [=, this](int64_t piece, int) {
+        const int64_t first = piece * at_once, last = first + at_once < inner_ ? first + at_once : inner_;
+        for (int64_t k = first; k < last; ++k) rotate_column(state + k * across, along, x_ + k * stride_);
+    });
+}
+
+template <class Layout>
+template <class S>
+PYRANK_INLINE void Spectrum<Layout>::rotate_column(const S* from, int64_t along, T* to) const {
     const int64_t half = n_ / 2;
-    for (int64_t k = 0; k < inner_; ++k) {
-        const S* from = state + k * across;
-        T* to = x_ + k * stride_;
-        for (int64_t i = 0; i < half; ++i) {
-            const Entry a = entry(from + i * along), b = entry(from + (i + half) * along);
-            Layout::write(to + i * unit, fma(s, b, c * a));
-            Layout::write(to + (i + half) * unit, fma(minus_s, a, c * b));
-        }
-        if (n_ % 2) Layout::write(to + (n_ - 1) * unit, entry(from + (n_ - 1) * along));
-        for (int64_t p = n_ * unit; p < vectors_ * V::size; ++p) to[p] = 0;
-    }
+    if (Layout::rows > 1 && along == 1)
+        turn_pairs(from, from + half, to, to + half, half);
+    else
+        for (int64_t i = 0; i < half; ++i)
+            turn(entry(from + i * along), entry(from + (i + half) * along), [&](auto x, auto y) {
+                Layout::write(to + i * unit, x);
+                Layout::write(to + (i + half) * unit, y);
+            });
+    if (n_ % 2) Layout::write(to + (n_ - 1) * unit, entry(from + (n_ - 1) * along));
+    for (int64_t p = n_ * unit; p < vectors_ * V::size; ++p) to[p] = 0;
 }
 
 template <class Layout>
 void Spectrum<Layout>::form_gram() {
     const V factor = V(T(1) / T(batch_));
-    for_pieces<column_block>(0, n_, [&]<int C>(int64_t column) {
+    share_pieces<Layout, column_block>(team_, 0, n_, [&]<int C>(int64_t column, int) {
         for_pieces<row_block>(column / Layout::rows, vectors_, [&]<int R>(int64_t vector) {
             multiply_block<Layout, R, C>(
                 x_ + vector * V::size, stride_, x_ + column * unit, stride_, unit, inner_,
@@ -171,39 +200,26 @@ void Spectrum<Layout>::moments(double (&trace)[Layout::chains], double (&purity)
     });
 }
 
-// L D L^T: minus_u holds -L D, l holds L, and columns yet to come are kept in l while panels are taken off them. Within
-// a panel, a few columns at a time look back at those before them in it. Panels keep a large factorisation in cache;
-// the sum over k of every entry runs in ascending order with and without them.
+// L D L^T: minus_u holds -L D, l holds L, and columns yet to come are kept in l while panels are taken off them. Of a
+// panel, first the rows of its own square are factored, a few columns at a time, then those below. The sum over k of
+// every entry runs in ascending order with panels of any width.
 template <class Layout>
 void Spectrum<Layout>::count(double tau, double (&count)[Layout::chains], double (&S)[Layout::chains]) {
     positive_pivots_ = pivot_sizes_ = V(T(0));
     for (int64_t p = 0; p < vectors_ * V::size; ++p) row_sums_[p] = 0;
-    int64_t panel = 0;
     const T* source = gram_;
-    const auto columns = [&]<int C>(int64_t first) {
-        constexpr int vectors = block_vectors<C>;
-        const int64_t top = first / Layout::rows;
-        multiply_block<Layout, vectors, C>(
-            minus_u_ + panel * stride_ + top * V::size, stride_, l_ + panel * stride_ + first * unit, stride_, unit,
-            first - panel,
-            [&](V(&acc)[C][vectors]) {
-                for (int c = 0; c < C; ++c)
-                    for (int r = 0; r < vectors; ++r)
-                        acc[c][r] = V::load(source + (first + c) * stride_ + (top + r) * V::size);
-                for (int c = 0; c < C; ++c) {
-                    V& diagonal = acc[c][Layout::rows == 1 ? c : 0];
-                    diagonal = diagonal - in_row(top * Layout::rows, first + c, V(T(tau)));
-                }
-            },
-            [&](V(&acc)[C][vectors]) { factor_diagonal_block<C>(first, acc); });
-        for_pieces<row_block>(top + vectors, vectors_,
-                              [&]<int R>(int64_t vector) { factor_below<R, C>(source, panel, vector, first); });
-    };
-    for (; panel < n_; panel += panel_columns) {
+    for (int64_t panel = 0; panel < n_; panel += panel_columns) {
         const int64_t end = panel + panel_columns < n_ ? panel + panel_columns : n_;
-        int64_t first = panel;
-        for (; first + count_block <= end; first += count_block) columns.template operator()<count_block>(first);
-        for_pieces<count_block>(first, end, columns);
+        const int64_t below = vectors_of<Layout>(end);
+        for_count_blocks(panel, end, [&]<int C>(int64_t first) {
+            factor_diagonal<C>(source, tau, panel, first);
+            for_pieces<row_block>(first / Layout::rows + block_vectors<C>, below,
+                                  [&]<int R>(int64_t vector) { factor_below<R, C>(source, panel, vector, first); });
+        });
+        share_pieces<Layout, row_block>(team_, below, vectors_, [&]<int R>(int64_t vector, int) {
+            for_count_blocks(panel, end,
+                             [&]<int C>(int64_t first) { factor_below<R, C>(source, panel, vector, first); });
+        });
         take_off(source, panel, end);
         source = l_;
     }
@@ -219,9 +235,39 @@ void Spectrum<Layout>::count(double tau, double (&count)[Layout::chains], double
         for (int chain = 0; chain < Layout::chains; ++chain) S[chain] += row_sums_[row * unit + chain];
 }
 
+// Call body<C>(first) for whole blocks of columns, and what is left.
+template <class Layout>
+template <class Body>
+PYRANK_INLINE void Spectrum<Layout>::for_count_blocks(int64_t first, int64_t end, Body body) {
+    for (; first + count_block <= end; first += count_block) body.template operator()<count_block>(first);
+    for_pieces<count_block>(first, end, body);
+}
+
+// The square block on the diagonal: what earlier columns of the panel take off it, then its own factorisation.
 template <class Layout>
 template <int C>
-PYRANK_INLINE void Spectrum<Layout>::factor_diagonal_block(int64_t first, V (&block)[C][block_vectors<C>]) {
+PYRANK_INLINE void Spectrum<Layout>::factor_diagonal(const T* source, double tau, int64_t panel, int64_t first) {
+    constexpr int vectors = block_vectors<C>;
+    const int64_t top = first / Layout::rows;
+    multiply_block<Layout, vectors, C>(
+        minus_u_ + panel * stride_ + top * V::size, stride_, l_ + panel * stride_ + first * unit, stride_, unit,
+        first - panel,
+        [&](V(&acc)[C][vectors]) {
+            for (int c = 0; c < C; ++c)
+                for (int r = 0; r < vectors; ++r)
+                    acc[c][r] = V::load(source + (first + c) * stride_ + (top + r) * V::size);
+            for (int c = 0; c < C; ++c) {
+                V& diagonal = acc[c][Layout::rows == 1 ? c : 0];
+                diagonal = diagonal - in_row(top * Layout::rows, first + c, V(T(tau)));
+            }
+        },
+        [&](V(&acc)[C][vectors]) { factor_diagonal_block<C>(panel, first, acc); });
+}
+
+template <class Layout>
+template <int C>
+PYRANK_INLINE void Spectrum<Layout>::factor_diagonal_block(int64_t panel, int64_t first,
+                                                           V (&block)[C][block_vectors<C>]) {
     constexpr int vectors = block_vectors<C>;
     constexpr bool lanes = Layout::rows == 1;
     const int64_t top = first / Layout::rows;
@@ -231,7 +277,7 @@ PYRANK_INLINE void Spectrum<Layout>::factor_diagonal_block(int64_t first, V (&bl
         T* const l_column = l_ + row * stride_;
         const V pivot = lanes ? block[c][lanes ? c : 0] : block[c][0].element(row - top * Layout::rows);
         const V inverse = V(T(1)) / pivot, size = abs(pivot);
-        inverse.store(inverse_ + c * V::size);
+        inverse.store(inverses_ + (row - panel) * V::size);
         positive_pivots_ = positive_pivots_ + select(pivot > V(T(0)), V(T(1)), V(T(0)));
         // after a zero pivot nothing is known
         pivot_sizes_ = pivot_sizes_ + select(size > V(T(0)), size, V(std::numeric_limits<T>::quiet_NaN()));
@@ -256,7 +302,7 @@ PYRANK_INLINE void Spectrum<Layout>::factor_diagonal_block(int64_t first, V (&bl
 // The columns after a panel, less the product of the panel with its transpose.
 template <class Layout>
 void Spectrum<Layout>::take_off(const T* source, int64_t panel, int64_t end) {
-    for_pieces<row_block>(end / Layout::rows, vectors_, [&]<int R>(int64_t vector) {
+    share_pieces<Layout, row_block>(team_, end / Layout::rows, vectors_, [&]<int R>(int64_t vector, int) {
         const int64_t last = (vector + R) * Layout::rows < n_ ? (vector + R) * Layout::rows : n_;
         for_pieces<column_block>(end, last, [&]<int C>(int64_t column) {
             const int64_t corner = column * stride_ + vector * V::size;
@@ -292,7 +338,7 @@ void Spectrum<Layout>::factor_below(const T* source, int64_t panel, int64_t vect
             for (int r = 0; r < R; ++r) sum[r] = V::load(row_sums_ + (vector + r) * V::size);
             for (int c = 0; c < C; ++c) {
                 const int64_t column = (first + c) * stride_;
-                const V inv = V::load(inverse_ + c * V::size);
+                const V inv = V::load(inverses_ + (first + c - panel) * V::size);
                 for (int r = 0; r < R; ++r) {
                     const V minus_u = -acc[c][r], l = acc[c][r] * inv;
                     minus_u.store(minus_u_ + column + (vector + r) * V::size);

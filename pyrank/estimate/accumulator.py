@@ -94,6 +94,12 @@ class Accumulator:
             rank_index=np.where(ranks, np.cumsum(ranks) - 1, -1).astype(np.int32),
         )
 
+    @staticmethod
+    def size(rank_flags: Sequence[bool], chains: int, bins: int, trace: int) -> int:
+        """Return the bytes that the arrays of :meth:`empty` take."""
+        numbers = len(rank_flags) * (SLOTS + trace) + sum(rank_flags) * bins
+        return 8 * chains * numbers + 4 * len(rank_flags)
+
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Accumulator:
         """Return an accumulator with copies of what :meth:`arrays` gave."""

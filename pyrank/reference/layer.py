@@ -28,17 +28,17 @@ def activate(H: Tensor, activation: str) -> Tensor:
     return _ACTIVATIONS[activation](H)  # type: ignore[no-any-return, no-untyped-call]
 
 
-_LINES = {"batch": -1, "features": -2}  # the dimension that a line runs along
+LINES = {"batch": -1, "features": -2}  # the dimension that a line runs along
 
 
 def recentre(Z: Tensor, over: str = "batch") -> Tensor:
     """Subtract the mean of each line of (..., d, N): of each row over the batch, or each column over the features."""
-    return Z - Z.mean(dim=_LINES[over], keepdim=True)
+    return Z - Z.mean(dim=LINES[over], keepdim=True)
 
 
 def line_power(Z: Tensor, order: float, eps: float, over: str = "batch") -> Tensor:
     """Mean |z|^p + eps of each line, or max |z| + eps for p = inf; the line's dimension is kept with size 1."""
-    along = _LINES[over]
+    along = LINES[over]
     if math.isinf(order):
         return Z.abs().amax(dim=along, keepdim=True) + eps
     power = Z * Z if order == 2 else Z.abs().pow(order)
@@ -102,7 +102,7 @@ def degenerate_lines(Z: Tensor, normalization: Normalization) -> Tensor:
         return torch.zeros(Z.shape[:-2], dtype=torch.int64)
     if normalization.recentre:
         Z = recentre(Z, normalization.over)
-    return (Z == 0).all(dim=_LINES[normalization.over]).sum(dim=-1)
+    return (Z == 0).all(dim=LINES[normalization.over]).sum(dim=-1)
 
 
 def take_off_exponent(H: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,6 +116,26 @@ def take_off_exponent(H: Tensor) -> tuple[Tensor, Tensor]:
 def combine(H: Tensor, A: Tensor, gamma: float) -> Tensor:
     """H + gamma A, or A for gamma = inf."""
     return A if math.isinf(gamma) else H + gamma * A
+
+
+def checked_layer(
+    H: Tensor, W: Tensor, gamma: float, activation: str, normalization: str | Normalization
+) -> tuple[float, Normalization]:
+    """Return gamma and the normalisation of `layer_step` as values, or raise ArgumentError."""
+    gamma = as_number("gamma", gamma, 0.0, math.inf, "give a number >= 0, or math.inf for no skip connection")
+    as_choice("activation", activation, tuple(_ACTIVATIONS))
+    if not isinstance(normalization, Normalization):
+        normalization = NORMALIZATIONS[as_choice("normalization", normalization, tuple(NORMALIZATIONS))]
+    for name, tensor in (("H", H), ("W", W)):
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise invalid(name, kind, "a floating point torch.Tensor", "convert it first")
+    if H.dtype != W.dtype:
+        raise invalid("W.dtype", W.dtype, f"{H.dtype}, that of H", "convert one of the two")
+    square = "" if math.isinf(gamma) else ", square because of the skip connection,"
+    if H.ndim < 2 or W.ndim < 2 or W.shape[-1] != H.shape[-2] or (square and W.shape[-2] != H.shape[-2]):
+        raise invalid("W", tuple(W.shape), f"(..., d', d){square} to go with H {tuple(H.shape)}", "check the width")
+    return gamma, normalization
 
 
 def layer_step(
@@ -147,17 +167,5 @@ def layer_step(
     ArgumentError
         If an option is unknown or the shapes do not fit.
     """
-    gamma = as_number("gamma", gamma, 0.0, math.inf, "give a number >= 0, or math.inf for no skip connection")
-    as_choice("activation", activation, tuple(_ACTIVATIONS))
-    if not isinstance(normalization, Normalization):
-        normalization = NORMALIZATIONS[as_choice("normalization", normalization, tuple(NORMALIZATIONS))]
-    for name, tensor in (("H", H), ("W", W)):
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise invalid(name, kind, "a floating point torch.Tensor", "convert it first")
-    if H.dtype != W.dtype:
-        raise invalid("W.dtype", W.dtype, f"{H.dtype}, that of H", "convert one of the two")
-    square = "" if math.isinf(gamma) else ", square because of the skip connection,"
-    if H.ndim < 2 or W.ndim < 2 or W.shape[-1] != H.shape[-2] or (square and W.shape[-2] != H.shape[-2]):
-        raise invalid("W", tuple(W.shape), f"(..., d', d){square} to go with H {tuple(H.shape)}", "check the width")
+    gamma, normalization = checked_layer(H, W, gamma, activation, normalization)
     return normalize(combine(H, W @ activate(H, activation), gamma), normalization)

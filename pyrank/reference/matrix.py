@@ -20,6 +20,11 @@ def as_matrix(H: Tensor) -> Tensor:
     FloatingPointError
         If H holds NaN or infinity.
     """
+    return as_finite(as_shaped(H))
+
+
+def as_shaped(H: Tensor) -> Tensor:
+    """Return H if its type and shape are right, or raise ArgumentError; 16-bit numbers become float32."""
     remedy = "pass the hidden matrix, rows = features, columns = samples"
     if not isinstance(H, Tensor):
         raise invalid("H", type(H).__name__, "a torch.Tensor (..., d, N)", "convert it with torch.as_tensor")
@@ -29,11 +34,16 @@ def as_matrix(H: Tensor) -> Tensor:
         )
     if H.ndim < 2 or 0 in H.shape[-2:]:
         raise invalid("H.shape", tuple(H.shape), "(..., d, N) with d, N >= 1", remedy)
+    return H.float() if H.dtype.itemsize == 2 else H
+
+
+def as_finite(H: Tensor) -> Tensor:
+    """Return H, or raise FloatingPointError if it holds NaN or infinity."""
     if not torch.isfinite(H).all():
         raise FloatingPointError(
             "H holds NaN or infinity: it has no spectrum and no angles; find the layer that overflowed"
         )
-    return H.float() if H.dtype.itemsize == 2 else H
+    return H
 
 
 def power_of_two(H: Tensor, dim: int | tuple[int, ...]) -> Tensor:
