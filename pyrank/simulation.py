@@ -118,7 +118,8 @@ def simulate(
     trace
         Capacity of the thinned trace kept for each chain and measure, even; 0 for none.
     device
-        ``"cpu"``, ``"cuda"`` (all GPUs share the chains) or ``"cuda:1"`` (that one).
+        ``"cpu"``, ``"cuda"`` (all GPUs share the chains) or ``"cuda:1"`` (that one). The state of the result is in the
+        memory of the CPU either way.
     backend
         ``"auto"``, ``"cpu"`` or ``"cuda"`` (compiled), or ``"reference"`` (pure torch, float64).
     threads

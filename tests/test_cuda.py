@@ -2,6 +2,7 @@
 
 import math
 import platform
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 import pyrank
 from pyrank import checkpoint, native
 from pyrank.chain import ACTIVATIONS, DTYPES, NORMALIZATIONS
+from pyrank.cli import main
 from pyrank.measures import parse_measures
 
 from harness import ALL_MEASURES, advance, assert_same, make_plan, start
@@ -228,15 +230,18 @@ def test_a_state_on_the_gpu_is_advanced_there(gpus):
     assert_same({"state": there.cpu().numpy(), "counters": counters, **accumulator.arrays()}, here)
 
 
-def test_a_machine_without_a_gpu_says_so():
+def test_a_machine_without_a_gpu_says_so(capsys):
     if not native.cuda_devices()[1]:
         pytest.skip("this machine has a GPU")
     for options in ({"device": "cuda"}, {"device": "cuda:1"}, {"backend": "cuda"}):
         with pytest.raises(pyrank.ArgumentError, match=r"expected a GPU, but .*; use device='cpu'") as error:
             pyrank.simulate(pyrank.Chain(4), 2, **options)
         assert len(str(error.value).splitlines()) == 1
-    assert "GPUs: " in pyrank.show_config()
-    assert "none (" in pyrank.show_config()
+    assert re.search(r"^GPUs: +none \(.+\)$", pyrank.show_config(), flags=re.M)
+    assert main(["simulate", "--width", "8", "--depth", "2", "--device", "cuda"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
 
 
 CONTROLS = {

@@ -71,7 +71,7 @@ public:
         for (Region* region : regions_)
             if (memory >= region->first && memory < region->first + region->bytes) {
                 Word* const words = words_of(memory, bytes);
-                for (size_t w = 0; w < (bytes + word_bytes - 1) / word_bytes; ++w) words[w] = {++epoch_, 0, 0, 0};
+                std::fill_n(words, (bytes + word_bytes - 1) / word_bytes, Word{epoch_, 0, 0, 0});
             }
     }
 
@@ -111,6 +111,7 @@ public:
         kernel_ = &kernel;
         blocks_ = blocks;
         launch_epoch_ = ++epoch_;
+        random_.seed(settings.seed);
         std::vector<int> order;
         for (int block = 0; block < blocks; ++block) order.push_back(block);
         std::shuffle(order.begin(), order.end(), random_);
@@ -209,11 +210,11 @@ private:
     std::vector<std::unique_ptr<char[]>> stacks_;
     const std::function<void()>* kernel_ = nullptr;
     jmp_buf scheduler_;
-    std::mt19937_64 random_{settings.seed};
+    std::mt19937_64 random_;
     std::string error_;
     bool running_ = false;
     int thread_ = 0, block_ = 0, blocks_ = 0;
-    uint32_t epoch_ = 0, launch_epoch_ = 0, block_epoch_ = 0;
+    uint32_t epoch_ = 1, launch_epoch_ = 0, block_epoch_ = 0;
     char* shared_ = nullptr;
 };
 
