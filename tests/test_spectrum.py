@@ -79,7 +79,7 @@ def test_states_of_chains(width, normalization, layout):
         chain = pyrank.Chain(width, batch, normalization=normalization)
         for depth in (1, 40):
             run = pyrank.simulate(chain, depth, chains=40, measures=[], progress=False, seed=depth)
-            assert_counts(run.state, TAUS, **layout)
+            assert_counts(run.state, TAUS, layout=layout)
 
 
 @pytest.mark.parametrize("tau", [1.0, 0.36, 0.64, 0.04])
