@@ -72,7 +72,7 @@ def test_lines_and_orders(order, recentre, over, dtype, gpus):
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_weights(law, dtype, gpus):
-    chain = pyrank.Chain((135, 34, 5), 7, weights=pyrank.Weights(law, mean=0.1, scale=0.5), dtype=dtype)
+    chain = pyrank.Chain((135, 34, 5), 7, weights=pyrank.Weights(law, mean=0.1, scale=0.7), dtype=dtype)
     for layer in (0, 1, 2, 2**32 - 1):
         on_gpu = native.draw_weights(chain, 2**63 + 5, layer, 3, gpus=gpus)
         np.testing.assert_array_equal(on_gpu, native.draw_weights(chain, 2**63 + 5, layer, 3), strict=True)
