@@ -171,18 +171,18 @@ void GroupChain<Layout>::multiply_weights(const T* f, int64_t f_stride, int64_t 
                     multiply_block<Layout, R, C>(
                         w, R * V::size, f + column * f_stride + k * Layout::unit, Layout::unit, f_stride, depth,
                         [&](V(&acc)[C][R]) {
-                            for (int c = 0; c < C; ++c)
-                                for (int r = 0; r < R; ++r)
-                                    acc[c][r] = first ? V(T(0)) : V::load(next_ + corner + c * stride_ + r * V::size);
+                            if (first)
+                                fill_block(acc, V(T(0)));
+                            else
+                                load_block(acc, next_ + corner, stride_);
                         },
                         [&](V(&acc)[C][R]) {
-                            for (int c = 0; c < C; ++c)
-                                for (int r = 0; r < R; ++r) {
-                                    const int64_t at = corner + c * stride_ + r * V::size;
-                                    const V z =
-                                        last && chain_.skip ? fma(gamma, acc[c][r], V::load(h_ + at)) : acc[c][r];
-                                    z.store(next_ + at);
-                                }
+                            if (last && chain_.skip)
+                                for_block<C, R>([&](int c, int r) {
+                                    const V h = V::load(h_ + corner + c * stride_ + r * V::size);
+                                    acc[c][r] = fma(gamma, acc[c][r], h);
+                                });
+                            store_block(acc, next_ + corner, stride_);
                         });
                 });
             }

@@ -41,15 +41,8 @@ private:
             for_pieces<row_block>(column / V::size, vectors_, [&]<int R>(int64_t vector) {
                 multiply_block<Layout, R, C>(
                     x_ + vector * V::size, stride_, x_ + column, stride_, 1, width,
-                    [](V(&acc)[C][R]) {
-                        for (auto& of_column : acc)
-                            for (V& x : of_column) x = V(0.0);
-                    },
-                    [&](V(&acc)[C][R]) {
-                        for (int c = 0; c < C; ++c)
-                            for (int r = 0; r < R; ++r)
-                                acc[c][r].store(gram_ + (column + c) * stride_ + (vector + r) * V::size);
-                    });
+                    [](V(&acc)[C][R]) { fill_block(acc, V(0.0)); },
+                    [&](V(&acc)[C][R]) { store_block(acc, gram_ + column * stride_ + vector * V::size, stride_); });
             });
         });
     }

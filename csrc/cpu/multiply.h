@@ -10,6 +10,28 @@ namespace pyrank::PYRANK_ISA {
 constexpr int row_block = registers == 32 ? 4 : 2;
 constexpr int column_block = 6;
 
+// Call body(c, r) for the C x R registers of a block. That the outer loop is unrolled must be said: by itself the
+// compiler does it too late to keep the block out of memory.
+template <int C, int R, class Body>
+PYRANK_INLINE void for_block(Body body) {
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c)
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) body(c, r);
+}
+template <class V, int C, int R>
+PYRANK_INLINE void fill_block(V (&block)[C][R], V x) {
+    for_block<C, R>([&](int c, int r) { block[c][r] = x; });
+}
+template <class V, int C, int R>
+PYRANK_INLINE void load_block(V (&block)[C][R], const typename V::T* from, int64_t stride) {
+    for_block<C, R>([&](int c, int r) { block[c][r] = V::load(from + c * stride + r * V::size); });
+}
+template <class V, int C, int R>
+PYRANK_INLINE void store_block(const V (&block)[C][R], typename V::T* to, int64_t stride) {
+    for_block<C, R>([&](int c, int r) { block[c][r].store(to + c * stride + r * V::size); });
+}
+
 // One block: `start(acc)` sets the accumulators, `finish(acc)` takes them away.
 template <class Layout, int R, int C, class Start, class Finish>
 PYRANK_INLINE void multiply_block(const typename Layout::T* a, int64_t a_step, const typename Layout::T* b,
@@ -19,9 +41,12 @@ PYRANK_INLINE void multiply_block(const typename Layout::T* a, int64_t a_step, c
     start(acc);
     for (int64_t k = 0; k < depth; ++k) {
         V x[R];
+#pragma GCC unroll 8
         for (int r = 0; r < R; ++r) x[r] = V::load(a + r * V::size);
+#pragma GCC unroll 8
         for (int c = 0; c < C; ++c) {
             const V y = Layout::spread(b + c * b_column);
+#pragma GCC unroll 8
             for (int r = 0; r < R; ++r) acc[c][r] = fma(x[r], y, acc[c][r]);
         }
         a += a_step;

@@ -148,14 +148,11 @@ void Spectrum<Layout>::form_gram() {
         for_pieces<row_block>(column / Layout::rows, vectors_, [&]<int R>(int64_t vector) {
             multiply_block<Layout, R, C>(
                 x_ + vector * V::size, stride_, x_ + column * unit, stride_, unit, inner_,
-                [](V(&acc)[C][R]) {
-                    for (auto& of_column : acc)
-                        for (V& x : of_column) x = V(T(0));
-                },
+                [](V(&acc)[C][R]) { fill_block(acc, V(T(0))); },
                 [&](V(&acc)[C][R]) {
                     T* to = gram_ + column * stride_ + vector * V::size;
-                    for (int c = 0; c < C; ++c)
-                        for (int r = 0; r < R; ++r) (acc[c][r] * factor).store(to + c * stride_ + r * V::size);
+                    for_block<C, R>([&](int c, int r) { acc[c][r] = acc[c][r] * factor; });
+                    store_block(acc, to, stride_);
                 });
         });
     });
@@ -253,9 +250,7 @@ PYRANK_INLINE void Spectrum<Layout>::factor_diagonal(const T* source, double tau
         minus_u_ + panel * stride_ + top * V::size, stride_, l_ + panel * stride_ + first * unit, stride_, unit,
         first - panel,
         [&](V(&acc)[C][vectors]) {
-            for (int c = 0; c < C; ++c)
-                for (int r = 0; r < vectors; ++r)
-                    acc[c][r] = V::load(source + (first + c) * stride_ + (top + r) * V::size);
+            load_block(acc, source + first * stride_ + top * V::size, stride_);
             for (int c = 0; c < C; ++c) {
                 V& diagonal = acc[c][Layout::rows == 1 ? c : 0];
                 diagonal = diagonal - in_row(top * Layout::rows, first + c, V(T(tau)));
@@ -271,6 +266,7 @@ PYRANK_INLINE void Spectrum<Layout>::factor_diagonal_block(int64_t panel, int64_
     constexpr int vectors = block_vectors<C>;
     constexpr bool lanes = Layout::rows == 1;
     const int64_t top = first / Layout::rows;
+#pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
         const int64_t row = first + c;
         T* const u_column = minus_u_ + row * stride_;
@@ -291,6 +287,7 @@ PYRANK_INLINE void Spectrum<Layout>::factor_diagonal_block(int64_t panel, int64_
             const V u_below = rows_below(top + r, row, abs(minus_u[r])), l_below = rows_below(top + r, row, abs(l[r]));
             fma(u_below, l_below, V::load(sums)).store(sums);
         }
+#pragma GCC unroll 4
         for (int later = c + 1; later < C; ++later) {
             const V factor = lanes ? l[lanes ? later : 0] : l[0].element(first + later - top * Layout::rows);
             for (int r = lanes ? later : 0; r < vectors; ++r)
@@ -308,15 +305,8 @@ void Spectrum<Layout>::take_off(const T* source, int64_t panel, int64_t end) {
             const int64_t corner = column * stride_ + vector * V::size;
             multiply_block<Layout, R, C>(
                 minus_u_ + panel * stride_ + vector * V::size, stride_, l_ + panel * stride_ + column * unit, stride_,
-                unit, end - panel,
-                [&](V(&acc)[C][R]) {
-                    for (int c = 0; c < C; ++c)
-                        for (int r = 0; r < R; ++r) acc[c][r] = V::load(source + corner + c * stride_ + r * V::size);
-                },
-                [&](V(&acc)[C][R]) {
-                    for (int c = 0; c < C; ++c)
-                        for (int r = 0; r < R; ++r) acc[c][r].store(l_ + corner + c * stride_ + r * V::size);
-                });
+                unit, end - panel, [&](V(&acc)[C][R]) { load_block(acc, source + corner, stride_); },
+                [&](V(&acc)[C][R]) { store_block(acc, l_ + corner, stride_); });
         });
     });
 }
@@ -328,22 +318,21 @@ void Spectrum<Layout>::factor_below(const T* source, int64_t panel, int64_t vect
     source += first * stride_ + vector * V::size;
     multiply_block<Layout, R, C>(
         minus_u_ + panel * stride_ + vector * V::size, stride_, l_ + panel * stride_ + first * unit, stride_, unit,
-        first - panel,
-        [&](V(&acc)[C][R]) {
-            for (int c = 0; c < C; ++c)
-                for (int r = 0; r < R; ++r) acc[c][r] = V::load(source + c * stride_ + r * V::size);
-        },
+        first - panel, [&](V(&acc)[C][R]) { load_block(acc, source, stride_); },
         [&](V(&acc)[C][R]) {
             V sum[R];
             for (int r = 0; r < R; ++r) sum[r] = V::load(row_sums_ + (vector + r) * V::size);
+#pragma GCC unroll 4
             for (int c = 0; c < C; ++c) {
                 const int64_t column = (first + c) * stride_;
                 const V inv = V::load(inverses_ + (first + c - panel) * V::size);
+#pragma GCC unroll 4
                 for (int r = 0; r < R; ++r) {
                     const V minus_u = -acc[c][r], l = acc[c][r] * inv;
                     minus_u.store(minus_u_ + column + (vector + r) * V::size);
                     l.store(l_ + column + (vector + r) * V::size);
                     sum[r] = fma(abs(minus_u), abs(l), sum[r]);
+#pragma GCC unroll 4
                     for (int later = c + 1; later < C; ++later)
                         acc[later][r] =
                             fma(minus_u, Layout::spread(l_ + column + (first + later) * unit), acc[later][r]);

@@ -9,22 +9,6 @@
 
 namespace pyrank::PYRANK_ISA {
 
-template <class V, int C, int R>
-PYRANK_INLINE void fill_block(V (&block)[C][R], V x) {
-    for (auto& column : block)
-        for (V& entry : column) entry = x;
-}
-template <class V, int C, int R>
-PYRANK_INLINE void load_block(V (&block)[C][R], const typename V::T* from, int64_t stride) {
-    for (int c = 0; c < C; ++c)
-        for (int r = 0; r < R; ++r) block[c][r] = V::load(from + c * stride + r * V::size);
-}
-template <class V, int C, int R>
-PYRANK_INLINE void store_block(const V (&block)[C][R], typename V::T* to, int64_t stride) {
-    for (int c = 0; c < C; ++c)
-        for (int r = 0; r < R; ++r) block[c][r].store(to + c * stride + r * V::size);
-}
-
 // Call body<R, C>(vector, column) for blocks that cover the lower half of an n x n matrix.
 template <class Layout, class Body>
 PYRANK_INLINE void for_lower_blocks(int64_t n, Body body) {
@@ -99,6 +83,7 @@ void SymmetricInverse<Layout>::minus_inverse(T* a, int64_t n) const {
 // Sweep the pivots' own rows, and note down what the other rows need of them.
 template <class Layout>
 void SymmetricInverse<Layout>::sweep_pivots(Entry (&p)[pivots][pivots]) const {
+#pragma GCC unroll 4
     for (int k = 0; k < pivots; ++k) {
         const Entry minus_inverse = Entry(T(-1)) / p[k][k];
         Entry row[pivots];
@@ -121,6 +106,7 @@ template <int R>
 void SymmetricInverse<Layout>::sweep_columns(int64_t vector, int64_t stride) const {
     V p[pivots][R];
     load_block(p, panel_ + vector * V::size, stride);
+#pragma GCC unroll 4
     for (int k = 0; k < pivots; ++k) {
         const T* const row = row_ + k * pivots * unit;
         for (int r = 0; r < R; ++r) {

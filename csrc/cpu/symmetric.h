@@ -67,8 +67,7 @@ void SymmetricMatrix<Layout>::set_gram(const T* x, int64_t columns, const T* b, 
             x + vector * V::size, stride_, x + column * unit, stride_, unit, columns,
             [&](V(&acc)[C][R]) { load_block(acc, b + corner, stride_); },
             [&](V(&acc)[C][R]) {
-                for (auto& of_column : acc)
-                    for (V& entry : of_column) entry = entry * V(factor);
+                for_block<C, R>([&](int c, int r) { acc[c][r] = acc[c][r] * V(factor); });
                 store_block(acc, a_ + corner, stride_);
             });
     });
@@ -98,8 +97,7 @@ void SymmetricMatrix<Layout>::multiply(const T* from, T* to, int64_t columns, Ma
                 [&](V(&acc)[C][R]) {
                     V old[C][R];
                     load_block(old, corner, stride_);
-                    for (int c = 0; c < C; ++c)
-                        for (int r = 0; r < R; ++r) acc[c][r] = select(chosen, acc[c][r], old[c][r]);
+                    for_block<C, R>([&](int c, int r) { acc[c][r] = select(chosen, acc[c][r], old[c][r]); });
                     store_block(acc, corner, stride_);
                 });
         });
