@@ -73,8 +73,8 @@ def kernels(request):
 
 
 def pytest_generate_tests(metafunc):
-    real = metafunc.config.getoption("--require-gpu") or native.cuda_devices()[0]
-    devices = ["emulated", "gpu"] if real else ["emulated"]
-    for fixture, params in (("gpus", devices), ("kernels", ["lanes", "rows", *devices])):
+    for fixture, layouts in (("gpus", []), ("kernels", ["lanes", "rows"])):
         if fixture in metafunc.fixturenames:
-            metafunc.parametrize(fixture, params, indirect=True)
+            real = metafunc.config.getoption("--require-gpu") or native.cuda_devices()[0]
+            devices = ["emulated", "gpu"] if real else ["emulated"]
+            metafunc.parametrize(fixture, [*layouts, *devices], indirect=True)
