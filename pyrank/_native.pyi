@@ -25,36 +25,36 @@ class Chain:
         seed: int,
     ) -> None: ...
 
+class _Backend:
+    def advance(
+        self,
+        chain: Chain,
+        state: Any,
+        first_layer: int,
+        layers: int,
+        first_chain: int,
+        observe_activation: bool,
+        burn_in: int,
+        every: int,
+        measures: list[tuple[int, float]],
+        moments: Any,
+        histogram: Any,
+        trace: Any,
+        rank_index: Any,
+        counters: Any,
+    ) -> None: ...
+    def measure(
+        self, chain: Chain, state: Any, measures: list[tuple[int, float]], counters: Any, values: Any
+    ) -> None: ...
+    def draw_weights(self, chain: Chain, layer: int, index: int, out: Any) -> None: ...
+
+class Cpu(_Backend):
+    def __init__(self, isa: str, layout: int = ..., threads: int = ...) -> None: ...
+
+class Cuda(_Backend):
+    def __init__(self, devices: list[int], stream: int = ...) -> None: ...
+
 def available_isas() -> list[str]: ...
-def advance(
-    chain: Chain,
-    state: Any,
-    first_layer: int,
-    layers: int,
-    first_chain: int,
-    observe_activation: bool,
-    burn_in: int,
-    every: int,
-    measures: list[tuple[int, float]],
-    moments: Any,
-    histogram: Any,
-    trace: Any,
-    rank_index: Any,
-    counters: Any,
-    isa: str,
-    layout: int,
-    threads: int,
-) -> None: ...
-def measure(
-    chain: Chain,
-    state: Any,
-    measures: list[tuple[int, float]],
-    counters: Any,
-    values: Any,
-    isa: str,
-    layout: int,
-    threads: int,
-) -> None: ...
-def draw_weights(chain: Chain, layer: int, index: int, out: Any, isa: str) -> None: ...
+def cuda_devices() -> list[str]: ...
 def accumulate(moments: Any, histogram: Any, trace: Any, rank_index: Any, values: Any, sample: int) -> None: ...
 def philox(counter: list[int], key: int) -> list[int]: ...

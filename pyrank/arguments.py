@@ -114,8 +114,9 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     add(run, "--trace", _integer, "T", "samples kept of each chain and measure, even (default: 4096)")
 
     how = parser.add_argument_group("how and where to")
-    add(how, "--backend", str, "NAME", "auto, cpu (compiled) or reference (torch, float64) (default: auto)")
-    add(how, "--threads", _integer, "T", "threads of the compiled backend (default: all cores)")
+    add(how, "--device", str, "DEVICE", "cpu, cuda (all GPUs) or cuda:N (default: cpu)")
+    add(how, "--backend", str, "NAME", "auto, cpu or cuda (compiled), or reference (torch, float64) (default: auto)")
+    add(how, "--threads", _integer, "T", "threads of the compiled backend for the CPU (default: all cores)")
     add(how, "--checkpoint", str, "FILE", "save to FILE now and then; continue from it if it exists")
     add(how, "--json", str, "FILE", "write the result as JSON; -: to the terminal instead of the table")
 

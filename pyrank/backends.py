@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,8 +19,9 @@ from pyrank.errors import as_choice, as_integer, invalid
 from pyrank.estimate import Accumulator
 from pyrank.plan import Plan
 
-NAMES = ("auto", "cpu", "reference")
+NAMES = ("auto", "cpu", "cuda", "reference")
 _ALL_CORES = "leave it out to use all cores"
+_DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")
 
 if hasattr(os, "register_at_fork"):
     # The threads that torch computes with do not survive a fork: a child that asked them would wait for ever.
@@ -47,23 +49,25 @@ def choose(chain: Chain, device: str = "cpu", backend: str = "auto", threads: in
     chain
         The specification.
     device
-        ``"cpu"``; kernels for CUDA are not part of this version.
+        ``"cpu"``, ``"cuda"`` (all GPUs share the chains) or ``"cuda:1"`` (that one).
     backend
-        ``"auto"``, ``"cpu"`` (compiled) or ``"reference"`` (pure torch, float64).
+        ``"auto"``, ``"cpu"`` and ``"cuda"`` (compiled) or ``"reference"`` (pure torch, float64, on the CPU). ``"cuda"``
+        uses all GPUs unless ``device`` names one.
     threads
-        Threads of the compiled backend; all cores if not given.
+        Threads of the compiled backend for the CPU; all cores if not given.
 
     Raises
     ------
     ArgumentError
-        If a name is unknown, the device is not supported, or the number of threads is not from 1 to 4096.
+        If a name is unknown, the device is not there or does not fit the backend, the kernels for CUDA do not have
+        what the chain asks for, or the number of threads is not from 1 to 4096.
     ImportError
         If ``"cpu"`` is asked for and the extension is missing.
     """
     as_choice("backend", backend, NAMES)
     threads = torch.get_num_threads() if threads is None else as_integer("threads", threads, 1, 4096, _ALL_CORES)
-    if str(device) != "cpu":
-        raise invalid("device", device, "'cpu'", "this version has no kernels for other devices")
+    if str(device) != "cpu" or backend == "cuda":
+        return _on_gpus(chain, str(device), backend)
     if backend == "reference":
         return Backend("reference", "reference", "asked for: pure torch in float64", torch.float64, reference.advance)
     if missing := native.why_missing():
@@ -76,3 +80,31 @@ def choose(chain: Chain, device: str = "cpu", backend: str = "auto", threads: in
     reason = f"compiled kernels for {isa}, {threads} thread{'s' if threads > 1 else ''}"
     advance = functools.partial(native.advance, threads=threads, isa=isa)
     return Backend("cpu", f"cpu {isa}", reason, getattr(torch, chain.dtype), advance)
+
+
+def _on_gpus(chain: Chain, device: str, backend: str) -> Backend:
+    if not (named := _DEVICE.fullmatch(device)):
+        raise invalid("device", device, "'cpu', 'cuda' or 'cuda:N'", "check the spelling")
+    if backend not in ("auto", "cuda"):
+        raise invalid("backend", backend, f"'auto' or 'cuda' with device={device!r}", "or use device='cpu'")
+    names, missing = native.cuda_devices()
+    if missing:
+        asked = ("backend", backend) if device == "cpu" else ("device", device)
+        raise invalid(*asked, f"a GPU, but {missing}", "use device='cpu'")
+    if named[1] and int(named[1]) >= len(names):
+        raise invalid("device", device, f"cuda:0 to cuda:{len(names) - 1}", "that is all this machine has")
+    _check_has_kernel(chain)
+    gpus = (int(named[1]),) if named[1] else tuple(range(len(names)))
+    reason = f"compiled kernels for CUDA on {', '.join(f'{names[gpu]} (cuda:{gpu})' for gpu in gpus)}"
+    return Backend("cuda", "cuda", reason, getattr(torch, chain.dtype), functools.partial(native.advance, gpus=gpus))
+
+
+def _check_has_kernel(chain: Chain) -> None:
+    """Refuse what the kernels for CUDA do not do."""
+    if chain.weights.law in ("orthogonal", "gram"):
+        raise invalid("weights", chain.weights.law, "gaussian, uniform or rademacher on a GPU", "use device='cpu'")
+    if chain.normalization.whiten:
+        raise invalid("normalization", "whiten", "no whitening on a GPU", "use device='cpu'")
+    if (chain.width + 1) * (chain.batch + 1) >= 2**31:
+        wanted = "fewer than 2^31 entries in a state on a GPU"
+        raise invalid("(width, batch)", (chain.width, chain.batch), wanted, "use device='cpu'")

@@ -20,8 +20,8 @@ FAILED, INTERRUPTED, PIPE_CLOSED = 1, 130, 141
 
 _CHAIN = ("batch", "gamma", "activation", "normalization", "dtype")
 _SIMULATE = (
-    "chains", "seed", "measures", "observe", "initial", "burn_in", "every", "snapshot_every", "trace", "backend",
-    "threads", "checkpoint",
+    "chains", "seed", "measures", "observe", "initial", "burn_in", "every", "snapshot_every", "trace", "device",
+    "backend", "threads", "checkpoint",
 )  # fmt: skip
 
 

@@ -26,10 +26,12 @@ def show_config() -> str:
         lines["backends"] = f"reference ({missing})"
     else:
         build = native.build_info()
-        lines["backends"] = "cpu, reference"
+        names, no_gpu = native.cuda_devices()
+        lines["backends"] = "cpu, reference" if no_gpu else "cpu, cuda, reference"
         lines["instruction set"] = f"{native.isa_in_use()} (available: {', '.join(native.isas())})"
         lines["compiler"] = build["compiler"]
         lines["CUDA architectures"] = build["cuda_architectures"]
+        lines["GPUs"] = ", ".join(names) or f"none ({no_gpu})"
     lines["processor"] = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads by default"
     lines["python"] = f"{sys.version.split()[0]}, numpy {np.__version__}, torch {torch.__version__}"
     width = max(map(len, lines))

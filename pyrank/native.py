@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,6 +47,11 @@ def _extension() -> Any:
     return module
 
 
+def _cuda_extension() -> Any:
+    """Return the module with the kernels for CUDA: the extension; in the tests, an emulator of them."""
+    return _extension()
+
+
 def isas() -> list[str]:
     """Instruction sets that were built and that this machine can run, best first."""
     return list(_extension().available_isas())
@@ -65,13 +71,35 @@ def build_info() -> dict[str, str]:
     return {"compiler": module.compiler, "cuda_architectures": module.cuda_architectures or "none"}
 
 
-def _params(chain: Chain, seed: int) -> Any:
+def cuda_devices() -> tuple[list[str], str]:
+    """Return the names of the GPUs, and why there is none, in one line; empty if there is one."""
+    if missing := why_missing():
+        return [], missing
+    try:
+        names = list(_cuda_extension().cuda_devices())
+    except RuntimeError as error:
+        return [], str(error)
+    return names, "" if names else "this machine has no GPU"
+
+
+def _kernels(isa: str, layout: str, threads: int, gpus: tuple[int, ...]) -> tuple[Any, Any]:
+    """Return the module with the kernels for GPUs, if there are any to use, or else for the CPU, and its options."""
+    if not gpus:
+        module = _extension()
+        return module, module.Cpu(isa or isa_in_use(), LAYOUTS.index(layout), threads)
+    module = _cuda_extension()
+    # The kernels follow what the caller has asked of torch on this device.
+    stream = torch.cuda.current_stream(gpus[0]).cuda_stream if torch.cuda.is_available() else 0
+    return module, module.Cuda(list(gpus), stream)
+
+
+def _params(module: Any, chain: Chain, seed: int) -> Any:
     skip = np.isfinite(chain.gamma)
     norm = chain.normalization
     cycle = range(len(chain.widths))
     fans = [(chain.width_at(layer + 1), chain.width_at(layer)) for layer in cycle]
     law = chain.weights
-    return _extension().Chain(
+    return module.Chain(
         width=chain.width,
         batch=chain.batch,
         gamma=chain.gamma if skip else 0.0,
@@ -106,13 +134,16 @@ def advance(
     threads: int = 1,
     isa: str = "",
     layout: str = "auto",
+    gpus: tuple[int, ...] = (),
 ) -> None:
     """Take ``state`` in place from H_first_layer to H_{first_layer + layers}: the compiled `pyrank.reference.advance`.
 
-    ``threads``, ``isa`` and ``layout`` change the speed; the first and the last never change a bit.
+    ``threads``, ``isa`` and ``layout`` change the speed; the first and the last never change a bit. With ``gpus`` these
+    share the chains, and the state may lie in the memory of one of them.
     """
-    _extension().advance(
-        chain=_params(plan.chain, plan.seed),
+    module, options = _kernels(isa, layout, threads, gpus)
+    options.advance(
+        chain=_params(module, plan.chain, plan.seed),
         state=state,
         first_layer=first_layer,
         layers=layers,
@@ -123,14 +154,11 @@ def advance(
         measures=_codes(plan.measures),
         **accumulator.arrays(),
         counters=counters,
-        isa=isa or isa_in_use(),
-        layout=LAYOUTS.index(layout),
-        threads=threads,
     )
 
 
 def measure(
-    state: Tensor, measures: tuple[Measure, ...], *, isa: str = "", layout: str = "auto"
+    state: Tensor, measures: tuple[Measure, ...], *, isa: str = "", layout: str = "auto", gpus: tuple[int, ...] = ()
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.int64]]]:
     """Evaluate kernel measures on states (chains, d, N), float32 or float64.
 
@@ -143,23 +171,24 @@ def measure(
     chains, width, batch = state.shape
     counters = np.zeros((len(COUNTERS), chains), dtype=np.int64)
     values = np.full((len(measures), chains), np.nan)
-    _extension().measure(
-        chain=_params(Chain(width, batch), 0),
+    module, options = _kernels(isa, layout, 1, gpus)
+    options.measure(
+        chain=_params(module, Chain(width, batch), 0),
         state=state.contiguous(),
         measures=_codes(measures),
         counters=counters,
         values=values,
-        isa=isa or isa_in_use(),
-        layout=LAYOUTS.index(layout),
-        threads=1,
     )
     return values, dict(zip(COUNTERS, counters, strict=True))
 
 
-def draw_weights(chain: Chain, seed: int, layer: int, index: int = 0, *, isa: str = "") -> NDArray[np.floating[Any]]:
+def draw_weights(
+    chain: Chain, seed: int, layer: int, index: int = 0, *, isa: str = "", gpus: tuple[int, ...] = ()
+) -> NDArray[np.floating[Any]]:
     """Return the compiled twin of `pyrank.draw_weights` for independent entries, (fan_out, fan_in)."""
     out = np.full((chain.width_at(layer + 1), chain.width_at(layer)), np.nan, dtype=chain.dtype)
-    _extension().draw_weights(_params(chain, seed), layer, index, out, isa or isa_in_use())
+    module, options = _kernels(isa, "auto", 1, gpus)
+    options.draw_weights(_params(module, chain, seed), layer, index, out)
     return out
 
 

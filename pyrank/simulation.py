@@ -118,11 +118,12 @@ def simulate(
     trace
         Capacity of the thinned trace kept for each chain and measure, even; 0 for none.
     device
-        ``"cpu"``.
+        ``"cpu"``, ``"cuda"`` (all GPUs share the chains) or ``"cuda:1"`` (that one). The state of the result is in the
+        memory of the CPU either way.
     backend
-        ``"auto"``, ``"cpu"`` (compiled) or ``"reference"`` (pure torch, float64).
+        ``"auto"``, ``"cpu"`` or ``"cuda"`` (compiled), or ``"reference"`` (pure torch, float64).
     threads
-        Threads of the compiled backend; all cores if not given.
+        Threads of the compiled backend for the CPU; all cores if not given.
     progress
         Whether to show a progress bar; if not given, only on a terminal. Or a function, which is called with the
         number of layers of each step, first with those found in the checkpoint.
@@ -278,8 +279,8 @@ def _resume(plan: Plan, depth: int, engine: backends.Backend, path: Path) -> _Pr
                       "raise depth or choose another file")  # fmt: skip
     for what, now in (("version", __version__), ("backend", engine.identity)):
         if header[what] != now:
-            warn(f"resumed with {what} {now}, begun with {header[what]}: the result is as valid, but not the same "
-                 "to the last bit as an uninterrupted run", stacklevel=4)  # fmt: skip
+            warn(f"resumed with {what} {now}, begun with {header[what]}: the result is as valid, but not promised to "
+                 "be that of an uninterrupted run to the last bit", stacklevel=4)  # fmt: skip
     state = torch.from_numpy(arrays["state"].copy()).to(engine.state_dtype)
     snapshots = Snapshots.empty(plan, state, header["layer"])
     snapshots.resume({name.removeprefix(SNAPSHOT_PREFIX): array for name, array in arrays.items()

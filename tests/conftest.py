@@ -4,9 +4,12 @@ import pytest
 
 from pyrank import native
 
+import emulation
+
 
 def pytest_addoption(parser):
     parser.addoption("--validate", action="store_true", help="also run the long statistical tests")
+    parser.addoption("--require-gpu", action="store_true", help="fail if there is no GPU to test")
 
 
 def pytest_configure(config):
@@ -33,3 +36,45 @@ def isa(request):
 def layout(request):
     """Both ways to lay chains over registers."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory):
+    """The emulator as a module."""
+    return emulation.build(tmp_path_factory.mktemp("emulator"))
+
+
+@pytest.fixture
+def emulated(emulator, monkeypatch):
+    """The emulator in the place of the kernels for CUDA."""
+    emulator.configure()
+    monkeypatch.setattr(native, "_cuda_extension", lambda: emulator)
+    return emulator
+
+
+def _device(request):
+    if request.param == "emulated":
+        request.getfixturevalue("emulated")
+    elif missing := native.cuda_devices()[1]:
+        pytest.fail(f"--require-gpu: {missing}")
+    return (0,)
+
+
+@pytest.fixture
+def gpus(request):
+    """The devices to pass to `native`: an emulated one, and a real one where there is one."""
+    return _device(request)
+
+
+@pytest.fixture
+def kernels(request):
+    """Every kind of kernel, as options of `native`: both layouts of the CPU, and what `gpus` has."""
+    return {"layout": request.param} if request.param in ("lanes", "rows") else {"gpus": _device(request)}
+
+
+def pytest_generate_tests(metafunc):
+    for fixture, layouts in (("gpus", []), ("kernels", ["lanes", "rows"])):
+        if fixture in metafunc.fixturenames:
+            real = metafunc.config.getoption("--require-gpu") or native.cuda_devices()[0]
+            devices = ["emulated", "gpu"] if real else ["emulated"]
+            metafunc.parametrize(fixture, [*layouts, *devices], indirect=True)

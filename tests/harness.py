@@ -15,8 +15,9 @@ ALL_MEASURES = ("participation_ratio", "frobenius_norm", "trace", "soft_rank(0.5
                 "rank_bound_margin(0.5)")  # fmt: skip
 
 
-def make_plan(chain, chains=3, seed=1, measures=ALL_MEASURES, burn_in=0, every=1, trace=8, start="gaussian"):
-    return Plan(chain, seed, chains, parse_measures(measures), burn_in, every, trace, start)
+def make_plan(chain, chains=3, seed=1, measures=ALL_MEASURES, burn_in=0, every=1, trace=8, start="gaussian",
+              observe="state"):  # fmt: skip
+    return Plan(chain, seed, chains, parse_measures(measures), burn_in, every, trace, start, observe)
 
 
 def start(plan, dtype=None):

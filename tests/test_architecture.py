@@ -143,6 +143,8 @@ def test_includes_point_downward(path):
         assert "Python.h" not in text
     if "_mm" in text or "immintrin" in text:
         assert path.name == "vec.h", "intrinsics have one home"
+    if re.search(r"__syncthreads|__shared__|__global__|threadIdx|<<<\w|cuda[A-Z]\w+\(", text):
+        assert path.name in ("primitives.h", "runtime.h"), "what is CUDA's has two homes, which the emulator replaces"
 
 
 def test_no_document_is_unfinished():

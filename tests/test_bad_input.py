@@ -253,19 +253,18 @@ def test_missing_extension_says_how_to_build_it(monkeypatch):
     {"counters": np.zeros((3, 2), dtype=np.int64)},
     {"counters": np.zeros((4, 2), dtype=np.int32)},
     {"state": None},
-    {"isa": "mmx"},
 ])  # fmt: skip
 def test_the_binding_checks_every_tensor(wrong):
     arguments = {
-        "chain": native._params(CHAIN, 0),
+        "chain": native._params(native._extension(), CHAIN, 0),
         "state": np.zeros((2, 4, 3), dtype=np.float32),
         "measures": native._codes(parse_measures(["trace"])),
         "counters": np.zeros((4, 2), dtype=np.int64),
         "values": np.zeros((1, 2)),
-        "isa": "baseline",
-        "layout": 0,
-        "threads": 1,
     }
-    native._extension().measure(**arguments)
+    kernels = native._extension().Cpu("baseline")
+    kernels.measure(**arguments)
     with pytest.raises((ValueError, TypeError)):
-        native._extension().measure(**{**arguments, **wrong})
+        kernels.measure(**{**arguments, **wrong})
+    with pytest.raises(ValueError, match="mmx"):
+        native._extension().Cpu("mmx").measure(**arguments)

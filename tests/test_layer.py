@@ -1,5 +1,6 @@
 """One teacher-forced layer: the compiled kernels against the float64 reference, over the whole family."""
 
+import itertools
 import math
 
 import numpy as np
@@ -19,17 +20,17 @@ WIDTHS = (1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 64, 65, 100, 128, 129)
 DTYPES = ("float32", "float64")
 
 
-def one_layer(chain, layout, isa, seed=11, chains=3, layer=5):
+def one_layer(chain, seed=11, chains=3, layer=5, **options):
     """One layer from the same state with the same weights: in the kernel, in float64, and in plain float32 torch."""
     plan = make_plan(chain, chains, seed, measures=())
     state, accumulator, counters = start(plan)
     state = state + 0.25
     W = weights(chain, seed, layer, torch.arange(chains))
-    options = {"gamma": chain.gamma, "activation": chain.activation, "normalization": chain.normalization}
-    exact = reference.layer_step(state.double(), W.double(), **options)
-    single = reference.layer_step(state.float(), W.float(), **options)
+    law = {"gamma": chain.gamma, "activation": chain.activation, "normalization": chain.normalization}
+    exact = reference.layer_step(state.double(), W.double(), **law)
+    single = reference.layer_step(state.float(), W.float(), **law)
     largest = largest_before_normalization(state.double(), W.double(), chain)
-    native.advance(plan, state, layer, 1, accumulator, counters, isa=isa, layout=layout)
+    native.advance(plan, state, layer, 1, accumulator, counters, **options)
     return torch.ldexp(state, torch.tensor(counters[3])[:, None, None]), exact, single, largest
 
 
@@ -45,8 +46,8 @@ def largest_before_normalization(H, W, chain):
     return (Z.abs() / size).max().item()
 
 
-def assert_close_to_reference(chain, layout, isa):
-    compiled, exact, single, largest = one_layer(chain, layout, isa)
+def assert_close_to_reference(chain, **options):
+    compiled, exact, single, largest = one_layer(chain, **options)
     error = (compiled.double() - exact).abs().max().item()
     tolerance = layer_tolerance(exact, single, chain.dtype, largest)
     assert error <= tolerance, f"error {error:.3g} exceeds {tolerance:.3g}"
@@ -62,7 +63,20 @@ def test_activations_and_normalizations(activation, normalization, dtype, width,
             width, max(width, 4), gamma=gamma, activation=activation, normalization=normalization, dtype=dtype,
             weights="uniform",
         )  # fmt: skip
-        assert_close_to_reference(chain, layout, "")
+        assert_close_to_reference(chain, layout=layout)
+
+
+@pytest.mark.parametrize("width", [1, 2, 8, 9, 31, 33, 65])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cuda_kernels(dtype, width, gpus):
+    """What test_cuda.py holds to the kernels for the CPU, held to the reference directly."""
+    cases = list(itertools.product(ACTIVATIONS, [name for name in NORMALIZATIONS if name != "whiten"]))
+    for k, (activation, normalization) in enumerate(cases):
+        if width < 30 or k % 7 == width % 7:
+            batch, gamma, law = max(2 * width // 3, 4), (math.inf, 0.3)[k % 2], ("uniform", "gaussian")[width % 2]
+            chain = pyrank.Chain(width, batch, gamma=gamma, activation=activation, normalization=normalization,
+                                 dtype=dtype, weights=law)  # fmt: skip
+            assert_close_to_reference(chain, gpus=gpus)
 
 
 @pytest.mark.parametrize("batch", WIDTHS)
@@ -74,7 +88,7 @@ def test_batches(width, batch, dtype, layout):
             continue  # recentring one sample leaves zeros: tested as bad input
         chain = pyrank.Chain(width, batch, gamma=1.0, activation="relu", normalization=normalization, dtype=dtype,
                              weights="rademacher")  # fmt: skip
-        assert_close_to_reference(chain, layout, "")
+        assert_close_to_reference(chain, layout=layout)
 
 
 @pytest.mark.parametrize("law", ["gaussian", "uniform", "rademacher"])
@@ -83,7 +97,7 @@ def test_instruction_sets_and_laws(law, dtype, isa, layout):
     for width, batch in ((5, 9), (32, 32), (130, 20), (300, 40)):
         chain = pyrank.Chain(width, batch, gamma=0.5, activation="tanh", dtype=dtype,
                              weights=pyrank.Weights(law, mean=0.1, scale=0.5))  # fmt: skip
-        assert_close_to_reference(chain, layout, isa)
+        assert_close_to_reference(chain, layout=layout, isa=isa)
 
 
 @pytest.mark.parametrize("over", ["batch", "features"])
@@ -97,7 +111,7 @@ def test_lines_and_orders(width, dtype, order, recentre, over, layout):
             norm = pyrank.Normalization(recentre=recentre, order=order, over=over, eps=eps)
             chain = pyrank.Chain(width, batch, gamma=0.5, activation="relu", normalization=norm, dtype=dtype,
                                  weights="uniform")  # fmt: skip
-            assert_close_to_reference(chain, layout, "")
+            assert_close_to_reference(chain, layout=layout)
 
 
 @pytest.mark.parametrize("normalization", ["none", "recentre"])
@@ -127,7 +141,7 @@ def test_drifting_state_times_its_power_of_two_is_the_plain_chain(dtype, activat
 def test_affine_and_eps(dtype, layout):
     norm = pyrank.Normalization(recentre=True, eps=0.3, alpha=0.7, beta=-1.5)
     assert_close_to_reference(
-        pyrank.Chain(19, 23, gamma=2.0, activation="gelu", normalization=norm, dtype=dtype), layout, ""
+        pyrank.Chain(19, 23, gamma=2.0, activation="gelu", normalization=norm, dtype=dtype), layout=layout
     )
 
 
@@ -190,7 +204,7 @@ def test_gradients_are_finite_at_a_line_of_zeros():
 def test_the_comparison_can_fail():
     """A gamma off by one part in 10^4 is noticed by the same comparison."""
     chain = pyrank.Chain(16, gamma=0.3, weights="uniform")
-    compiled, exact, single, _ = one_layer(chain, "auto", "")
-    wrong, *_ = one_layer(pyrank.Chain(16, gamma=0.3 * 1.0001, weights="uniform"), "auto", "")
+    compiled, exact, single, _ = one_layer(chain)
+    wrong, *_ = one_layer(pyrank.Chain(16, gamma=0.3 * 1.0001, weights="uniform"))
     tolerance = layer_tolerance(exact, single, "float32")
     assert (compiled.double() - exact).abs().max() <= tolerance < (wrong.double() - exact).abs().max()

@@ -51,22 +51,22 @@ def assert_counts(states, taus, **options):
 @pytest.mark.parametrize(
     "shape", [(1, 1), (2, 5), (8, 8), (17, 17), (33, 12), (12, 33), (64, 64), (100, 70), (129, 129)]
 )
-def test_planted_spectra(shape, dtype, layout):
+def test_planted_spectra(shape, dtype, kernels):
     rng = np.random.default_rng(shape)
     n = min(shape)
     for spread in (0.5, 3.0, 8.0):
         states = np.stack([planted(rng, 10.0 ** rng.uniform(-spread, spread / 3, n), *shape) for _ in range(5)])
-        assert_counts(torch.tensor(states, dtype=dtype), TAUS, layout=layout)
+        assert_counts(torch.tensor(states, dtype=dtype), TAUS, **kernels)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_gap_around_tau_gives_the_exact_count(dtype, layout):
+def test_gap_around_tau_gives_the_exact_count(dtype, kernels):
     rng = np.random.default_rng(7)
     for tau in TAUS:
         for above in range(0, 25, 3):
             values = np.concatenate([tau * rng.uniform(1.01, 4, above), tau * rng.uniform(0.01, 0.99, 24 - above)])
             states = np.stack([planted(rng, values, 24, 30) for _ in range(3)])
-            measured, events = counts(torch.tensor(states, dtype=dtype), [tau], layout=layout)
+            measured, events = counts(torch.tensor(states, dtype=dtype), [tau], **kernels)
             np.testing.assert_array_equal(measured, above)
             assert events["ambiguous"].sum() == 0
 
@@ -83,37 +83,37 @@ def test_states_of_chains(width, normalization, layout):
 
 
 @pytest.mark.parametrize("tau", [1.0, 0.36, 0.64, 0.04])
-def test_all_eigenvalues_equal_to_tau(tau, layout):
+def test_all_eigenvalues_equal_to_tau(tau, kernels):
     """Undecidable in floating point, but never more than the rounding of tau away from the truth."""
     state = torch.eye(6)[None] * math.sqrt(6 * tau)
-    assert_counts(state, [tau], layout=layout)
-    clear, events = counts(state, [0.999 * tau, 1.001 * tau], layout=layout)
+    assert_counts(state, [tau], **kernels)
+    clear, events = counts(state, [0.999 * tau, 1.001 * tau], **kernels)
     assert clear[:, 0].tolist() == [6, 0]
     assert events["ambiguous"].sum() == 0
 
 
-def test_exact_tie_is_ambiguous_and_counts_as_at_least_tau(layout):
+def test_exact_tie_is_ambiguous_and_counts_as_at_least_tau(kernels):
     """M = (4) and tau = 4: the pivot is exactly zero in every precision."""
-    measured, events = counts(torch.full((3, 1, 1), 2.0), [4.0], layout=layout)
+    measured, events = counts(torch.full((3, 1, 1), 2.0), [4.0], **kernels)
     np.testing.assert_array_equal(measured, 1)
     for event in ("flagged", "ambiguous"):
         np.testing.assert_array_equal(events[event], 1)
 
 
-def test_zero_diagonal(layout):
+def test_zero_diagonal(kernels):
     """M - tau I = [[0, 1], [1, 0]]: no pivot is usable before the rows are mixed."""
     root = np.linalg.cholesky(np.array([[1.5, 1.0], [1.0, 1.5]])) * math.sqrt(2)
-    measured, events = counts(torch.tensor(root)[None], [1.5], layout=layout)
+    measured, events = counts(torch.tensor(root)[None], [1.5], **kernels)
     assert measured[0, 0] == 1
     assert events["ambiguous"].sum() == 0
 
 
-def test_tau_equal_to_a_diagonal_entry(layout):
+def test_tau_equal_to_a_diagonal_entry(kernels):
     rng = np.random.default_rng(3)
     states = torch.tensor(rng.standard_normal((50, 12, 12)), dtype=torch.float32)
     for state in states:
         tau = float((state @ state.T / 12)[0, 0])
-        assert_counts(state[None], [tau], layout=layout)
+        assert_counts(state[None], [tau], **kernels)
 
 
 def test_small_thresholds_use_double():
@@ -128,33 +128,33 @@ def test_small_thresholds_use_double():
     assert events["flagged"].sum() >= 1
 
 
-def test_zero_state(layout):
-    measured, events = counts(torch.zeros(3, 5, 4), TAUS, layout=layout)
+def test_zero_state(kernels):
+    measured, events = counts(torch.zeros(3, 5, 4), TAUS, **kernels)
     np.testing.assert_array_equal(measured, 0)
     assert events["ambiguous"].sum() == 0
-    values, _ = native.measure(torch.zeros(3, 5, 4), parse_measures(["frobenius_norm", "trace"]), layout=layout)
+    values, _ = native.measure(torch.zeros(3, 5, 4), parse_measures(["frobenius_norm", "trace"]), **kernels)
     np.testing.assert_array_equal(values, 0)
 
 
 @pytest.mark.parametrize("shape", [(32, 4096), (16, 32768)])
 @pytest.mark.parametrize("ratio", [1e-5, 1e-6])
-def test_small_thresholds_of_long_sums(shape, ratio, layout):
+def test_small_thresholds_of_long_sums(shape, ratio, kernels):
     """Eigenvalues five per cent from tau, where the rounding of the Gram matrix alone would decide."""
     rng = np.random.default_rng(shape)
     n = min(shape)
     for above in (n // 3, n // 2):
         values = np.concatenate([[1.0], np.full(above, 1.05 * ratio), np.full(n - above - 1, 0.95 * ratio)])
         state = torch.tensor(planted(rng, values, *shape), dtype=torch.float64)
-        measured, _ = counts(state[None].float(), [ratio], layout=layout)
+        measured, _ = counts(state[None].float(), [ratio], **kernels)
         assert measured[0, 0] == (torch.linalg.eigvalsh(reference.measures.gram(state.float().double())) >= ratio).sum()
 
 
-def test_nan_row_is_ambiguous_and_stays_in_its_chain(layout):
+def test_nan_row_is_ambiguous_and_stays_in_its_chain(kernels):
     rng = np.random.default_rng(5)
     states = torch.tensor(rng.standard_normal((4, 9, 9)), dtype=torch.float32)
-    clean, _ = counts(states, TAUS, layout=layout)
+    clean, _ = counts(states, TAUS, **kernels)
     states[2, 4] = math.nan
-    dirty, events = counts(states, TAUS, layout=layout)
+    dirty, events = counts(states, TAUS, **kernels)
     np.testing.assert_array_equal(events["ambiguous"], [0, 0, len(TAUS), 0])
     np.testing.assert_array_equal(clean[:, [0, 1, 3]], dirty[:, [0, 1, 3]])
 
@@ -175,11 +175,11 @@ def test_permutations_and_transposition_change_nothing(width, batch, seed, tau):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (16, 16), (31, 64), (64, 31), (130, 129)])
-def test_moments(shape, dtype, layout):
+def test_moments(shape, dtype, kernels):
     rng = np.random.default_rng(shape)
     states = torch.tensor(rng.standard_normal((5, *shape)) + 0.5, dtype=dtype)
     measures = parse_measures(["participation_ratio", "frobenius_norm", "trace", "rank_bound_margin(0.5)"])
-    values, _ = native.measure(states, measures, layout=layout)
+    values, _ = native.measure(states, measures, **kernels)
     expected = torch.stack([reference.measures.measure(states.double(), m) for m in measures]).numpy()
     dtype_name = str(dtype).removeprefix("torch.")
     np.testing.assert_allclose(values, expected, rtol=gram_tolerance(dtype_name, max(shape)), atol=1e-12)
@@ -200,12 +200,12 @@ def test_naive_factorisation_fails():
 
 
 @pytest.mark.parametrize("scale", [1e-15, 1e-8, 1e8, 1e15])
-def test_participation_ratio_at_any_scale(scale, layout):
+def test_participation_ratio_at_any_scale(scale, kernels):
     """It does not depend on the scale, although the fourth powers of the entries do not fit into single precision."""
     rng = np.random.default_rng(8)
     state = torch.tensor(rng.standard_normal((3, 10, 12)), dtype=torch.float32)
     what = parse_measures(["participation_ratio", "frobenius_norm"])
-    values, scaled = (native.measure(H, what, layout=layout)[0] for H in (state, state * scale))
+    values, scaled = (native.measure(H, what, **kernels)[0] for H in (state, state * scale))
     np.testing.assert_allclose(scaled[0], values[0], rtol=gram_tolerance("float32", 12))
     np.testing.assert_allclose(scaled[1] / scale**2, values[1], rtol=gram_tolerance("float32", 12))
     for H in (state, state.double()):

@@ -48,13 +48,14 @@ constexpr DLDataType type_code<int32_t>{0, 32, 1};
 // A borrowed view: the capsule stays the caller's, so the memory lives at least as long as the call.
 class Tensor {
 public:
-    Tensor(const py::object& object, const char* name) : name_(name) {
+    Tensor(const py::object& object, const char* name, bool may_be_on_gpu = false) : name_(name) {
         py::object capsule = py::hasattr(object, "__dlpack__") ? object.attr("__dlpack__")() : object;
         capsule_ = capsule;
         auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
         if (!managed) throw py::error_already_set();
         tensor_ = &managed->dl_tensor;
-        check(tensor_->device.device_type == 1, "a tensor in CPU memory");
+        const bool on_gpu = tensor_->device.device_type == 2;
+        check(tensor_->device.device_type == 1 || (on_gpu && may_be_on_gpu), "a tensor in CPU memory");
         int64_t expected = 1, size = 1;
         for (int k = 0; k < tensor_->ndim; ++k) size *= tensor_->shape[k];
         for (int k = tensor_->ndim - 1; k >= 0; --k) {

@@ -6,22 +6,30 @@
 
 namespace pyrank {
 
+// Coefficients by value: device code may not refer to a host's array, be it constant.
+template <class T, int n>
+struct Series {
+    T c[n];
+};
+template <class T, class... More>
+Series(T, More...) -> Series<T, 1 + int(sizeof...(More))>;
+
 template <class V, class T, int n>
-PYRANK_HD inline V polynomial(V x, const T (&c)[n]) {
-    V sum = V(c[n - 1]);
-    for (int k = n - 2; k >= 0; --k) sum = fma(sum, x, V(c[k]));
+PYRANK_HD inline V polynomial(V x, Series<T, n> series) {
+    V sum = V(series.c[n - 1]);
+    for (int k = n - 2; k >= 0; --k) sum = fma(sum, x, V(series.c[k]));
     return sum;
 }
 
 template <class V, class T, int n>
-PYRANK_HD inline V chebyshev_series(V x, const T (&c)[n]) {
+PYRANK_HD inline V chebyshev_series(V x, Series<T, n> series) {
     V b1 = V(T(0)), b2 = V(T(0));
     for (int k = n - 1; k > 0; --k) {
-        const V b0 = fma(x + x, b1, V(c[k]) - b2);
+        const V b0 = fma(x + x, b1, V(series.c[k]) - b2);
         b2 = b1;
         b1 = b0;
     }
-    return fma(x, b1, V(c[0]) - b2);
+    return fma(x, b1, V(series.c[0]) - b2);
 }
 
 // clang-format off
@@ -31,34 +39,49 @@ struct Coefficients;
 template <>
 struct Coefficients<float> {
     // log(1 + f) = f - f^2/2 + f^3 P(f) on [sqrt(1/2) - 1, sqrt(2) - 1]: 2.0e-8
-    static constexpr float log[] = {0.33333330728f, -0.25000306422f, 0.20001045095f, -0.16641281463f,
+    PYRANK_HD static constexpr auto log() {
+        return Series{0.33333330728f, -0.25000306422f, 0.20001045095f, -0.16641281463f,
                                     0.14214495924f, -0.12998183764f, 0.12622319850f, -0.07902743772f};
+    }
     // sin(pi t) / t and -2 cos(pi t) in t^2 on [0, 1/4]: 6.7e-9, 4.4e-10
-    static constexpr float sine[] = {3.1415926401f, -5.1677100767f, 2.5500773865f, -0.59829041128f, 0.077655912276f};
-    static constexpr float cosine[] = {-1.9999999996f, 9.8696042739f,   -8.1174183095f,
+    PYRANK_HD static constexpr auto sine() {
+        return Series{3.1415926401f, -5.1677100767f, 2.5500773865f, -0.59829041128f, 0.077655912276f};
+    }
+    PYRANK_HD static constexpr auto cosine() {
+        return Series{-1.9999999996f, 9.8696042739f,   -8.1174183095f,
                                        2.6704238988f,  -0.46987413719f, 0.048791864195f};
+    }
     // (exp(r) - 1) / r on [-log(2)/2, log(2)/2]: 2.7e-10
-    static constexpr float exp[] = {1.0f, 0.50000000471f, 0.16666666719f, 0.041666352897f,
+    PYRANK_HD static constexpr auto exp() {
+        return Series{1.0f, 0.50000000471f, 0.16666666719f, 0.041666352897f,
                                     0.0083332984838f, 0.0013941108434f, 0.00019899273959f};
+    }
     // (1 + 2 x) exp(x^2) erfc(x), Chebyshev in (x - 3.75) / (x + 3.75) (Shepherd & Laframboise 1981): 1.6e-8
-    static constexpr float erfc[] = {1.1775789346f, -0.0045900545806f, -0.084249133367f, 0.059209939998f,
+    PYRANK_HD static constexpr auto erfc() {
+        return Series{1.1775789346f, -0.0045900545806f, -0.084249133367f, 0.059209939998f,
                                      -0.026658668435f, 0.0090749976707f, -0.0024131635395f, 0.00049077583633f,
                                      -6.9169761712e-05f, 4.1390911670e-06f, 7.7481374664e-07f, -2.2338597030e-07f};
+    }
     static constexpr float exp_limit = 87.0f, log2_high = 0x1.62ep-1f, log2_low = 0x1.0bfbe8p-15f;
 };
 
 template <>
 struct Coefficients<double> {
     // log((1 + s) / (1 - s)) = 2 s + s^3 Q(s^2): 3.1e-18
-    static constexpr double log[] = {0.66666666666666666465, 0.40000000000000876983, 0.28571428570803611811,
+    PYRANK_HD static constexpr auto log() {
+        return Series{0.66666666666666666465, 0.40000000000000876983, 0.28571428570803611811,
                                      0.22222222391713917442, 0.18181795640132906276, 0.15386239702814658188,
                                      0.13268773138656885185, 0.13086626147840102138};
+    }
     // 4.8e-22, 1.7e-23
-    static constexpr double sine[] = {3.1415926535897932385,     -5.1677127800499700285,     2.5501640398773453428,
+    PYRANK_HD static constexpr auto sine() {
+        return Series{3.1415926535897932385,     -5.1677127800499700285,     2.5501640398773453428,
                                       -0.59926452932078689914,   0.082145886610993557444,    -0.0073704309437021358482,
                                       0.00046630278745932727291, -0.000021915250301851374269, 7.9485390373723208439e-7,
                                       -2.2283712160696968871e-8};
-    static constexpr double cosine[] = {-2.0,
+    }
+    PYRANK_HD static constexpr auto cosine() {
+        return Series{-2.0,
                                         9.8696044010893586188,
                                         -8.1174242528335364337,
                                         2.6705255377091788266,
@@ -69,13 +92,17 @@ struct Coefficients<double> {
                                         -8.6060978563821768023e-6,
                                         2.7745562489096889376e-7,
                                         -7.0006241474075244025e-9};
+    }
     // 2.7e-19
-    static constexpr double exp[] = {1.0, 0.49999999999999999998, 0.16666666666666680806, 0.041666666666666676764,
+    PYRANK_HD static constexpr auto exp() {
+        return Series{1.0, 0.49999999999999999998, 0.16666666666666680806, 0.041666666666666676764,
                                      0.0083333333333196006109, 0.0013888888888879081845, 0.00019841269890047113707,
                                      0.000024801587336421322573, 2.7557240918578969823e-6, 2.7557263301474754518e-7,
                                      2.5110037605963777712e-8, 2.0918129454967065736e-9};
+    }
     // 1.9e-19
-    static constexpr double erfc[] = {
+    PYRANK_HD static constexpr auto erfc() {
+        return Series{
         1.1775789345674017541, -0.0045900545806464773309, -0.084249133366517915584, 0.059209939998191890498,
         -0.026658668435305752277, 0.0090749976707052650939, -0.0024131635404176081909, 0.00049077583652580863229,
         -0.000069169733025012063671, 4.1390279860730101675e-6, 7.7403830661984906686e-7, -2.1886401049234395661e-7,
@@ -83,6 +110,7 @@ struct Coefficients<double> {
         2.868795010930669243e-11, 1.9455868545764956309e-13, -9.6546967484345915304e-13, 3.2525481483663840945e-14,
         3.3478119488998200495e-14, -1.8645629133902647458e-15, -1.2507952300125244106e-15, 7.4182765994175394933e-17,
         5.0685779334669014495e-17, -2.2403781435265097274e-18, -2.2847085583204321727e-18};
+    }
     static constexpr double exp_limit = 708.0, log2_high = 0x1.62e42fefa38p-1, log2_low = 0x1.ef35793c7673p-45;
 };
 
@@ -92,12 +120,12 @@ struct Coefficients<double> {
 template <class V>
 PYRANK_HD inline V log_near_one(V f, float) {
     const V f2 = f * f;
-    return fma(f2, fma(f, polynomial(f, Coefficients<float>::log), V(-0.5f)), f);
+    return fma(f2, fma(f, polynomial(f, Coefficients<float>::log()), V(-0.5f)), f);
 }
 template <class V>
 PYRANK_HD inline V log_near_one(V f, double) {
     const V s = f / (f + V(2.0)), s2 = s * s;
-    return fma(s * s2, polynomial(s2, Coefficients<double>::log), s + s);
+    return fma(s * s2, polynomial(s2, Coefficients<double>::log()), s + s);
 }
 
 // log x for positive normal x
@@ -115,9 +143,9 @@ template <class V>
 PYRANK_HD inline void cosine_and_sine(V u, V& cosine, V& sine) {
     using T = typename V::T;
     const V t = u - V(T(0.5)), t2 = t * t;
-    const V s = t * polynomial(t2, Coefficients<T>::sine);
+    const V s = t * polynomial(t2, Coefficients<T>::sine());
     cosine = fma(s + s, s, V(T(-1)));
-    sine = s * polynomial(t2, Coefficients<T>::cosine);
+    sine = s * polynomial(t2, Coefficients<T>::cosine());
 }
 
 // exp(x) - 1 = scale * p + (scale - 1), and exp(x) = scale * p + scale
@@ -130,7 +158,7 @@ PYRANK_HD inline void split_exp(V x, V& scale, V& p) {
     typename V::Mask power;
     const V n = round_to_integer(x * V(T(1.44269504088896340736)), power);
     const V r = fma(n, V(-C::log2_low), fma(n, V(-C::log2_high), x));
-    p = r * polynomial(r, C::exp);
+    p = r * polynomial(r, C::exp());
     scale = power_of_two(power, x);
 }
 
@@ -163,7 +191,7 @@ PYRANK_HD inline V normal_cdf(V x) {
     using T = typename V::T;
     const V a = abs(x) * V(T(0.707106781186547524401));
     const V t = (a - V(T(3.75))) / (a + V(T(3.75)));
-    const V tail = exp(V(T(-0.5)) * x * x) * chebyshev_series(t, Coefficients<T>::erfc) / (V(T(2)) + V(T(4)) * a);
+    const V tail = exp(V(T(-0.5)) * x * x) * chebyshev_series(t, Coefficients<T>::erfc()) / (V(T(2)) + V(T(4)) * a);
     return select(x < V(T(0)), tail, V(T(1)) - tail);
 }
 

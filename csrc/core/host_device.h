@@ -5,8 +5,10 @@
 
 #ifdef __CUDACC__
 #define PYRANK_HD __host__ __device__
+#define PYRANK_UNROLL _Pragma("unroll")
 #else
 #define PYRANK_HD __attribute__((always_inline))
+#define PYRANK_UNROLL _Pragma("GCC unroll 10")
 #endif
 
 namespace pyrank {

@@ -15,7 +15,8 @@
 namespace pyrank {
 
 constexpr double rotation_cosine = 0.8, rotation_sine = 0.6;
-constexpr double tie_width = 1e-9;  // relative distance below which an eigenvalue is called equal to tau
+constexpr int shifted_columns = 128;  // of M from which tau is taken together, when those before them are factored
+constexpr double tie_width = 1e-9;    // relative distance below which an eigenvalue is called equal to tau
 
 template <class T>
 constexpr double unit_roundoff = 0;

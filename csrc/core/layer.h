@@ -28,4 +28,14 @@ PYRANK_HD inline V line_factor(V sum, int64_t count, const ChainParams& chain) {
     return select(sum < V(Limits::infinity()), factor, V(Limits::quiet_NaN()));
 }
 
+// The power of two to take off a state with this largest entry. Its inverse is a normal number: what a denormal state
+// keeps, the next layer takes off.
+template <class T>
+PYRANK_HD inline int removable_exponent(T largest) {
+    if (!(largest > 0 && largest < std::numeric_limits<T>::infinity())) return 0;
+    constexpr int lowest = std::numeric_limits<T>::min_exponent;
+    const int power = __builtin_ilogb(double(largest));
+    return power < lowest ? lowest : power;
+}
+
 }  // namespace pyrank

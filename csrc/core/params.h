@@ -7,6 +7,7 @@
 
 namespace pyrank {
 
+enum class Precision : int32_t { single, twice };
 enum class Law : int32_t { gaussian, uniform, rademacher, orthogonal, gram };
 enum class Activation : int32_t { linear, relu, leaky_relu, tanh, sigmoid, gelu };
 enum class MeasureKind : int32_t { participation_ratio, frobenius_norm, trace, soft_rank, rank_bound_margin };
@@ -14,6 +15,8 @@ enum class MeasureKind : int32_t { participation_ratio, frobenius_norm, trace, s
 struct Measure {
     MeasureKind kind;
     double tau;  // of soft_rank and rank_bound_margin
+
+    PYRANK_HD bool counts() const { return kind == MeasureKind::soft_rank || kind == MeasureKind::rank_bound_margin; }
 };
 
 // W of one layer: its shape, and the mean and the standard deviation of its entries.

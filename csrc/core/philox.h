@@ -18,6 +18,8 @@ struct Word {
     PYRANK_HD friend Word operator^(Word a, uint64_t b) { return {a.value ^ uint32_t(b)}; }
 };
 
+PYRANK_HD inline uint32_t to_number(Word word) { return word.value; }
+
 constexpr uint32_t multiplier_x = 0xD2511F53u, multiplier_z = 0xCD9E8D57u;
 
 // The key of every round: the seed's two words, each advanced by its own constant. Kept as 64-bit numbers, the form in
@@ -35,7 +37,7 @@ struct RoundKeys {
 // Rounds first .. 9.
 template <int first, class W>
 PYRANK_HD inline void philox_rounds(W& x, W& y, W& z, W& w, const RoundKeys& keys) {
-#pragma GCC unroll 10
+    PYRANK_UNROLL
     for (int round = first; round < 10; ++round) {
         W high0, low0, high1, low1;
         W::multiply(x, multiplier_x, high0, low0);

@@ -262,8 +262,7 @@ void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
     double counted_tau = __builtin_nan("");
     for (int m = 0; m < job_.measure_count; ++m) {
         const Measure& what = job_.measures[m];
-        const bool counts = what.kind == MeasureKind::soft_rank || what.kind == MeasureKind::rank_bound_margin;
-        if (counts && what.tau != counted_tau) {
+        if (what.counts() && what.tau != counted_tau) {
             counted_tau = what.tau;
             spectrum_.count(counted_tau, count, S);
             settle_counts(seen, counted_tau, trace, purity, S, count);

@@ -7,7 +7,6 @@
 
 namespace pyrank {
 
-enum class Precision : int32_t { single, twice };
 enum class LayoutChoice : int32_t { automatic, lanes, rows };
 
 // Chains first .. first + count - 1 of a job (counted from the job's first), worked on together by one team.

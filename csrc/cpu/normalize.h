@@ -118,11 +118,7 @@ void take_off_exponent(typename Layout::T* z, int64_t stride, int64_t width, int
     if constexpr (Layout::chains == 1)
         for (int lane = 1; lane < V::size; ++lane) values[0] = values[lane] > values[0] ? values[lane] : values[0];
     for (int chain = 0; chain < chains; ++chain) {
-        const bool scalable = values[chain] > 0 && values[chain] < std::numeric_limits<T>::infinity();
-        // The inverse must be a normal number: what a denormal state keeps, the next layer takes off.
-        constexpr int lowest = std::numeric_limits<T>::min_exponent;
-        int power = scalable ? __builtin_ilogb(double(values[chain])) : 0;
-        power = power < lowest ? lowest : power;
+        const int power = removable_exponent(values[chain]);
         factors[chain] = T(__builtin_ldexp(1.0, -power));
         exponent[chain] += power;
     }

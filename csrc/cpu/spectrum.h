@@ -100,7 +100,7 @@ private:
     PYRANK_INLINE void factor_diagonal(const T* source, double tau, int64_t panel, int64_t first);
     template <int C>
     PYRANK_INLINE void factor_diagonal_block(int64_t panel, int64_t first, V (&block)[C][block_vectors<C>]);
-    static constexpr int64_t panel_columns = 128;  // a multiple of count_block
+    static constexpr int64_t panel_columns = shifted_columns;  // a multiple of count_block
     template <class Body>
     PYRANK_INLINE static void for_count_blocks(int64_t first, int64_t end, Body body);
     template <int R, int C>

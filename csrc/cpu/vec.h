@@ -8,6 +8,8 @@
 #include <immintrin.h>
 #endif
 
+#include "../core/ieee.h"
+
 #define PYRANK_INLINE inline __attribute__((always_inline))
 
 namespace pyrank::PYRANK_ISA {
@@ -23,24 +25,9 @@ constexpr int register_bytes = 16, registers = 16;
 #endif
 
 template <class T>
-struct Bits;
-template <>
-struct Bits<float> {
-    using Int = int32_t;
-    typedef float Raw __attribute__((vector_size(register_bytes)));
-    typedef int32_t Mask __attribute__((vector_size(register_bytes)));
-    static constexpr int mantissa = 23;
-    static constexpr Int one = 0x3f800000, sign = INT32_MIN, root_half = 0x3f3504f3;
-    static constexpr float round = 0x1.8p23f;  // adding it leaves the nearest integer in the low bits
-};
-template <>
-struct Bits<double> {
-    using Int = int64_t;
-    typedef double Raw __attribute__((vector_size(register_bytes)));
-    typedef int64_t Mask __attribute__((vector_size(register_bytes)));
-    static constexpr int mantissa = 52;
-    static constexpr Int one = 0x3ff0000000000000, sign = INT64_MIN, root_half = 0x3fe6a09e667f3bcd;
-    static constexpr double round = 0x1.8p52;
+struct Bits : Ieee<T> {
+    typedef T Raw __attribute__((vector_size(register_bytes)));
+    typedef typename Ieee<T>::Int Mask __attribute__((vector_size(register_bytes)));
 };
 
 template <class T_>

@@ -1,0 +1,18 @@
+// Takes the place of backend.cu in a build without a CUDA compiler.
+#include <stdexcept>
+
+#include "backend.h"
+
+namespace pyrank::cuda {
+namespace {
+
+[[noreturn]] void refuse() { throw std::runtime_error("this build of pyrank has no CUDA kernels"); }
+
+}  // namespace
+
+std::vector<std::string> devices() { refuse(); }
+void advance(const Job&, Precision, const Options&) { refuse(); }
+void measure(const Job&, Precision, const Options&, double*) { refuse(); }
+void weights(const ChainParams&, Precision, const Options&, int64_t, int64_t, void*) { refuse(); }
+
+}  // namespace pyrank::cuda

@@ -1,0 +1,161 @@
+// From a job to launches: devices, memory, and stretches of layers short enough to be interrupted between.
+#include "backend.h"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+
+#include "kernels.h"
+#include "part.h"
+
+namespace pyrank::cuda {
+namespace {
+
+constexpr double launch_seconds = 0.25;
+constexpr int64_t shared_anywhere = 48 << 10;  // that every device has, unasked
+
+// One thread for each tile of the product with a panel, if that is not too many.
+int threads_for(const ChainParams& chain) {
+    const int64_t rows = std::min<int64_t>(chain.width, panel_rows);
+    const int64_t tiles = ((rows + tile - 1) / tile) * ((chain.batch + tile - 1) / tile);
+    return int(std::clamp<int64_t>((tiles + 31) / 32 * 32, 32, max_threads));
+}
+
+// The blocks that share the chains of a part, with their memory.
+template <class T>
+struct Grid {
+    int blocks, threads;
+    BlockMemory memory;
+    Buffer global;
+
+    template <class... P>
+    static Grid of(void (*kernel)(P...), const Job& host_job, int64_t chains, int device) {
+        const BlockChain<T> counted(host_job, 0, Workspace(nullptr, shared_limit(device), nullptr));
+        const int64_t each = counted.global_used(), fit = free_memory() / 10 * 9 / std::max<int64_t>(each, 1);
+        const int threads = threads_for(host_job.chain);
+        const int64_t resident = resident_blocks(kernel, device, threads, counted.shared_used());
+        const int64_t blocks = std::clamp<int64_t>(std::min(resident, fit), 1, chains);
+        Buffer global(size_t(blocks) * size_t(each));
+        return {
+            int(blocks), threads, {counted.shared_used(), static_cast<char*>(global.data()), each}, std::move(global)};
+    }
+
+    template <class... P, class... A>
+    void run(void (*kernel)(P...), Queue queue, const Job& job, A... arguments) const {
+        launch(kernel, blocks, threads, memory.shared_bytes, queue, job, memory, arguments...);
+        wait(queue);
+    }
+};
+
+// Stretches of layers, each as long as the one before says that it may be.
+template <class T>
+void advance_part(const Job& job, DevicePart& part, int device, Queue queue) {
+    using Clock = std::chrono::steady_clock;
+    const auto grid = Grid<T>::of(advance_kernel<T>, job, part.job().chains, device);
+    Job stretch = part.job();
+    const int64_t end = job.first_layer + job.layers;
+    int64_t longest = 1;
+    while (stretch.first_layer < end) {
+        stretch.layers = std::min(longest, end - stretch.first_layer);
+        const auto began = Clock::now();
+        grid.run(advance_kernel<T>, queue, stretch);
+        const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
+        const double fitting = double(stretch.layers) * launch_seconds / std::max(seconds, 1e-9);
+        longest = int64_t(std::clamp(fitting, 1.0, 4.0 * double(stretch.layers)));
+        stretch.first_layer += stretch.layers;
+    }
+}
+
+// Call body(T()) with the type of a precision's numbers.
+template <class Body>
+void with_type(Precision precision, Body body) {
+    precision == Precision::single ? body(float()) : body(double());
+}
+
+void check_chain(const ChainParams& chain) {
+    if (chain.law == Law::orthogonal || chain.law == Law::gram || chain.whiten)
+        throw std::invalid_argument("CUDA: expected a gaussian, uniform or rademacher law and no whitening");
+    if (double(chain.width + 1) * double(chain.batch + 1) >= 0x1p31)
+        throw std::invalid_argument("CUDA: expected fewer than 2^31 entries in a state");
+}
+
+// work(part, device, queue) for the chains of each device, side by side.
+template <class Work>
+void for_devices(const Job& job, Precision precision, const Options& options, Work work) {
+    check_chain(job.chain);
+    const size_t number = precision == Precision::single ? sizeof(float) : sizeof(double);
+    const int64_t devices = int64_t(options.devices.size());
+    std::vector<std::exception_ptr> failed(options.devices.size());
+    const auto run = [&](int64_t d) {
+        try {
+            const int64_t first = job.chains * d / devices, last = job.chains * (d + 1) / devices;
+            if (first == last) return;
+            const Queue queue = d == 0 ? reinterpret_cast<Queue>(options.queue) : Queue();
+            const int device = options.devices[size_t(d)];
+            const DeviceInUse use(device);
+            DevicePart part(job, first, last - first, number, device, queue);
+            work(part, device, queue);
+            part.give_back();
+        } catch (...) {
+            failed[size_t(d)] = std::current_exception();
+        }
+    };
+    std::vector<std::thread> threads;
+    for (int64_t d = 1; d < devices; ++d) threads.emplace_back(run, d);
+    run(0);
+    for (auto& thread : threads) thread.join();
+    for (const auto& failure : failed)
+        if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace
+
+std::vector<std::string> devices() {
+    std::vector<std::string> names;
+    for (int device = 0; device < device_count(); ++device) names.push_back(device_name(device));
+    return names;
+}
+
+void advance(const Job& job, Precision precision, const Options& options) {
+    for_devices(job, precision, options, [&](DevicePart& part, int device, Queue queue) {
+        with_type(precision, [&]<class T>(T) { advance_part<T>(job, part, device, queue); });
+    });
+}
+
+void measure(const Job& job, Precision precision, const Options& options, double* values) {
+    for_devices(job, precision, options, [&](DevicePart& part, int device, Queue queue) {
+        double* const here = part.of_chains(values, job.measure_count);
+        with_type(precision, [&]<class T>(T) {
+            const auto grid = Grid<T>::of(measure_kernel<T>, job, part.job().chains, device);
+            grid.run(measure_kernel<T>, queue, part.job(), here);
+        });
+    });
+}
+
+void weights(const ChainParams& chain, Precision precision, const Options& options, int64_t layer, int64_t index,
+             void* out) {
+    check_chain(chain);
+    const Queue queue = reinterpret_cast<Queue>(options.queue);
+    const WeightParams& w = chain.weights_of(layer);
+    const DeviceInUse use(options.devices.front());
+    with_type(precision, [&]<class T>(T) {
+        Workspace counted(nullptr, shared_anywhere, nullptr);
+        counted.take_matrix<T>(panel_rows, panel_depth);
+        const size_t bytes = size_t(w.fan_out * w.fan_in) * sizeof(T), listed = size_t(chain.period) * sizeof(w);
+        const Buffer result(bytes), weights(listed);
+        copy_rows(weights.data(), listed, chain.weights, listed, listed, 1, queue);
+        ChainParams there = chain;
+        there.weights = static_cast<const WeightParams*>(weights.data());
+        const StreamPosition position{chain.seed, uint32_t(layer), uint32_t(index)};
+        const BlockMemory memory{counted.shared_used(), nullptr, 0};
+        launch(weights_kernel<T>, 1, max_threads, memory.shared_bytes, queue, there, position, memory,
+               static_cast<T*>(result.data()));
+        copy_rows(out, bytes, result.data(), bytes, bytes, 1, queue);
+        wait(queue);
+    });
+}
+
+}  // namespace pyrank::cuda

@@ -1,0 +1,25 @@
+// The CUDA backend as the bindings see it.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "../core/params.h"
+
+namespace pyrank::cuda {
+
+struct Options {
+    std::vector<int> devices;  // that share the chains
+    uintptr_t queue = 0;       // CUDA stream of the first device; 0 is the default one
+};
+
+// The names of the devices; throws std::runtime_error where there is no driver.
+std::vector<std::string> devices();
+
+// The state of a job may lie in host memory or on a device; everything else is the host's.
+void advance(const Job& job, Precision precision, const Options& options);
+void measure(const Job& job, Precision precision, const Options& options, double* values);
+void weights(const ChainParams& chain, Precision precision, const Options& options, int64_t layer, int64_t index,
+             void* out);
+
+}  // namespace pyrank::cuda

@@ -1,0 +1,107 @@
+// The names of csrc/cuda/primitives.h and runtime.h, for the machine of machine.h.
+#pragma once
+#define PYRANK_EMULATOR
+#define PYRANK_DEVICE
+#define PYRANK_CALLED
+#define PYRANK_PARAMETER const
+#define PYRANK_KERNEL(threads, blocks) inline void
+
+#include "machine.h"
+
+namespace pyrank::cuda {
+
+using emulator::machine;
+
+inline int thread_index() { return machine().thread(); }
+inline int block_size() { return machine().threads(); }
+inline int block_index() { return machine().block(); }
+inline int grid_size() { return machine().blocks(); }
+inline void barrier(std::source_location where = std::source_location::current()) { machine().barrier(where); }
+inline char* shared_memory() { return machine().shared(); }
+inline void add_events(int64_t* counter, int64_t events) { *counter += events; }
+
+template <class T>
+class Array {
+public:
+    class Entry {
+    public:
+        Entry(T* number, emulator::Word* words) : number_(number), words_(words) {}
+        operator T() const {
+            machine().reads(words_, words_of_number);
+            return *number_;
+        }
+        const Entry& operator=(T x) const {
+            machine().writes(words_, words_of_number);
+            *number_ = x;
+            return *this;
+        }
+        const Entry& operator=(const Entry& other) const { return *this = T(other); }
+
+    private:
+        T* number_;
+        emulator::Word* words_;
+    };
+
+    Array() = default;
+    Array(T* first, int64_t count) : first_(first), count_(count) {
+        if (first) words_ = machine().words_of(first, size_t(count) * sizeof(T));
+    }
+    Entry operator[](int64_t index) const {
+        if (index < 0 || index >= count_)
+            machine().fail("touches entry " + std::to_string(index) + " of " + std::to_string(count_));
+        return {first_ + index, words_ + index * words_of_number};
+    }
+
+private:
+    static constexpr int words_of_number = int(sizeof(T)) / emulator::word_bytes;
+    T* first_ = nullptr;
+    int64_t count_ = 0;
+    emulator::Word* words_ = nullptr;
+};
+
+using Queue = void*;
+
+inline int device_count() { return emulator::settings.devices; }
+inline std::string device_name(int) { return "emulator"; }
+struct DeviceInUse {
+    explicit DeviceInUse(int) {}
+};
+inline int64_t shared_limit(int) { return emulator::settings.shared_limit; }
+inline bool lies_on_device(const void*, int) { return false; }
+inline int64_t free_memory() { return int64_t(1) << 40; }
+
+class Buffer {
+public:
+    explicit Buffer(size_t bytes) : memory_(new char[bytes + 1]), region_(new emulator::Region(memory_.get(), bytes)) {
+        machine().add(region_.get());
+    }
+    Buffer(Buffer&&) noexcept = default;
+    ~Buffer() { machine().remove(region_.get()); }
+    void* data() const { return memory_.get(); }
+
+private:
+    std::unique_ptr<char[]> memory_;
+    std::unique_ptr<emulator::Region> region_;
+};
+
+inline void copy_rows(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t bytes, size_t rows,
+                      Queue) {
+    for (size_t row = 0; row < rows && bytes; ++row) {
+        std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, bytes);
+        machine().host_writes(static_cast<char*>(to) + row * to_pitch, bytes);
+    }
+}
+
+inline void wait(Queue) {}
+
+template <class... P>
+int resident_blocks(void (*)(P...), int, int, int64_t) {
+    return emulator::settings.resident_blocks;
+}
+
+template <class... P, class... A>
+void launch(void (*kernel)(P...), int blocks, int threads, int64_t shared_bytes, Queue, A... arguments) {
+    machine().launch(blocks, threads, shared_bytes, [&] { kernel(arguments...); });
+}
+
+}  // namespace pyrank::cuda

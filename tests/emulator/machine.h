@@ -1,0 +1,234 @@
+// A block of threads on a CPU: each thread is a fibre that runs until its next barrier, in an order drawn anew after
+// every barrier. Each word of the memory of the device remembers who wrote and who read it between which barriers.
+//
+// What it finds: races, reads of words that nobody wrote, accesses outside of an array, barriers that not all threads
+// reach. What it cannot show: the order in which a GPU makes writes visible, and speed.
+#pragma once
+#include <setjmp.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <random>
+#include <source_location>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace pyrank::emulator {
+
+struct Settings {
+    uint64_t seed = 0;
+    int64_t shared_limit = 48 << 10;
+    int devices = 1, resident_blocks = 2;
+};
+inline Settings settings;
+
+constexpr int word_bytes = 4;
+constexpr int several = -1;
+
+// Epochs count barriers and the starts of blocks; 0 means never.
+struct Word {
+    uint32_t written = 0, read = 0;
+    int writer = 0, reader = 0;
+};
+
+struct Region {
+    char* first;
+    size_t bytes;
+    std::unique_ptr<Word[]> words;
+
+    explicit Region(char* memory, size_t size) : first(memory), bytes(size), words(new Word[size / word_bytes + 1]) {}
+    void forget() {  // all ones are a NaN
+        std::memset(first, 0xff, bytes);
+        std::fill_n(words.get(), bytes / word_bytes + 1, Word{});
+    }
+};
+
+class Machine {
+public:
+    // The words of `bytes` bytes of device memory.
+    Word* words_of(const void* memory, size_t bytes) {
+        const char* const first = static_cast<const char*>(memory);
+        for (Region* region : regions_)
+            if (first >= region->first && first + bytes <= region->first + region->bytes)
+                return region->words.get() + (first - region->first) / word_bytes;
+        fail("is given memory that the device does not have");
+    }
+
+    void add(Region* region) {
+        region->forget();
+        regions_.push_back(region);
+    }
+    void remove(Region* region) { std::erase(regions_, region); }
+
+    // The host writes between launches.
+    void host_writes(const void* memory, size_t bytes) {
+        for (Region* region : regions_)
+            if (memory >= region->first && memory < region->first + region->bytes) {
+                Word* const words = words_of(memory, bytes);
+                std::fill_n(words, (bytes + word_bytes - 1) / word_bytes, Word{epoch_, 0, 0, 0});
+            }
+    }
+
+    void reads(Word* words, int count) {
+        for (int w = 0; w < count; ++w) {
+            Word& word = words[w];
+            if (!word.written) fail("reads what nobody has written");
+            if (clashes(word.written, word.writer)) fail("reads what " + who(word.written, word.writer) + " writes");
+            word.reader = word.read == epoch_ && word.reader != thread_ ? several : thread_;
+            word.read = epoch_;
+        }
+    }
+
+    void writes(Word* words, int count) {
+        for (int w = 0; w < count; ++w) {
+            Word& word = words[w];
+            if (clashes(word.written, word.writer)) fail("writes what " + who(word.written, word.writer) + " writes");
+            if (clashes(word.read, word.reader)) fail("writes what " + who(word.read, word.reader) + " reads");
+            word.written = epoch_;
+            word.writer = thread_;
+        }
+    }
+
+    [[noreturn]] void fail(const std::string& what) {
+        if (!running_) throw std::runtime_error("emulator: the host " + what);
+        error_ = "emulator: thread " + std::to_string(thread_) + " of block " + std::to_string(block_) + " " + what;
+        _longjmp(scheduler_, 1);
+    }
+
+    void barrier(const std::source_location& where) {
+        Fibre& fibre = fibres_[size_t(thread_)];
+        fibre.waits_at = place(where);
+        if (!_setjmp(fibre.jump)) _longjmp(scheduler_, 1);
+    }
+
+    void launch(int blocks, int threads, int64_t shared_bytes, const std::function<void()>& kernel) {
+        kernel_ = &kernel;
+        blocks_ = blocks;
+        launch_epoch_ = ++epoch_;
+        random_.seed(settings.seed);
+        std::vector<int> order;
+        for (int block = 0; block < blocks; ++block) order.push_back(block);
+        std::shuffle(order.begin(), order.end(), random_);
+        std::vector<char> memory(size_t(std::max<int64_t>(shared_bytes, 1)));
+        Region shared(memory.data(), size_t(shared_bytes));
+        add(&shared);
+        shared_ = memory.data();
+        for (block_ = 0; !order.empty() && error_.empty(); order.pop_back()) {
+            block_ = order.back();
+            shared.forget();
+            run_block(threads);
+        }
+        remove(&shared);
+        if (!error_.empty()) throw std::runtime_error(std::exchange(error_, ""));
+    }
+
+    int thread() const { return thread_; }
+    int threads() const { return int(fibres_.size()); }
+    int block() const { return block_; }
+    int blocks() const { return blocks_; }
+    char* shared() const { return shared_; }
+
+private:
+    struct Fibre {
+        ucontext_t start;
+        jmp_buf jump;
+        bool begun = false, done = false;
+        std::string waits_at;
+    };
+    static constexpr size_t stack_bytes = 128 << 10;
+
+    // Between the same two barriers another thread, or in the same launch another block.
+    bool clashes(uint32_t epoch, int thread) const {
+        return (epoch == epoch_ && thread != thread_) || (epoch >= launch_epoch_ && epoch < block_epoch_);
+    }
+
+    std::string who(uint32_t epoch, int thread) const {
+        if (epoch < block_epoch_) return "another block";
+        return thread == several ? "several threads" : "thread " + std::to_string(thread);
+    }
+
+    static std::string place(const std::source_location& where) {
+        const std::string file = where.file_name();
+        return file.substr(file.rfind('/') + 1) + ":" + std::to_string(where.line());
+    }
+
+    void run_block(int threads) {
+        block_epoch_ = ++epoch_;
+        fibres_ = std::vector<Fibre>(size_t(threads));
+        while (int(stacks_.size()) < threads) stacks_.emplace_back(new char[stack_bytes]);
+        std::vector<int> order;
+        for (int thread = 0; thread < threads; ++thread) order.push_back(thread);
+        while (!fibres_.front().done && error_.empty()) {
+            std::shuffle(order.begin(), order.end(), random_);
+            for (const int thread : order) {
+                resume(thread);
+                if (!error_.empty()) return;
+            }
+            ++epoch_;
+            check_barrier();
+        }
+    }
+
+    __attribute__((noinline)) void resume(int thread) {
+        thread_ = thread;
+        running_ = true;
+        Fibre& fibre = fibres_[size_t(thread)];
+        if (!_setjmp(scheduler_)) {
+            if (fibre.begun) _longjmp(fibre.jump, 1);
+            fibre.begun = true;
+            getcontext(&fibre.start);
+            fibre.start.uc_stack = {stacks_[size_t(thread)].get(), 0, stack_bytes};
+            fibre.start.uc_link = nullptr;
+            makecontext(&fibre.start, &Machine::enter, 0);
+            setcontext(&fibre.start);
+        }
+        running_ = false;
+    }
+
+    static void enter();
+
+    void check_barrier() {
+        const Fibre& first = fibres_.front();
+        for (size_t t = 1; t < fibres_.size(); ++t) {
+            const Fibre& fibre = fibres_[t];
+            if (fibre.done == first.done && (fibre.done || fibre.waits_at == first.waits_at)) continue;
+            const auto where = [](const Fibre& f) { return f.done ? "has returned" : "waits at " + f.waits_at; };
+            error_ = "emulator: divergent barrier in block " + std::to_string(block_) + ": thread 0 " + where(first) +
+                     ", thread " + std::to_string(t) + " " + where(fibre);
+            return;
+        }
+    }
+
+    std::vector<Region*> regions_;
+    std::vector<Fibre> fibres_;
+    std::vector<std::unique_ptr<char[]>> stacks_;
+    const std::function<void()>* kernel_ = nullptr;
+    jmp_buf scheduler_;
+    std::mt19937_64 random_;
+    std::string error_;
+    bool running_ = false;
+    int thread_ = 0, block_ = 0, blocks_ = 0;
+    uint32_t epoch_ = 1, launch_epoch_ = 0, block_epoch_ = 0;
+    char* shared_ = nullptr;
+};
+
+// Devices are driven by threads of the host; each of those has a machine.
+inline Machine& machine() {
+    thread_local Machine own;
+    return own;
+}
+
+inline void Machine::enter() {
+    Machine& self = machine();
+    (*self.kernel_)();
+    self.fibres_[size_t(self.thread_)].done = true;
+    _longjmp(self.scheduler_, 1);
+}
+
+}  // namespace pyrank::emulator

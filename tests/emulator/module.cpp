@@ -1,0 +1,21 @@
+// The CUDA backend over the emulator, with the bindings of the package. One translation unit, compiled by the tests.
+#include "controls.h"
+
+#include "../../csrc/cuda/backend.cu"
+
+#include "../../csrc/bindings/backend.h"
+
+PYBIND11_MODULE(emulated, m) {
+    namespace py = pybind11;
+    using namespace pyrank;
+    bindings::define_chain(m);
+    bindings::define_cuda(m);
+    m.def(
+        "configure",
+        [](uint64_t seed, int64_t shared_limit, int devices, int resident_blocks) {
+            emulator::settings = {seed, shared_limit, devices, resident_blocks};
+        },
+        py::kw_only(), py::arg("seed") = 0, py::arg("shared_limit") = 48 << 10, py::arg("devices") = 1,
+        py::arg("resident_blocks") = 2);
+    m.def("run_control", &emulator::run_control, py::arg("name"), py::arg("planted"));
+}
