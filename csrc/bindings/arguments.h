@@ -47,7 +47,9 @@ struct Accumulators {
                 trace.data<double>({measures, capacity, chains}),
                 rank_index.data<int32_t>({measures}),
                 chains,
+                chains,
                 int32_t(measures),
+                int32_t(ranks),
                 int32_t(bins),
                 int32_t(capacity)};
     }

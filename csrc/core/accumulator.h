@@ -24,11 +24,11 @@ enum Slot : int64_t {
 
 struct AccumulatorView {
     double* moments;            // [measures, kSlots, chains]
-    int64_t* histogram;         // [rank measures, bins, chains]
-    double* trace;              // [measures, trace_capacity, chains]
+    int64_t* histogram;         // [ranks, bins, chains]
+    double* trace;              // [measures, trace_capacity, trace_chains]
     const int32_t* rank_index;  // [measures], place in the histogram, -1: not a rank
-    int64_t chains;
-    int32_t measures, bins, trace_capacity;
+    int64_t chains, trace_chains;
+    int32_t measures, ranks, bins, trace_capacity;
 };
 
 // Smallest power of two m such that `slots` slots of m samples hold n samples.
@@ -54,7 +54,7 @@ struct Recorder {
     }
 
     PYRANK_HD double* traced(int64_t index) const {
-        return view.trace + (int64_t(measure) * view.trace_capacity + index) * view.chains + first;
+        return view.trace + (int64_t(measure) * view.trace_capacity + index) * view.trace_chains + first;
     }
 
     PYRANK_HD void start(const double* __restrict values) const {

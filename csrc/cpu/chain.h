@@ -6,6 +6,7 @@
 #include "normalize.h"
 #include "orthogonal.h"
 #include "panel.h"
+#include "record.h"
 #include "spectrum.h"
 #include "whiten.h"
 
@@ -27,6 +28,7 @@ public:
           gram_factor_(chain_.law == Law::gram ? width_ : 0, chain_.law == Law::gram ? batch_ : 0, workspace),
           reflections_(chain_.law == Law::orthogonal ? width_ : 0, batch_, workspace), whitening_(chain_, workspace),
           spectrum_(width_, batch_, workspace, team), exact_(width_, batch_, workspace, team),
+          record_(job, group, Layout::chains, workspace),
           values_(workspace.take<double>(job.measure_count * Layout::chains)), used_(workspace.used()) {}
 
     static size_t workspace_size(const Job& job, cpu::Team& team) {
@@ -78,7 +80,9 @@ private:
     Whitening<Layout> whitening_;
     Spectrum<Layout> spectrum_;
     Exact exact_;
+    GroupRecord record_;
     double* values_;
+    int64_t exponent_[Layout::chains] = {};  // powers of two taken off since the chains were loaded
     size_t used_;
 };
 
@@ -93,10 +97,12 @@ void GroupChain<Layout>::load() {
 
 template <class Layout>
 void GroupChain<Layout>::store() const {
-    for (int64_t chain = 0; chain < group_.count; ++chain)
+    for (int64_t chain = 0; chain < group_.count; ++chain) {
+        job_.exponent[group_.first + chain] += exponent_[chain];
         for (int64_t i = 0; i < width_; ++i)
             for (int64_t j = 0; j < batch_; ++j)
                 state_of(chain)[i * batch_ + j] = h_[j * stride_ + i * Layout::unit + chain];
+    }
 }
 
 template <class Layout>
@@ -212,7 +218,7 @@ void GroupChain<Layout>::step(int64_t layer) {
         normalize<Layout>(next_, FeatureLines<Layout>(stride_, rows_, batch_), chain_, chains, degenerate);
     else
         normalize<Layout>(next_, BatchLines<Layout>(stride_, rows_, batch_), chain_, chains, degenerate);
-    if (chain_.drifts()) take_off_exponent<Layout>(next_, stride_, rows_, batch_, chains, job_.exponent + group_.first);
+    if (chain_.drifts()) take_off_exponent<Layout>(next_, stride_, rows_, batch_, chains, exponent_);
     clear_below(next_, rows_);
     T* const swapped = h_;
     h_ = next_;
@@ -290,14 +296,16 @@ void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
 template <class Layout>
 void GroupChain<Layout>::advance() {
     load();
+    record_.load();
     for (int64_t layer = job_.first_layer; layer < job_.first_layer + job_.layers; ++layer) {
         step(layer);
         if (!job_.records(layer)) continue;
         measure(values_, Layout::chains);
         const int64_t sample = job_.recorded(layer);
         for (int m = 0; m < job_.measure_count; ++m)
-            push<V>(job_.accumulator, m, group_.first, group_.count, values_ + m * Layout::chains, sample);
+            push<V>(record_.view(), m, 0, group_.count, values_ + m * Layout::chains, sample);
     }
+    record_.store();
     store();
 }
 

@@ -29,12 +29,10 @@ public:
         part_.ambiguous = of_chains(job.ambiguous, 1);
         part_.exponent = of_chains(job.exponent, 1);
         if (!record.moments) return;
-        int64_t ranks = 0;
-        for (int64_t m = 0; m < measures; ++m) ranks = std::max<int64_t>(ranks, record.rank_index[m] + 1);
-        part_.accumulator.chains = count;
+        part_.accumulator.chains = part_.accumulator.trace_chains = count;
         part_.accumulator.rank_index = copied(record.rank_index, measures);
         part_.accumulator.moments = of_chains(record.moments, measures * kSlots);
-        part_.accumulator.histogram = of_chains(record.histogram, ranks * record.bins);
+        part_.accumulator.histogram = of_chains(record.histogram, int64_t(record.ranks) * record.bins);
         part_.accumulator.trace = of_chains(record.trace, measures * record.trace_capacity);
     }
 
