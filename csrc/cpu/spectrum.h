@@ -39,9 +39,10 @@ public:
     // Take over M of one chain from a spectrum of another layout or precision.
     template <class Other>
     void set(const Spectrum<Other>& other, int64_t chain) {
-        for (int64_t j = 0; j < n_; ++j)
+        for_columns(n_, [&](int64_t j) {
             for (int64_t i = j; i < n_; ++i)
                 gram_[j * stride_ + i * unit] = T(other.gram_[j * other.stride_ + i * Other::unit + chain]);
+        });
     }
 
     int64_t inner() const { return inner_; }
@@ -55,6 +56,8 @@ public:
 private:
     template <class Other>
     friend class Spectrum;
+    template <class Body>
+    PYRANK_INLINE void for_columns(int64_t count, Body body);
     template <class S>
     void rotate(const S* state, int64_t along, int64_t across);
     template <class X, class Write>
@@ -114,15 +117,22 @@ private:
     V positive_pivots_, pivot_sizes_;
 };
 
+// Call body(column) for 0 .. count - 1; the members of the team take a few at a time.
+template <class Layout>
+template <class Body>
+PYRANK_INLINE void Spectrum<Layout>::for_columns(int64_t count, Body body) {
+    constexpr int64_t at_once = 16;
+    team_.share((count + at_once - 1) / at_once, [=](int64_t piece, int) {
+        const int64_t first = piece * at_once, last = first + at_once < count ? first + at_once : count;
+        for (int64_t column = first; column < last; ++column) body(column);
+    });
+}
+
 // x(i, k) for i < n, k < inner: pairs (i, i + n/2) turned by a fixed angle.
 template <class Layout>
 template <class S>
 void Spectrum<Layout>::rotate(const S* state, int64_t along, int64_t across) {
-    constexpr int64_t at_once = 16;
-    team_.share((inner_ + at_once - 1) / at_once, [=, this](int64_t piece, int) {
-        const int64_t first = piece * at_once, last = first + at_once < inner_ ? first + at_once : inner_;
-        for (int64_t k = first; k < last; ++k) rotate_column(state + k * across, along, x_ + k * stride_);
-    });
+    for_columns(inner_, [=, this](int64_t k) { rotate_column(state + k * across, along, x_ + k * stride_); });
 }
 
 template <class Layout>
