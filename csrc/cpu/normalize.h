@@ -113,7 +113,7 @@ void take_off_exponent(typename Layout::T* z, int64_t stride, int64_t width, int
             if constexpr (Layout::rows > 1) x = select(V::iota() < V(T(width - vector * Layout::rows)), x, V(T(0)));
             largest = larger(x, largest);
         }
-    T values[V::size], factors[V::size];
+    T values[V::size], factors[V::size] = {};
     largest.store(values);
     if constexpr (Layout::chains == 1)
         for (int lane = 1; lane < V::size; ++lane) values[0] = values[lane] > values[0] ? values[lane] : values[0];

@@ -288,7 +288,8 @@ PYRANK_INLINE void Spectrum<Layout>::factor_diagonal_block(int64_t panel, int64_
         // after a zero pivot nothing is known
         pivot_sizes_ = pivot_sizes_ + select(size > V(T(0)), size, V(std::numeric_limits<T>::quiet_NaN()));
         V minus_u[vectors], l[vectors];
-        for (int r = lanes ? c + 1 : 0; r < vectors; ++r) {
+        for (int r = 0; r < vectors; ++r) {
+            if (lanes && r <= c) continue;
             minus_u[r] = -block[c][r];
             l[r] = block[c][r] * inverse;
             minus_u[r].store(u_column + (top + r) * V::size);
@@ -300,8 +301,8 @@ PYRANK_INLINE void Spectrum<Layout>::factor_diagonal_block(int64_t panel, int64_
 #pragma GCC unroll 4
         for (int later = c + 1; later < C; ++later) {
             const V factor = lanes ? l[lanes ? later : 0] : l[0].element(first + later - top * Layout::rows);
-            for (int r = lanes ? later : 0; r < vectors; ++r)
-                block[later][r] = fma(minus_u[r], factor, block[later][r]);
+            for (int r = 0; r < vectors; ++r)
+                if (!lanes || r >= later) block[later][r] = fma(minus_u[r], factor, block[later][r]);
         }
     }
 }
