@@ -1,6 +1,7 @@
 // The fused chain: all layers of one group, from the first product to the last measure, without leaving the cache.
 #pragma once
 #include "../core/activation.h"
+#include "../core/moments.h"
 #include "gram_factor.h"
 #include "kernels.h"
 #include "normalize.h"
@@ -258,38 +259,24 @@ void GroupChain<Layout>::settle_counts(const T* seen, double tau, const PerChain
 
 template <class Layout>
 void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
-    constexpr int chains = Layout::chains;
-    PerChain trace, purity, ratio, count, S;
+    PerChain trace, purity, count = {}, S;
     if (observes_f()) activate_state();
     const T* const seen = observes_f() ? f_ : h_;
     spectrum_.set(seen, Layout::unit, stride_);
     spectrum_.moments(trace, purity);
-    for (int chain = 0; chain < chains; ++chain) ratio[chain] = 1 / purity[chain];
     double counted_tau = __builtin_nan("");
     for (int m = 0; m < job_.measure_count; ++m) {
-        const Measure& what = job_.measures[m];
+        const Measure what = job_.measures[m];
         if (what.counts() && what.tau != counted_tau) {
             counted_tau = what.tau;
             spectrum_.count(counted_tau, count, S);
             settle_counts(seen, counted_tau, trace, purity, S, count);
         }
         double* const value = values + m * value_stride;
-        const auto set = [&](auto of_chain) {
-            for (int chain = 0; chain < group_.count; ++chain) value[chain] = of_chain(chain);
-        };
-        switch (what.kind) {
-            case MeasureKind::participation_ratio: set([&](int c) { return ratio[c]; }); break;
-            case MeasureKind::frobenius_norm:
-                set([&](int c) { return trace[c] == 0 ? 0 : trace[c] * __builtin_sqrt(purity[c]); });
-                break;
-            case MeasureKind::trace: set([&](int c) { return trace[c]; }); break;
-            case MeasureKind::soft_rank: set([&](int c) { return count[c]; }); break;
-            case MeasureKind::rank_bound_margin: {
-                const double share = (1 - what.tau) * (1 - what.tau);
-                set([&](int c) { return count[c] - share * ratio[c]; });
-                break;
-            }
-        }
+        with_constant_kind(what.kind, [&](auto kind) {
+            for (int c = 0; c < group_.count; ++c)
+                value[c] = Moments{trace[c], purity[c]}.template value_of<kind()>(what.tau, count[c]);
+        });
     }
 }
 

@@ -3,27 +3,11 @@
 #include <limits>
 
 #include "../core/inertia.h"
-#include "../core/params.h"
+#include "../core/moments.h"
 #include "multiply.h"
 
 namespace pyrank::cuda {
 
-struct Moments {
-    double trace, purity;  // Tr M and ||M||_F^2 / (Tr M)^2
-
-    // `count`, of eigenvalues above tau, where the measure asks for it.
-    PYRANK_DEVICE double value_of(const Measure& what, double count) const {
-        const double ratio = 1 / purity;
-        switch (what.kind) {
-            case MeasureKind::participation_ratio: return ratio;
-            case MeasureKind::frobenius_norm: return trace == 0 ? 0 : trace * sqrt(purity);
-            case MeasureKind::trace: return trace;
-            case MeasureKind::soft_rank: return count;
-            case MeasureKind::rank_bound_margin: return count - (1 - what.tau) * (1 - what.tau) * ratio;
-        }
-        return 0;
-    }
-};
 struct Count {
     double above, S;  // eigenvalues above tau, and the S of core/inertia.h (NaN after a zero pivot)
 };
