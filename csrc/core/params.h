@@ -43,6 +43,13 @@ struct ChainParams {
 
     PYRANK_HD const WeightParams& weights_of(int64_t layer) const { return weights[layer % period]; }
 
+    // Whether the row means of F(H) are taken off before the product: a recentring of its result would do it anyway,
+    // and it saves the digits that a common offset of all samples would cost.
+    PYRANK_HD bool centres_f() const { return recentre && !over_features; }
+
+    // Whether the weights multiply something else than H.
+    PYRANK_HD bool needs_f() const { return activation != Activation::linear || centres_f(); }
+
     // True if the state may grow or vanish without bound, and a positive factor of it is a factor of the next one.
     PYRANK_HD bool drifts() const {
         return !rescale && !whiten &&

@@ -23,7 +23,8 @@ public:
         : team_(team), job_(job), chain_(job.chain), group_(group), width_(chain_.width),
           rows_(chain_.weights_of(job.first_layer).fan_in), batch_(chain_.batch), stride_(stride_of<Layout>(width_)),
           vectors_(vectors_of<Layout>(width_)), h_(workspace.take<T>(batch_ * stride_)),
-          next_(workspace.take<T>(batch_ * stride_)), f_(needs_f() ? workspace.take<T>(batch_ * stride_) : nullptr),
+          next_(workspace.take<T>(batch_ * stride_)),
+          f_(chain_.needs_f() ? workspace.take<T>(batch_ * stride_) : nullptr),
           panels_(workspace.take<T>(team.size() * panel_size)), r_stride_(stride_of<Layout>(batch_)),
           r_(chain_.law == Law::gram ? workspace.take<T>(batch_ * r_stride_) : nullptr),
           gram_factor_(chain_.law == Law::gram ? width_ : 0, chain_.law == Law::gram ? batch_ : 0, workspace),
@@ -46,8 +47,6 @@ private:
     using PerChain = double[Layout::chains];
     using Exact = Spectrum<Rows<Vec<double>>>;  // redoes one chain's count in double
 
-    bool centres_f() const { return chain_.recentre && !chain_.over_features; }
-    bool needs_f() const { return chain_.activation != Activation::linear || centres_f(); }
     bool observes_f() const { return job_.observe_activation && chain_.activation != Activation::linear; }
     T* state_of(int64_t chain) const { return static_cast<T*>(job_.state) + (group_.first + chain) * width_ * batch_; }
     template <Activation activation>
@@ -142,9 +141,9 @@ void GroupChain<Layout>::clear_below(T* z, int64_t row) const {
 // saves the digits that a common offset of all samples would cost.
 template <class Layout>
 const typename Layout::T* GroupChain<Layout>::centred_activation() {
-    if (!needs_f()) return h_;
+    if (!chain_.needs_f()) return h_;
     activate_state();
-    if (centres_f()) recentre(f_, BatchLines<Layout>(stride_, width_, batch_));
+    if (chain_.centres_f()) recentre(f_, BatchLines<Layout>(stride_, width_, batch_));
     return f_;
 }
 

@@ -33,7 +33,7 @@ struct Grid {
 
     template <class... P>
     static Grid of(void (*kernel)(P...), const Job& host_job, int64_t chains, int device) {
-        const BlockChain<T> counted(host_job, 0, Workspace(nullptr, shared_limit(device), nullptr));
+        const BlockChain<PlainLayer<T>> counted(host_job, 0, Workspace(nullptr, shared_limit(device), nullptr));
         const int64_t each = counted.global_used(), fit = free_memory() / 10 * 9 / std::max<int64_t>(each, 1);
         const int threads = threads_for(host_job.chain);
         const int64_t resident = resident_blocks(kernel, device, threads, counted.shared_used());

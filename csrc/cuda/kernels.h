@@ -1,6 +1,7 @@
 // What is launched: blocks take chains in turn, as many blocks as the device holds.
 #pragma once
 #include "chain.h"
+#include "plain_layer.h"
 
 namespace pyrank::cuda {
 
@@ -19,7 +20,7 @@ template <class T>
 PYRANK_KERNEL(max_threads, 2)
 advance_kernel(PYRANK_PARAMETER Job job, const BlockMemory memory) {
     for (int chain = block_index(); chain < job.chains; chain += grid_size()) {
-        BlockChain<T>(job, chain, memory.of_this_block()).advance();
+        BlockChain<PlainLayer<T>>(job, chain, memory.of_this_block()).advance();
         barrier();  // before another chain takes over the memory
     }
 }
@@ -29,7 +30,7 @@ PYRANK_KERNEL(max_threads, 2)
 measure_kernel(PYRANK_PARAMETER Job job, const BlockMemory memory, double* values) {  // values: [measure, chain]
     const Array<double> out(values, job.measure_count * job.chains);
     for (int chain = block_index(); chain < job.chains; chain += grid_size()) {
-        BlockChain<T> block(job, chain, memory.of_this_block());
+        BlockChain<PlainLayer<T>> block(job, chain, memory.of_this_block());
         block.load();
         block.measure([&](int m, double value) { out[m * int(job.chains) + chain] = value; });
         barrier();  // before another chain takes over the memory

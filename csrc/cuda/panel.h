@@ -14,52 +14,76 @@ constexpr int panel_depth = 32;  // columns of W: divides what one generator cal
 struct StreamPosition {
     uint64_t seed;
     uint32_t layer, chain;
-
-    PYRANK_DEVICE void draw_words(uint32_t row, uint32_t block, Word (&out)[4]) const {
-        out[0] = {layer};
-        out[1] = {row};
-        out[2] = {chain};
-        out[3] = {uint32_t(Stream::weights) << 24 | block};
-        philox(out[0], out[1], out[2], out[3], RoundKeys(seed));
-    }
 };
 
-// Columns first .. first + 3 of one row.
-template <Law law, class T, class Write>
-PYRANK_DEVICE inline void draw_four(const StreamPosition& position, int row, int first, Write write) {
-    Word words[4];
-    position.draw_words(uint32_t(row), uint32_t(first / 4), words);
-    Scalar<T> w[4];
-    four_weights<law>(words, w);
-    for (int q = 0; q < 4; ++q) write(q, w[q].v);
-}
+// One row of W, four columns at a time: its calls of the generator differ in the column alone.
+class WeightRow {
+public:
+    PYRANK_DEVICE WeightRow(const StreamPosition& position, int row)
+        : keys_(position.seed), row_(Word{position.layer}, Word{uint32_t(row)}, Word{position.chain}, keys_) {}
+
+    // Columns first .. first + 3 of mean 0 and variance 1; `first` is a multiple of four.
+    template <class T>
+    PYRANK_DEVICE void draw(Law law, int first, T (&out)[4]) const {
+        if (law == Law::rademacher)
+            draw_signs(first, out);
+        else if (law == Law::uniform)
+            draw_numbers<Law::uniform>(first, out);
+        else
+            draw_numbers<Law::gaussian>(first, out);
+    }
+
+private:
+    PYRANK_DEVICE void draw_words(int call, Word (&words)[4]) const {
+        row_.start(uint32_t(Stream::weights) << 24 | uint32_t(call), words[0], words[1], words[2], words[3]);
+        philox_rounds<3>(words[0], words[1], words[2], words[3], keys_);
+    }
+    template <Law law, class T>
+    PYRANK_DEVICE void draw_numbers(int first, T (&out)[4]) const {
+        Word words[4];
+        draw_words(first / 4, words);
+        Scalar<T> numbers[4];
+        four_weights<law>(words, numbers);
+        for (int q = 0; q < 4; ++q) out[q] = numbers[q].v;
+    }
+    template <class T>
+    PYRANK_DEVICE void draw_signs(int first, T (&out)[4]) const {
+        Word words[4];
+        draw_words(first / 128, words);
+        Word bits{};
+        for (int part = 0; part < 4; ++part)  // an index known only at run time would move the words to memory
+            if (first / 32 % 4 == part) bits = words[part];
+        for (int q = 0; q < 4; ++q) out[q] = sign_of_bit<T>(bits, first % 32 + q);
+    }
+
+    RoundKeys keys_;
+    PhiloxRow<Word> row_;
+};
+
+// What mean 0 and variance 1 become.
+template <class T>
+class Affine {
+public:
+    PYRANK_DEVICE explicit Affine(const WeightParams& weights)
+        : scale_(T(weights.scale)), mean_(T(weights.mean)), standard_(weights.scale == 1 && weights.mean == 0) {}
+    PYRANK_DEVICE T operator()(T w) const { return standard_ ? w : w * scale_ + mean_; }
+
+private:
+    T scale_, mean_;
+    bool standard_;
+};
 
 // panel(i, k) = W(first_row + i, first + k) for i < rows, k < depth; `first` is a multiple of panel_depth.
 template <class T>
 PYRANK_DEVICE inline void draw_panel(Law law, const WeightParams& weights, const StreamPosition& position,
                                      int first_row, int rows, int first, int depth, const Matrix<T>& panel) {
-    const T scale = T(weights.scale), mean = T(weights.mean);
-    const bool standard = weights.scale == 1 && weights.mean == 0;
-    const auto write = [&](int i, int k, T w) {
-        if (k < depth) panel(i, k) = standard ? w : w * scale + mean;
-    };
-    if (law == Law::rademacher) {
-        for_each(0, rows, [&](int i) {
-            Word words[4];
-            position.draw_words(uint32_t(first_row + i), uint32_t(first / 128), words);
-            const int part = first / 32 % 4;
-            const Word bits = part == 0 ? words[0] : part == 1 ? words[1] : part == 2 ? words[2] : words[3];
-            for (int k = 0; k < depth; ++k) write(i, k, sign_of_bit<T>(bits, k));
-        });
-    } else {
-        for_entries(rows, pieces(depth, 4), [&](int i, int call) {
-            const auto write_four = [&](int q, T w) { write(i, 4 * call + q, w); };
-            if (law == Law::uniform)
-                draw_four<Law::uniform, T>(position, first_row + i, first + 4 * call, write_four);
-            else
-                draw_four<Law::gaussian, T>(position, first_row + i, first + 4 * call, write_four);
-        });
-    }
+    const Affine<T> affine(weights);
+    for_entries(rows, pieces(depth, 4), [&](int i, int call) {
+        T w[4];
+        WeightRow(position, first_row + i).draw(law, first + 4 * call, w);
+        for (int q = 0; q < 4; ++q)
+            if (4 * call + q < depth) panel(i, 4 * call + q) = affine(w[q]);
+    });
     barrier();
 }
 

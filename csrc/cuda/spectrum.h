@@ -23,11 +23,6 @@ public:
           l_(workspace.take_matrix<T>(n_, block_columns, place)), pivots_(workspace.take<T>(n_, place)),
           row_sums_(workspace.take<T>(n_, place)), results_(workspace.take<double>(2, place)) {}
 
-    // Numbers in the matrix that `set` needs for the rotated state.
-    PYRANK_HD static int64_t rotated_size(int width, int batch) {
-        return width < batch ? int64_t(batch) * stride_of(width) : int64_t(width) * stride_of(batch);
-    }
-
     // Form M = H H^T / N or H^T H / N.
     template <class S>
     PYRANK_CALLED void set(const Matrix<S>& state, const Array<T>& rotated) const {

@@ -1,0 +1,89 @@
+// One layer whose numbers are rounded one by one: the same operations in the same order as in csrc/cpu. It takes any
+// width, batch and precision, on every device.
+#pragma once
+#include "activation.h"
+#include "multiply.h"
+#include "normalize.h"
+#include "panel.h"
+
+namespace pyrank::cuda {
+
+template <class T_>
+class PlainLayer {
+public:
+    using T = T_;
+
+    PYRANK_HD PlainLayer(const ChainParams& chain, Workspace& workspace)
+        : chain_(chain), width_(int(chain.width)), batch_(int(chain.batch)),
+          panel_(workspace.take_matrix<T>(smaller(width_, panel_rows), panel_depth)),
+          next_(take_state(chain, workspace)), f_(workspace.take_matrix<T>(chain.needs_f() ? width_ : 0, batch_)) {}
+
+    // Memory for a state, or for the rotated state of a measurement.
+    PYRANK_HD static Matrix<T> take_state(const ChainParams& chain, Workspace& workspace) {
+        const int width = int(chain.width), batch = int(chain.batch);
+        return {workspace.take<T>(rotated_size(width, batch)), stride_of(width)};
+    }
+
+    // From H to H'. Rows that it does not have are left as they are.
+    PYRANK_DEVICE void advance(Matrix<T>& h, const StreamPosition& position, int64_t* degenerate_rows);
+
+    // Free between two layers.
+    PYRANK_DEVICE Array<T> scratch() const { return next_.data; }
+
+private:
+    PYRANK_DEVICE Matrix<T> centred_activation(const Matrix<T>& h, int rows) const;
+    PYRANK_DEVICE void multiply_weights(const Matrix<T>& h, const Matrix<T>& f, const WeightParams& weights,
+                                        const StreamPosition& position) const;
+
+    const ChainParams& chain_;
+    int width_, batch_;
+    Matrix<T> panel_, next_, f_;
+};
+
+template <class T>
+PYRANK_DEVICE void PlainLayer<T>::advance(Matrix<T>& h, const StreamPosition& position, int64_t* degenerate_rows) {
+    const WeightParams& weights = chain_.weights_of(position.layer);
+    const int rows = int(weights.fan_out);
+    multiply_weights(h, centred_activation(h, int(weights.fan_in)), weights, position);
+    normalize(chain_.over_features ? feature_lines(next_, rows, batch_) : batch_lines(next_, rows, batch_), chain_,
+              degenerate_rows);
+    const Matrix<T> before = h;
+    h = next_;
+    next_ = before;
+}
+
+// What the weights multiply: F(H), with its row means taken off if that changes nothing exactly.
+template <class T>
+PYRANK_DEVICE Matrix<T> PlainLayer<T>::centred_activation(const Matrix<T>& h, int rows) const {
+    if (!chain_.needs_f()) return h;
+    for_entries(rows, batch_, [&](int i, int j) { f_(i, j) = activated(chain_.activation, T(h(i, j))); });
+    barrier();
+    if (chain_.centres_f()) {
+        const Lines<T> lines = batch_lines(f_, rows, batch_);
+        for_each(0, rows, [&](int row) { recentre(lines, row); });
+        barrier();
+    }
+    return f_;
+}
+
+// next = H + gamma W F, one panel of W at a time; the sum over k runs in ascending order whatever the panels.
+template <class T>
+PYRANK_DEVICE void PlainLayer<T>::multiply_weights(const Matrix<T>& h, const Matrix<T>& f, const WeightParams& weights,
+                                                   const StreamPosition& position) const {
+    const int fan_out = int(weights.fan_out), fan_in = int(weights.fan_in);
+    const T gamma = T(chain_.gamma);
+    for (int row = 0; row < fan_out; row += panel_rows)
+        for (int first = 0; first < fan_in; first += panel_depth) {
+            const int rows = smaller(panel_rows, fan_out - row), depth = smaller(panel_depth, fan_in - first);
+            const bool skip = chain_.skip && first + depth == fan_in;
+            draw_panel(chain_.law, weights, position, row, rows, first, depth, panel_);
+            multiply<Part::all, T>(
+                rows, batch_, depth, [&](int i, int k) -> T { return panel_(i, k); },
+                [&](int k, int j) -> T { return f(first + k, j); },
+                [&](int i, int j) { return first ? T(next_(row + i, j)) : T(0); },
+                [&](int i, int j, T sum) { next_(row + i, j) = skip ? fma(gamma, sum, T(h(row + i, j))) : sum; });
+            barrier();
+        }
+}
+
+}  // namespace pyrank::cuda
