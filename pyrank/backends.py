@@ -95,8 +95,11 @@ def _on_gpus(chain: Chain, device: str, backend: str) -> Backend:
         raise invalid("device", device, f"cuda:0 to cuda:{len(names) - 1}", "that is all this machine has")
     _check_has_kernel(chain)
     gpus = (int(named[1]),) if named[1] else tuple(range(len(names)))
-    reason = f"compiled kernels for CUDA on {', '.join(f'{names[gpu]} (cuda:{gpu})' for gpu in gpus)}"
-    return Backend("cuda", "cuda", reason, getattr(torch, chain.dtype), functools.partial(native.advance, gpus=gpus))
+    kernel = native.cuda_kernel(chain, gpus)
+    where = ", ".join(f"{names[gpu]} (cuda:{gpu})" for gpu in gpus)
+    reason = f"compiled {'tensor-core' if kernel == 'tensor' else kernel} kernels for CUDA on {where}"
+    advance = functools.partial(native.advance, gpus=gpus, cuda_kernel=kernel)
+    return Backend("cuda", f"cuda {kernel}", reason, getattr(torch, chain.dtype), advance)
 
 
 def _check_has_kernel(chain: Chain) -> None:

@@ -19,6 +19,7 @@ from pyrank.measures import KERNEL_MEASURES, Measure
 from pyrank.plan import COUNTERS, Plan
 
 LAYOUTS = ("auto", "lanes", "rows")
+CUDA_KERNELS = ("auto", "plain", "tensor")
 
 
 @functools.cache
@@ -82,7 +83,13 @@ def cuda_devices() -> tuple[list[str], str]:
     return names, "" if names else "this machine has no GPU"
 
 
-def _kernels(isa: str, layout: str, threads: int, gpus: tuple[int, ...]) -> tuple[Any, Any]:
+def cuda_kernel(chain: Chain, gpus: tuple[int, ...]) -> str:
+    """Return which kernel advances a chain on these GPUs: ``"plain"``, or ``"tensor"`` for the tensor cores."""
+    module, options = _kernels("", "auto", 1, gpus)
+    return CUDA_KERNELS[options.kernel_for(_params(module, chain, 0), chain.dtype == "float64")]
+
+
+def _kernels(isa: str, layout: str, threads: int, gpus: tuple[int, ...], cuda_kernel: str = "auto") -> tuple[Any, Any]:
     """Return the module with the kernels for GPUs, if there are any to use, or else for the CPU, and its options."""
     if not gpus:
         module = _extension()
@@ -90,7 +97,7 @@ def _kernels(isa: str, layout: str, threads: int, gpus: tuple[int, ...]) -> tupl
     module = _cuda_extension()
     # The kernels follow what the caller has asked of torch on this device.
     stream = torch.cuda.current_stream(gpus[0]).cuda_stream if torch.cuda.is_available() else 0
-    return module, module.Cuda(list(gpus), stream)
+    return module, module.Cuda(list(gpus), stream, CUDA_KERNELS.index(cuda_kernel))
 
 
 def _params(module: Any, chain: Chain, seed: int) -> Any:
@@ -135,13 +142,15 @@ def advance(
     isa: str = "",
     layout: str = "auto",
     gpus: tuple[int, ...] = (),
+    cuda_kernel: str = "auto",
 ) -> None:
     """Take ``state`` in place from H_first_layer to H_{first_layer + layers}: the compiled `pyrank.reference.advance`.
 
     ``threads``, ``isa`` and ``layout`` change the speed; the first and the last never change a bit. With ``gpus`` these
-    share the chains, and the state may lie in the memory of one of them.
+    share the chains, and the state may lie in the memory of one of them; ``cuda_kernel`` is "plain", "tensor" or the
+    faster that can be used.
     """
-    module, options = _kernels(isa, layout, threads, gpus)
+    module, options = _kernels(isa, layout, threads, gpus, cuda_kernel)
     options.advance(
         chain=_params(module, plan.chain, plan.seed),
         state=state,

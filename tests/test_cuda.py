@@ -1,4 +1,8 @@
-"""The CUDA kernels, in emulation and on a GPU where there is one: the same bits as the kernels for the CPU."""
+"""The CUDA backend, in emulation and on a GPU where there is one.
+
+Its plain kernel gives the same bits as the kernels for the CPU. What its other kernel gives is the matter of
+test_cuda_tensor.py.
+"""
 
 import math
 import platform
@@ -26,9 +30,13 @@ def _the_cpu_fuses():
         pytest.skip("this CPU has no fused product and sum, which the CUDA kernels use")
 
 
+def advance_on(gpus, plan, chunks):
+    return advance(plan, chunks, gpus=gpus, cuda_kernel="plain")
+
+
 def assert_same_as_cpu(chain, gpus, layers=2, observe="state", **options):
     plan = make_plan(chain, **{"chains": 2, **options}, observe=observe)
-    assert_same(advance(plan, [layers], gpus=gpus), advance(plan, [layers]))
+    assert_same(advance_on(gpus, plan, [layers]), advance(plan, [layers]))
 
 
 @pytest.mark.parametrize("width", EDGES)
@@ -89,7 +97,7 @@ def test_widths_that_vary(gpus):
 def test_degenerate_lines(gpus):
     chain = pyrank.Chain(9, 7, activation="relu", weights=pyrank.Weights("rademacher", scale=0.0))
     plan = make_plan(chain, measures=())
-    result = advance(plan, [3], gpus=gpus)
+    result = advance_on(gpus, plan, [3])
     assert (result["counters"][0] == 27).all()
     assert_same(result, advance(plan, [3]))
 
@@ -119,18 +127,18 @@ def test_counts_that_need_more_than_one_precision(dtype, gpus):
 
 def test_thinned_recording_in_chunks(gpus):
     plan = make_plan(pyrank.Chain(7, 9, gamma=0.5), burn_in=3, every=2, trace=8)
-    assert_same(advance(plan, [1, 7, 30, 2], gpus=gpus), advance(plan, [40]))
+    assert_same(advance_on(gpus, plan, [1, 7, 30, 2]), advance(plan, [40]))
 
 
 def test_through_a_doubling_of_the_batches(gpus):
     plan = make_plan(pyrank.Chain(2, 3), chains=2, measures=["participation_ratio", "soft_rank(0.5)"])
-    assert_same(advance(plan, [300], gpus=gpus), advance(plan, [300]))
+    assert_same(advance_on(gpus, plan, [300]), advance(plan, [300]))
 
 
 @pytest.mark.parametrize("chains", [1, 2, 7])
 def test_position_and_number_of_chains(chains, gpus):
-    many = advance(make_plan(pyrank.Chain(9), chains=11), [3], gpus=gpus)
-    few = advance(make_plan(pyrank.Chain(9), chains=chains), [3], gpus=gpus)
+    many = advance_on(gpus, make_plan(pyrank.Chain(9), chains=11), [3])
+    few = advance_on(gpus, make_plan(pyrank.Chain(9), chains=chains), [3])
     np.testing.assert_array_equal(few["state"], many["state"][:chains])
     np.testing.assert_array_equal(few["moments"], many["moments"][..., :chains])
 
@@ -168,7 +176,7 @@ OPTIONS = {"chains": 3, "seed": 5, "measures": ALL_MEASURES, "trace": 16, "progr
 
 @pytest.mark.usefixtures("gpus")
 def test_simulate_on_cuda():
-    chain = pyrank.Chain(9, 12, gamma=0.5, activation="relu")
+    chain = pyrank.Chain(9, 12, gamma=0.5, activation="relu", dtype="float64")
     run = pyrank.simulate(chain, 40, device="cuda", **OPTIONS)
     assert run.backend == "cuda"
     assert "cuda:0" in run.explain()
@@ -178,8 +186,9 @@ def test_simulate_on_cuda():
 
 
 @pytest.mark.usefixtures("gpus")
-def test_resumed_equals_uninterrupted(tmp_path):
-    chain, path = pyrank.Chain(8), tmp_path / "run.ckpt"
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_resumed_equals_uninterrupted(dtype, tmp_path):
+    chain, path = pyrank.Chain(8, dtype=dtype), tmp_path / "run.ckpt"
     whole = pyrank.simulate(chain, 60, device="cuda", **OPTIONS)
     pyrank.simulate(chain, 23, device="cuda", checkpoint=path, **OPTIONS)
     assert checkpoint.load(path)[0]["layer"] == 23
@@ -189,7 +198,7 @@ def test_resumed_equals_uninterrupted(tmp_path):
 @pytest.mark.usefixtures("gpus")
 @pytest.mark.parametrize("devices", [("cpu", "cuda"), ("cuda", "cpu")])
 def test_checkpoints_move_between_devices(tmp_path, devices):
-    chain, path = pyrank.Chain(11, 7, activation="tanh"), tmp_path / "run.ckpt"
+    chain, path = pyrank.Chain(11, 7, activation="tanh", dtype="float64"), tmp_path / "run.ckpt"
     pyrank.simulate(chain, 20, device=devices[0], checkpoint=path, **OPTIONS)
     with pytest.warns(UserWarning, match=r"resumed with backend"):
         moved = pyrank.simulate(chain, 50, device=devices[1], checkpoint=path, **OPTIONS)
@@ -216,7 +225,7 @@ def test_what_cuda_does_not_do_is_told_in_one_line(chain, options, message):
 @pytest.mark.parametrize("law", ["orthogonal", "gram"])
 def test_the_backend_refuses_what_it_has_no_kernel_for(law, gpus):
     with pytest.raises(ValueError, match="expected a gaussian"):
-        advance(make_plan(pyrank.Chain(8, weights=law)), [1], gpus=gpus)
+        advance_on(gpus, make_plan(pyrank.Chain(8, weights=law)), [1])
 
 
 def test_a_state_on_the_gpu_is_advanced_there(gpus):
@@ -225,7 +234,7 @@ def test_a_state_on_the_gpu_is_advanced_there(gpus):
     plan = make_plan(pyrank.Chain(9, 12), chains=5)
     state, accumulator, counters = start(plan)
     there = state.cuda()
-    native.advance(plan, there, 0, 7, accumulator, counters, gpus=gpus)
+    native.advance(plan, there, 0, 7, accumulator, counters, gpus=gpus, cuda_kernel="plain")
     here = advance(plan, [7])
     assert_same({"state": there.cpu().numpy(), "counters": counters, **accumulator.arrays()}, here)
 
@@ -250,6 +259,8 @@ CONTROLS = {
     "race": "writes what thread .* writes",
     "divergent_exit": "divergent barrier .* has returned",
     "divergent_barriers": r"divergent barrier .* waits at controls.h:\d+, .* waits at controls.h:\d+",
+    "divergent_warp": r"divergent operation of a warp .* waits at controls.h:\d+, thread \d+ has returned|"
+    r"divergent operation of a warp .* has returned, thread \d+ waits at controls.h:\d+",
     "out_of_bounds": "touches entry 64 of 64",
     "never_written": "reads what nobody has written",
     "race_of_blocks": "writes what another block writes",

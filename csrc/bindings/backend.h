@@ -71,12 +71,19 @@ py::class_<Options> define_backend(py::module_& m, const char* name) {
 
 inline void define_cuda(py::module_& m) {
     m.def("cuda_devices", &cuda::devices);
-    define_backend<cuda::Options>(m, "Cuda").def(py::init([](std::vector<int> devices, uintptr_t stream) {
-                                                     if (devices.empty())
-                                                         throw py::value_error("devices: expected at least one");
-                                                     return cuda::Options{std::move(devices), stream};
-                                                 }),
-                                                 py::arg("devices"), py::arg("stream") = 0);
+    define_backend<cuda::Options>(m, "Cuda")
+        .def(py::init([](std::vector<int> devices, uintptr_t stream, int32_t kernel) {
+                 if (devices.empty()) throw py::value_error("devices: expected at least one");
+                 return cuda::Options{std::move(devices), stream, cuda::Kernel(kernel)};
+             }),
+             py::arg("devices"), py::arg("stream") = 0, py::arg("kernel") = 0)
+        .def(
+            "kernel_for",
+            [](const cuda::Options& options, const Chain& chain, bool twice) {
+                const Precision precision = twice ? Precision::twice : Precision::single;
+                return int32_t(cuda::kernel_for(chain.view(), precision, options));
+            },
+            py::arg("chain"), py::arg("twice"));
 }
 
 }  // namespace pyrank::bindings

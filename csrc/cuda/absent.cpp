@@ -11,6 +11,7 @@ namespace {
 }  // namespace
 
 std::vector<std::string> devices() { refuse(); }
+Kernel kernel_for(const ChainParams&, Precision, const Options&) { refuse(); }
 void advance(const Job&, Precision, const Options&) { refuse(); }
 void measure(const Job&, Precision, const Options&, double*) { refuse(); }
 void weights(const ChainParams&, Precision, const Options&, int64_t, int64_t, void*) { refuse(); }

@@ -6,6 +6,7 @@
 #include <exception>
 #include <stdexcept>
 #include <thread>
+#include <type_traits>
 #include <utility>
 
 #include "kernels.h"
@@ -15,17 +16,12 @@ namespace pyrank::cuda {
 namespace {
 
 constexpr double launch_seconds = 0.25;
+constexpr int most_tiles = 16;
+constexpr int widest_on_tensor_cores = 4096;
 constexpr int64_t shared_anywhere = 48 << 10;  // that every device has, unasked
 
-// One thread for each tile of the product with a panel, if that is not too many.
-int threads_for(const ChainParams& chain) {
-    const int64_t rows = std::min<int64_t>(chain.width, panel_rows);
-    const int64_t tiles = ((rows + tile - 1) / tile) * ((chain.batch + tile - 1) / tile);
-    return int(std::clamp<int64_t>((tiles + 31) / 32 * 32, 32, max_threads));
-}
-
 // The blocks that share the chains of a part, with their memory.
-template <class T>
+template <class Layer>
 struct Grid {
     int blocks, threads;
     BlockMemory memory;
@@ -33,9 +29,10 @@ struct Grid {
 
     template <class... P>
     static Grid of(void (*kernel)(P...), const Job& host_job, int64_t chains, int device) {
-        const BlockChain<PlainLayer<T>> counted(host_job, 0, Workspace(nullptr, shared_limit(device), nullptr));
+        const BlockChain<Layer> counted(host_job, Workspace(nullptr, shared_limit(device), nullptr));
         const int64_t each = counted.global_used(), fit = free_memory() / 10 * 9 / std::max<int64_t>(each, 1);
-        const int threads = threads_for(host_job.chain);
+        const int threads =
+            std::clamp(pieces(Layer::threads(host_job.chain), warp_size) * warp_size, warp_size, Layer::max_threads);
         const int64_t resident = resident_blocks(kernel, device, threads, counted.shared_used());
         const int64_t blocks = std::clamp<int64_t>(std::min(resident, fit), 1, chains);
         Buffer global(size_t(blocks) * size_t(each));
@@ -51,17 +48,17 @@ struct Grid {
 };
 
 // Stretches of layers, each as long as the one before says that it may be.
-template <class T>
+template <class Layer>
 void advance_part(const Job& job, DevicePart& part, int device, Queue queue) {
     using Clock = std::chrono::steady_clock;
-    const auto grid = Grid<T>::of(advance_kernel<T>, job, part.job().chains, device);
+    const auto grid = Grid<Layer>::of(advance_kernel<Layer>, job, part.job().chains, device);
     Job stretch = part.job();
     const int64_t end = job.first_layer + job.layers;
     int64_t longest = 1;
     while (stretch.first_layer < end) {
         stretch.layers = std::min(longest, end - stretch.first_layer);
         const auto began = Clock::now();
-        grid.run(advance_kernel<T>, queue, stretch);
+        grid.run(advance_kernel<Layer>, queue, stretch, RoundKeys(job.chain.seed));
         const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
         const double fitting = double(stretch.layers) * launch_seconds / std::max(seconds, 1e-9);
         longest = int64_t(std::clamp(fitting, 1.0, 4.0 * double(stretch.layers)));
@@ -73,6 +70,29 @@ void advance_part(const Job& job, DevicePart& part, int device, Queue queue) {
 template <class Body>
 void with_type(Precision precision, Body body) {
     precision == Precision::single ? body(float()) : body(double());
+}
+
+// Whether the tensor cores can advance a chain.
+bool takes(const ChainParams& chain, Precision precision) {
+    const bool over_batch = !chain.over_features || (!chain.recentre && !chain.rescale);
+    return precision == Precision::single && over_batch && chain.batch <= TensorLayer<most_tiles>::columns &&
+           chain.width <= widest_on_tensor_cores;
+}
+
+// Call body(Layer) with the type of the layer.
+template <class Body>
+void with_layer(const ChainParams& chain, Precision precision, Kernel kernel, Body body) {
+    if (kernel == Kernel::plain)
+        precision == Precision::single ? body(std::type_identity<PlainLayer<float>>())
+                                       : body(std::type_identity<PlainLayer<double>>());
+    else if (chain.batch <= 16)
+        body(std::type_identity<TensorLayer<2>>());
+    else if (chain.batch <= 32)
+        body(std::type_identity<TensorLayer<4>>());
+    else if (chain.batch <= 64)
+        body(std::type_identity<TensorLayer<8>>());
+    else
+        body(std::type_identity<TensorLayer<most_tiles>>());
 }
 
 void check_chain(const ChainParams& chain) {
@@ -119,9 +139,22 @@ std::vector<std::string> devices() {
     return names;
 }
 
+Kernel kernel_for(const ChainParams& chain, Precision precision, const Options& options) {
+    const bool present = std::all_of(options.devices.begin(), options.devices.end(),
+                                     [](int device) { return compute_capability(device) >= 80; });
+    const bool possible = present && takes(chain, precision);
+    if (options.kernel == Kernel::tensor && !possible)
+        throw std::invalid_argument(
+            "CUDA: expected tensor cores (compute capability 8.0), float32, at most 128 samples and 4096 features, and "
+            "lines over the batch");
+    return possible && options.kernel != Kernel::plain ? Kernel::tensor : Kernel::plain;
+}
+
 void advance(const Job& job, Precision precision, const Options& options) {
+    const Kernel kernel = kernel_for(job.chain, precision, options);
     for_devices(job, precision, options, [&](DevicePart& part, int device, Queue queue) {
-        with_type(precision, [&]<class T>(T) { advance_part<T>(job, part, device, queue); });
+        with_layer(job.chain, precision, kernel,
+                   [&]<class Layer>(std::type_identity<Layer>) { advance_part<Layer>(job, part, device, queue); });
     });
 }
 
@@ -129,7 +162,7 @@ void measure(const Job& job, Precision precision, const Options& options, double
     for_devices(job, precision, options, [&](DevicePart& part, int device, Queue queue) {
         double* const here = part.of_chains(values, job.measure_count);
         with_type(precision, [&]<class T>(T) {
-            const auto grid = Grid<T>::of(measure_kernel<T>, job, part.job().chains, device);
+            const auto grid = Grid<PlainLayer<T>>::of(measure_kernel<T>, job, part.job().chains, device);
             grid.run(measure_kernel<T>, queue, part.job(), here);
         });
     });
@@ -149,10 +182,9 @@ void weights(const ChainParams& chain, Precision precision, const Options& optio
         copy_rows(weights.data(), listed, chain.weights, listed, listed, 1, queue);
         ChainParams there = chain;
         there.weights = static_cast<const WeightParams*>(weights.data());
-        const StreamPosition position{chain.seed, uint32_t(layer), uint32_t(index)};
         const BlockMemory memory{counted.shared_used(), nullptr, 0};
-        launch(weights_kernel<T>, 1, max_threads, memory.shared_bytes, queue, there, position, memory,
-               static_cast<T*>(result.data()));
+        launch(weights_kernel<T>, 1, PlainLayer<T>::max_threads, memory.shared_bytes, queue, there, layer, index,
+               memory, RoundKeys(chain.seed), static_cast<T*>(result.data()));
         copy_rows(out, bytes, result.data(), bytes, bytes, 1, queue);
         wait(queue);
     });

@@ -8,13 +8,19 @@
 
 namespace pyrank::cuda {
 
+enum class Kernel : int32_t { automatic, plain, tensor };
+
 struct Options {
-    std::vector<int> devices;  // that share the chains
-    uintptr_t queue = 0;       // CUDA stream of the first device; 0 is the default one
+    std::vector<int> devices;           // that share the chains
+    uintptr_t queue = 0;                // CUDA stream of the first device; 0 is the default one
+    Kernel kernel = Kernel::automatic;  // the tensor cores where they can be used, or as asked for
 };
 
 // The names of the devices; throws std::runtime_error where there is no driver.
 std::vector<std::string> devices();
+
+// The kernel that advances a chain; throws std::invalid_argument if it cannot be the one asked for.
+Kernel kernel_for(const ChainParams& chain, Precision precision, const Options& options);
 
 // The state of a job may lie in host memory or on a device; everything else is the host's.
 void advance(const Job& job, Precision precision, const Options& options);

@@ -8,55 +8,72 @@
 
 namespace pyrank::cuda {
 
-constexpr int max_threads = 256;
-
 template <class Layer>
 class BlockChain {
 public:
     using T = typename Layer::T;
+    using State = typename Layer::State;
 
-    PYRANK_HD BlockChain(const Job& job, int index, Workspace workspace)
-        : job_(job), chain_(job.chain), index_(index), width_(int(chain_.width)), batch_(int(chain_.batch)),
-          rows_(int(chain_.weights_of(job.first_layer).fan_in)), layer_(chain_, workspace),
-          of_threads_(workspace.take<T>(max_threads)), h_(Layer::take_state(chain_, workspace)),
-          f_(workspace.take_matrix<T>(observes_f() ? width_ : 0, batch_)),
-          spectrum_(width_, batch_, Place::shared, workspace), exact_(width_, batch_, Place::global, workspace),
-          exact_rotated_(workspace.take<double>(rotated_size(width_, batch_), Place::global)),
+    PYRANK_HD BlockChain(const Job& job, Workspace workspace)
+        : job_(job), chain_(job.chain), width_(int(chain_.width)), batch_(int(chain_.batch)), layer_(chain_, workspace),
+          of_threads_(workspace.take<T>(Layer::max_threads)), h_(Layer::take_state(chain_, workspace)),
+          f_(observes_f() ? Layer::take_state(chain_, workspace) : h_),
+          spectrum_(measured_width(), batch_, Place::shared, workspace),
+          exact_(measured_width(), batch_, Place::global, workspace),
+          exact_work_(workspace.take<double>(rotated_size(measured_width(), batch_), Place::global)),
           shared_used_(workspace.shared_used()), global_used_(workspace.global_used()) {}
 
     PYRANK_HD int64_t shared_used() const { return shared_used_; }
     PYRANK_HD int64_t global_used() const { return global_used_; }
 
+    // Turn to another chain of the job; the last is followed by none.
+    PYRANK_DEVICE void turn_to(int index) {
+        barrier();  // the memory is still in use
+        index_ = index;
+        next_layer_ = job_.first_layer;
+        phase_ = int(next_layer_ % chain_.period);
+        samples_ = job_.recorded(next_layer_);
+        rows_ = int(chain_.weights[phase_].fan_in);
+    }
+    PYRANK_DEVICE int index() const { return index_; }
+    PYRANK_DEVICE bool has_chain() const { return index_ < job_.chains; }
+
     PYRANK_DEVICE void load();
     PYRANK_DEVICE void store() const;
-    PYRANK_DEVICE void step(int64_t layer);
+    PYRANK_DEVICE void step(const RoundKeys& keys);
     // Call emit(measure, value) in one thread for each measure of the job.
     template <class Emit>
     PYRANK_DEVICE void measure(Emit emit) const;
-    PYRANK_DEVICE void advance();
+    PYRANK_DEVICE void advance(const RoundKeys& keys);
 
 private:
+    PYRANK_HD int measured_width() const { return job_.measure_count ? width_ : 0; }
     PYRANK_HD bool observes_f() const { return job_.observe_activation && chain_.activation != Activation::linear; }
     PYRANK_DEVICE Array<T> state() const {
         const int64_t size = int64_t(width_) * batch_;
         return Array<T>(static_cast<T*>(job_.state) + index_ * size, size);
     }
-    PYRANK_DEVICE Matrix<T> observed() const;
-    PYRANK_DEVICE double certain_count(const Matrix<T>& seen, double tau, const CountRule& rule) const;
+    PYRANK_DEVICE State observed() const;
+    PYRANK_DEVICE void record();
+    PYRANK_CALLED double exact_count(const State& seen, double tau, const CountRule& rule) const;
+    PYRANK_DEVICE double certain_count(const State& seen, double tau, const CountRule& rule) const;
 
     const Job& job_;
     const ChainParams& chain_;
-    int index_;  // of the chain in the job
     int width_;  // the largest
     int batch_;
-    int rows_;  // of the present layer: those of h_ from there on are zero
+    int index_ = 0;  // of the chain in the job
+    int64_t next_layer_ = 0;
+    int64_t samples_ = 0;  // recorded so far
+    int phase_ = 0;        // of the period of the weights
+    int rows_ = 0;         // of the present layer: those of h_ from there on are zero
     Layer layer_;
     Array<T> of_threads_;
-    Matrix<T> h_;
-    Matrix<T> f_;  // F(H), if that is what is measured
+    State h_;
+    State f_;  // F(H), if that is measured
     Spectrum<T> spectrum_;
     Spectrum<double> exact_;  // redoes counts in double
-    Array<double> exact_rotated_;
+    Array<double> exact_work_;
     int64_t shared_used_, global_used_;
 };
 
@@ -74,10 +91,13 @@ PYRANK_DEVICE void BlockChain<Layer>::store() const {
 }
 
 template <class Layer>
-PYRANK_DEVICE void BlockChain<Layer>::step(int64_t layer) {
-    const StreamPosition position{chain_.seed, uint32_t(layer), uint32_t(job_.first_chain + index_)};
-    layer_.advance(h_, position, job_.degenerate_rows + index_);
-    rows_ = int(chain_.weights_of(layer).fan_out);
+PYRANK_DEVICE void BlockChain<Layer>::step(const RoundKeys& keys) {
+    const StreamPosition position{keys, uint32_t(next_layer_), uint32_t(job_.first_chain + index_)};
+    const WeightParams& weights = chain_.weights[phase_];
+    rows_ = int(weights.fan_out);
+    ++next_layer_;
+    phase_ = phase_ + 1 < chain_.period ? phase_ + 1 : 0;
+    layer_.advance(h_, weights, position, job_.degenerate_rows + index_);
     if (chain_.drifts()) take_off_exponent(h_, rows_, batch_, of_threads_, job_.exponent + index_);
     if (rows_ == width_) return;
     for_entries(width_ - rows_, batch_, [&](int i, int j) { h_(rows_ + i, j) = T(0); });
@@ -85,7 +105,7 @@ PYRANK_DEVICE void BlockChain<Layer>::step(int64_t layer) {
 }
 
 template <class Layer>
-PYRANK_DEVICE Matrix<typename Layer::T> BlockChain<Layer>::observed() const {
+PYRANK_DEVICE typename Layer::State BlockChain<Layer>::observed() const {
     if (!observes_f()) return h_;
     for_entries(width_, batch_,
                 [&](int i, int j) { f_(i, j) = i < rows_ ? activated(chain_.activation, T(h_(i, j))) : T(0); });
@@ -93,19 +113,24 @@ PYRANK_DEVICE Matrix<typename Layer::T> BlockChain<Layer>::observed() const {
     return f_;
 }
 
+template <class Layer>
+PYRANK_DEVICE double BlockChain<Layer>::certain_count(const State& seen, double tau, const CountRule& rule) const {
+    const Count single = spectrum_.count(tau, layer_.scratch());
+    return rule.accepts<T, T>(single.S) ? single.above : exact_count(seen, tau, rule);
+}
+
 // When a count was left open: factored in double, then summed in double as well, then on both sides.
 template <class Layer>
-PYRANK_DEVICE double BlockChain<Layer>::certain_count(const Matrix<T>& seen, double tau, const CountRule& rule) const {
-    const Count single = spectrum_.count(tau);
-    if (rule.accepts<T, T>(single.S)) return single.above;
+PYRANK_CALLED double BlockChain<Layer>::exact_count(const State& seen, double tau, const CountRule& rule) const {
     if (leader()) add_events(job_.flagged + index_, 1);
     exact_.set(spectrum_);
-    const Count factored = exact_.count(tau);
+    const Count factored = exact_.count(tau, exact_work_);
     if (rule.accepts<T, double>(factored.S)) return factored.above;
-    exact_.set(seen, exact_rotated_);
-    const Count summed = exact_.count(tau);
+    exact_.set(seen, exact_work_);
+    const Count summed = exact_.count(tau, exact_work_);
     if (rule.accepts<double, double>(summed.S)) return summed.above;
-    const Count below = exact_.count(tau * (1 - tie_width)), above = exact_.count(tau * (1 + tie_width));
+    const Count below = exact_.count(tau * (1 - tie_width), exact_work_);
+    const Count above = exact_.count(tau * (1 + tie_width), exact_work_);
     const bool certain =
         rule.accepts<double, double>(below.S) && rule.accepts<double, double>(above.S) && below.above == above.above;
     if (leader() && !certain) add_events(job_.ambiguous + index_, 1);
@@ -115,7 +140,7 @@ PYRANK_DEVICE double BlockChain<Layer>::certain_count(const Matrix<T>& seen, dou
 template <class Layer>
 template <class Emit>
 PYRANK_DEVICE void BlockChain<Layer>::measure(Emit emit) const {
-    const Matrix<T> seen = observed();
+    const State seen = observed();
     spectrum_.set(seen, layer_.scratch());
     const Moments moments = spectrum_.moments();
     double counted_tau = __builtin_nan(""), count = 0;
@@ -131,13 +156,17 @@ PYRANK_DEVICE void BlockChain<Layer>::measure(Emit emit) const {
 }
 
 template <class Layer>
-PYRANK_DEVICE void BlockChain<Layer>::advance() {
+PYRANK_DEVICE void BlockChain<Layer>::record() {
+    measure([&](int m, double value) { push<T>(job_.accumulator, m, index_, 1, &value, samples_); });
+    ++samples_;
+}
+
+template <class Layer>
+PYRANK_DEVICE void BlockChain<Layer>::advance(const RoundKeys& keys) {
     load();
-    for (int64_t layer = job_.first_layer; layer < job_.first_layer + job_.layers; ++layer) {
-        step(layer);
-        if (!job_.records(layer)) continue;
-        const int64_t sample = job_.recorded(layer);
-        measure([&](int m, double value) { push<T>(job_.accumulator, m, index_, 1, &value, sample); });
+    while (next_layer_ < job_.first_layer + job_.layers) {
+        step(keys);
+        if (job_.measure_count && next_layer_ > job_.burn_in + samples_ * job_.every) record();
     }
     store();
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include "chain.h"
 #include "plain_layer.h"
+#include "tensor_layer.h"
 
 namespace pyrank::cuda {
 
@@ -16,32 +17,37 @@ struct BlockMemory {
     }
 };
 
-template <class T>
-PYRANK_KERNEL(max_threads, 2)
-advance_kernel(PYRANK_PARAMETER Job job, const BlockMemory memory) {
-    for (int chain = block_index(); chain < job.chains; chain += grid_size()) {
-        BlockChain<PlainLayer<T>>(job, chain, memory.of_this_block()).advance();
-        barrier();  // before another chain takes over the memory
-    }
+// body() for each chain that falls to this block, after the block has turned to it.
+template <class Block, class Body>
+PYRANK_DEVICE inline void for_chains(Block& block, Body body) {
+    for (block.turn_to(block_index()); block.has_chain(); block.turn_to(block.index() + grid_size())) body();
+}
+
+template <class Layer>
+PYRANK_KERNEL(Layer::max_threads, Layer::blocks_abreast)
+advance_kernel(PYRANK_PARAMETER Job job, const BlockMemory memory, PYRANK_PARAMETER RoundKeys keys) {
+    BlockChain<Layer> block(job, memory.of_this_block());
+    for_chains(block, [&] { block.advance(keys); });
 }
 
 template <class T>
-PYRANK_KERNEL(max_threads, 2)
+PYRANK_KERNEL(PlainLayer<T>::max_threads, PlainLayer<T>::blocks_abreast)
 measure_kernel(PYRANK_PARAMETER Job job, const BlockMemory memory, double* values) {  // values: [measure, chain]
     const Array<double> out(values, job.measure_count * job.chains);
-    for (int chain = block_index(); chain < job.chains; chain += grid_size()) {
-        BlockChain<PlainLayer<T>> block(job, chain, memory.of_this_block());
+    BlockChain<PlainLayer<T>> block(job, memory.of_this_block());
+    for_chains(block, [&] {
         block.load();
-        block.measure([&](int m, double value) { out[m * int(job.chains) + chain] = value; });
-        barrier();  // before another chain takes over the memory
-    }
+        block.measure([&](int m, double value) { out[m * int(job.chains) + block.index()] = value; });
+    });
 }
 
 // The (fan_out, fan_in) weights of one layer of one chain, by the code that the chain itself draws them with.
 template <class T>
-PYRANK_KERNEL(max_threads, 2)
-weights_kernel(const ChainParams chain, const StreamPosition position, const BlockMemory memory, T* weights_of_layer) {
-    const WeightParams weights = chain.weights_of(position.layer);
+PYRANK_KERNEL(PlainLayer<T>::max_threads, PlainLayer<T>::blocks_abreast)
+weights_kernel(const ChainParams chain, const int64_t layer, const int64_t index, const BlockMemory memory,
+               PYRANK_PARAMETER RoundKeys keys, T* weights_of_layer) {
+    const WeightParams weights = chain.weights_of(layer);
+    const StreamPosition position{keys, uint32_t(layer), uint32_t(index)};
     const int fan_out = int(weights.fan_out), fan_in = int(weights.fan_in);
     const Array<T> out(weights_of_layer, weights.fan_out * weights.fan_in);
     const Matrix<T> panel = memory.of_this_block().take_matrix<T>(panel_rows, panel_depth);

@@ -18,8 +18,9 @@ PYRANK_HD inline int64_t rotated_size(int width, int batch) {
     return state > turned ? state : turned;
 }
 
-template <class T>
+template <class T_>
 struct Matrix {
+    using T = T_;
     Array<T> data;
     int stride;
     PYRANK_DEVICE decltype(auto) operator()(int row, int column) const { return data[column * stride + row]; }

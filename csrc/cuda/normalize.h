@@ -61,8 +61,8 @@ PYRANK_DEVICE inline void normalize(const Lines<T>& z, const ChainParams& chain,
 }
 
 // Take a power of two off the state, so that its largest entry is in [1, 2): exact, and the same in any order.
-template <class T>
-PYRANK_DEVICE inline void take_off_exponent(const Matrix<T>& z, int rows, int batch, const Array<T>& of_threads,
+template <class State, class T>
+PYRANK_DEVICE inline void take_off_exponent(const State& z, int rows, int batch, const Array<T>& of_threads,
                                             int64_t* exponent) {
     T largest = 0;
     for_entries(rows, batch, [&](int i, int j) {

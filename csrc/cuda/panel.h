@@ -12,7 +12,7 @@ constexpr int panel_depth = 32;  // columns of W: divides what one generator cal
 
 // Where a chain stands in the stream.
 struct StreamPosition {
-    uint64_t seed;
+    const RoundKeys& keys;
     uint32_t layer, chain;
 };
 
@@ -20,7 +20,7 @@ struct StreamPosition {
 class WeightRow {
 public:
     PYRANK_DEVICE WeightRow(const StreamPosition& position, int row)
-        : keys_(position.seed), row_(Word{position.layer}, Word{uint32_t(row)}, Word{position.chain}, keys_) {}
+        : keys_(position.keys), row_(Word{position.layer}, Word{uint32_t(row)}, Word{position.chain}, keys_) {}
 
     // Columns first .. first + 3 of mean 0 and variance 1; `first` is a multiple of four.
     template <class T>
@@ -50,13 +50,14 @@ private:
     PYRANK_DEVICE void draw_signs(int first, T (&out)[4]) const {
         Word words[4];
         draw_words(first / 128, words);
-        Word bits{};
-        for (int part = 0; part < 4; ++part)  // an index known only at run time would move the words to memory
-            if (first / 32 % 4 == part) bits = words[part];
+        // an index known only at run time would move the words from registers to memory
+        const uint32_t left = first & 64 ? words[2].value : words[0].value;
+        const uint32_t right = first & 64 ? words[3].value : words[1].value;
+        const Word bits{first & 32 ? right : left};
         for (int q = 0; q < 4; ++q) out[q] = sign_of_bit<T>(bits, first % 32 + q);
     }
 
-    RoundKeys keys_;
+    const RoundKeys& keys_;
     PhiloxRow<Word> row_;
 };
 

@@ -12,6 +12,13 @@ template <class T_>
 class PlainLayer {
 public:
     using T = T_;
+    using State = Matrix<T>;
+    static constexpr int max_threads = 256, blocks_abreast = 1;  // on a multiprocessor, at least
+
+    // One thread for each tile of the product with a panel, if that is not too many.
+    static int threads(const ChainParams& chain) {
+        return pieces(smaller(int(chain.width), panel_rows), tile) * pieces(int(chain.batch), tile);
+    }
 
     PYRANK_HD PlainLayer(const ChainParams& chain, Workspace& workspace)
         : chain_(chain), width_(int(chain.width)), batch_(int(chain.batch)),
@@ -19,13 +26,14 @@ public:
           next_(take_state(chain, workspace)), f_(workspace.take_matrix<T>(chain.needs_f() ? width_ : 0, batch_)) {}
 
     // Memory for a state, or for the rotated state of a measurement.
-    PYRANK_HD static Matrix<T> take_state(const ChainParams& chain, Workspace& workspace) {
+    PYRANK_HD static State take_state(const ChainParams& chain, Workspace& workspace) {
         const int width = int(chain.width), batch = int(chain.batch);
         return {workspace.take<T>(rotated_size(width, batch)), stride_of(width)};
     }
 
     // From H to H'. Rows that it does not have are left as they are.
-    PYRANK_DEVICE void advance(Matrix<T>& h, const StreamPosition& position, int64_t* degenerate_rows);
+    PYRANK_DEVICE void advance(State& h, const WeightParams& weights, const StreamPosition& position,
+                               int64_t* degenerate_rows);
 
     // Free between two layers.
     PYRANK_DEVICE Array<T> scratch() const { return next_.data; }
@@ -41,8 +49,8 @@ private:
 };
 
 template <class T>
-PYRANK_DEVICE void PlainLayer<T>::advance(Matrix<T>& h, const StreamPosition& position, int64_t* degenerate_rows) {
-    const WeightParams& weights = chain_.weights_of(position.layer);
+PYRANK_DEVICE void PlainLayer<T>::advance(State& h, const WeightParams& weights, const StreamPosition& position,
+                                          int64_t* degenerate_rows) {
     const int rows = int(weights.fan_out);
     multiply_weights(h, centred_activation(h, int(weights.fan_in)), weights, position);
     normalize(chain_.over_features ? feature_lines(next_, rows, batch_) : batch_lines(next_, rows, batch_), chain_,

@@ -22,6 +22,37 @@ PYRANK_DEVICE inline int grid_size() { return int(gridDim.x); }
 // No thread of a block goes on before all are here; then each sees what the others wrote.
 PYRANK_DEVICE inline void barrier() { __syncthreads(); }
 
+// Threads of a warp go through all that concerns the warp together.
+constexpr int warp_size = 32;
+
+// Asked anew every time: the compiler would keep all that follows from it in registers, from the first layer to the
+// last.
+PYRANK_DEVICE inline int lane() {
+    int own;
+    asm volatile("mov.u32 %0, %%laneid;" : "=r"(own));
+    return own;
+}
+
+// What the lane has whose number differs in these bits, or what lane `from` has.
+PYRANK_DEVICE inline float from_neighbour(float x, int bits) { return __shfl_xor_sync(~0u, x, bits); }
+PYRANK_DEVICE inline float from_lane(float x, int from) { return __shfl_sync(~0u, x, from); }
+
+// A 16 x 8 tile of sums, on the tensor cores: c += a b with a 16 x 8, b 8 x 8. With g = lane / 4 and t = lane % 4, a
+// lane holds a(g, t), a(g + 8, t), a(g, t + 4), a(g + 8, t + 4); b(t, g), b(t + 4, g); and in `upper` c(g, 2 t), c(g, 2
+// t + 1), in `lower` the same of row g + 8. Of a and b eleven leading bits are seen; sums are truncated.
+PYRANK_DEVICE inline void multiply_tile(float (&upper)[2], float (&lower)[2], const float (&a)[4],
+                                        const float (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(upper[0]), "+f"(upper[1]), "+f"(lower[0]), "+f"(lower[1])
+        : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])),
+          "r"(__float_as_uint(a[3])), "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));
+#else
+    __trap();  // there are none; the host does not ask for them
+#endif
+}
+
 // The memory that a block has for itself, as much as the launch asked for.
 PYRANK_DEVICE inline char* shared_memory() {
     extern __shared__ double2 memory[];
@@ -33,6 +64,12 @@ PYRANK_DEVICE inline void add_events(int64_t* counter, int64_t events) {
     atomicAdd(reinterpret_cast<unsigned long long*>(counter), static_cast<unsigned long long>(events));
 }
 
+template <class T>
+struct Four {
+    T value[4];
+    PYRANK_DEVICE T operator[](int index) const { return value[index]; }
+};
+
 // Numbers that the threads of a block share.
 template <class T>
 class Array {
@@ -40,6 +77,11 @@ public:
     Array() = default;
     PYRANK_HD Array(T* first, int64_t) : first_(first) {}
     PYRANK_DEVICE T& operator[](int index) const { return first_[index]; }
+    // Numbers index .. index + 3 at once; `index` is a multiple of four.
+    PYRANK_DEVICE Four<float> four(int index) const {
+        const float4 x = *reinterpret_cast<const float4*>(first_ + index);
+        return {{x.x, x.y, x.z, x.w}};
+    }
 
 private:
     T* first_;

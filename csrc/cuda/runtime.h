@@ -36,6 +36,12 @@ inline std::string device_name(int device) {
     return properties.name;
 }
 
+// 90 stands for 9.0.
+inline int compute_capability(int device) {
+    return 10 * attribute(cudaDevAttrComputeCapabilityMajor, device) +
+           attribute(cudaDevAttrComputeCapabilityMinor, device);
+}
+
 // As long as it lives, what this thread asks for is about one device.
 class DeviceInUse {
 public:

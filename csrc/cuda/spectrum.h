@@ -18,15 +18,15 @@ class Spectrum {
 public:
     PYRANK_HD Spectrum(int width, int batch, Place place, Workspace& workspace)
         : n_(width < batch ? width : batch), inner_(width < batch ? batch : width), over_samples_(n_ < width),
-          batch_(batch), gram_(workspace.take_matrix<T>(n_, n_, place)), rest_(workspace.take_matrix<T>(n_, n_, place)),
+          batch_(batch), gram_(workspace.take_matrix<T>(n_, n_, place)),
           minus_u_(workspace.take_matrix<T>(n_, block_columns, place)),
           l_(workspace.take_matrix<T>(n_, block_columns, place)), pivots_(workspace.take<T>(n_, place)),
           row_sums_(workspace.take<T>(n_, place)), results_(workspace.take<double>(2, place)) {}
 
-    // Form M = H H^T / N or H^T H / N.
-    template <class S>
-    PYRANK_CALLED void set(const Matrix<S>& state, const Array<T>& rotated) const {
-        const Matrix<T> x{rotated, stride_of(n_)};
+    // Form M = H H^T / N or H^T H / N. `work` is room for rotated_size() numbers.
+    template <class State>
+    PYRANK_CALLED void set(const State& state, const Array<T>& work) const {
+        const Matrix<T> x{work, stride_of(n_)};
         rotate(state, x);
         const T factor = T(1) / T(batch_);
         multiply<Part::lower, T>(
@@ -44,20 +44,20 @@ public:
 
     PYRANK_DEVICE int inner() const { return inner_; }
     PYRANK_DEVICE Moments moments() const;
-    PYRANK_CALLED Count count(double tau) const;
+    PYRANK_CALLED Count count(double tau, const Array<T>& work) const;
 
 private:
     template <class Other>
     friend class Spectrum;
-    template <class S>
-    PYRANK_DEVICE void rotate(const Matrix<S>& state, const Matrix<T>& x) const;
+    template <class State>
+    PYRANK_DEVICE void rotate(const State& state, const Matrix<T>& x) const;
     template <class Body>
     PYRANK_DEVICE void for_lower(Body body) const {
         for_entries(n_, n_, [&](int i, int j) {
             if (i >= j) body(i, j);
         });
     }
-    PYRANK_DEVICE void factor_column(int block, int column) const;
+    PYRANK_DEVICE void factor_column(const Matrix<T>& rest, int block, int column) const;
 
     static constexpr int block_columns = 16;  // factored before the rest of the matrix is brought up to date
 
@@ -65,7 +65,6 @@ private:
     bool over_samples_;  // M is H^T H / N
     int batch_;
     Matrix<T> gram_;
-    Matrix<T> rest_;         // what is left of M - tau I
     Matrix<T> minus_u_, l_;  // -L D and L in the columns of a block
     Array<T> pivots_, row_sums_;
     Array<double> results_;
@@ -73,10 +72,10 @@ private:
 
 // x(i, k) for i < n, k < inner: pairs (i, i + n/2) turned by a fixed angle.
 template <class T>
-template <class S>
-PYRANK_DEVICE void Spectrum<T>::rotate(const Matrix<S>& state, const Matrix<T>& x) const {
+template <class State>
+PYRANK_DEVICE void Spectrum<T>::rotate(const State& state, const Matrix<T>& x) const {
     const T c = T(rotation_cosine), s = T(rotation_sine), minus_s = T(-rotation_sine);
-    const auto entry = [&](int i, int k) { return T(S(over_samples_ ? state(k, i) : state(i, k))); };
+    const auto entry = [&](int i, int k) { return T(typename State::T(over_samples_ ? state(k, i) : state(i, k))); };
     const int half = n_ / 2;
     for_entries(n_ - half, inner_, [&](int i, int k) {
         if (i == half) {
@@ -124,23 +123,23 @@ PYRANK_DEVICE Moments Spectrum<T>::moments() const {
 
 // L D L^T, a block of columns at a time; the sum over k of every entry runs in ascending order.
 template <class T>
-PYRANK_CALLED Count Spectrum<T>::count(double tau) const {
-    for_lower([&](int i, int j) { rest_(i, j) = T(gram_(i, j)); });
+PYRANK_CALLED Count Spectrum<T>::count(double tau, const Array<T>& work) const {
+    const Matrix<T> rest{work, stride_of(n_)};  // what is left of M - tau I
+    for_lower([&](int i, int j) { rest(i, j) = T(gram_(i, j)); });
     for_each(0, n_, [&](int i) { row_sums_[i] = T(0); });
     barrier();
     for (int block = 0; block < n_; block += block_columns) {
         const int end = smaller(block + block_columns, n_);
         if (block % shifted_columns == 0) {
-            for_each(block, smaller(block + shifted_columns, n_),
-                     [&](int i) { rest_(i, i) = T(rest_(i, i)) - T(tau); });
+            for_each(block, smaller(block + shifted_columns, n_), [&](int i) { rest(i, i) = T(rest(i, i)) - T(tau); });
             barrier();
         }
-        for (int column = block; column < end; ++column) factor_column(block, column);
+        for (int column = block; column < end; ++column) factor_column(rest, block, column);
         multiply<Part::lower, T>(
             n_ - end, n_ - end, end - block, [&](int i, int k) -> T { return minus_u_(end + i, k); },
             [&](int k, int j) -> T { return l_(end + j, k); },
-            [&](int i, int j) -> T { return rest_(end + i, end + j); },
-            [&](int i, int j, T sum) { rest_(end + i, end + j) = sum; });
+            [&](int i, int j) -> T { return rest(end + i, end + j); },
+            [&](int i, int j, T sum) { rest(end + i, end + j) = sum; });
         barrier();
     }
     if (leader()) {
@@ -163,10 +162,10 @@ PYRANK_CALLED Count Spectrum<T>::count(double tau) const {
 
 // One column below its pivot: what earlier columns of the block take off it, then L.
 template <class T>
-PYRANK_DEVICE void Spectrum<T>::factor_column(int block, int column) const {
+PYRANK_DEVICE void Spectrum<T>::factor_column(const Matrix<T>& rest, int block, int column) const {
     const int c = column - block;
     for_each(column, n_, [&](int i) {
-        T u = rest_(i, column);
+        T u = rest(i, column);
         for (int k = 0; k < c; ++k) u = fma(T(minus_u_(i, k)), T(l_(column, k)), u);
         minus_u_(i, c) = -u;
         if (i == column) pivots_[column] = u;

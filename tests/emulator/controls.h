@@ -51,6 +51,12 @@ inline void divergent_barriers(bool planted, float*) {
         barrier();
 }
 
+// Half of a warp does not give what the other half waits for.
+inline void divergent_warp(bool planted, float*) {
+    if (planted && thread_index() % 2) return;
+    cuda::from_neighbour(1.0f, 1);
+}
+
 inline void out_of_bounds(bool planted, float*) { shared_numbers()[thread_index() + planted] = 1.0f; }
 
 inline void never_written(bool planted, float* out) {
@@ -74,6 +80,7 @@ inline void run_control(const std::string& name, bool planted) {
         {"race", race},
         {"divergent_exit", divergent_exit},
         {"divergent_barriers", divergent_barriers},
+        {"divergent_warp", divergent_warp},
         {"out_of_bounds", out_of_bounds},
         {"never_written", never_written},
         {"race_of_blocks", race_of_blocks},

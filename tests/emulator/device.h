@@ -7,6 +7,7 @@
 #define PYRANK_KERNEL(threads, blocks) inline void
 
 #include "machine.h"
+#include "tensor_core.h"
 
 namespace pyrank::cuda {
 
@@ -17,8 +18,28 @@ inline int block_size() { return machine().threads(); }
 inline int block_index() { return machine().block(); }
 inline int grid_size() { return machine().blocks(); }
 inline void barrier(std::source_location where = std::source_location::current()) { machine().barrier(where); }
+
+constexpr int warp_size = emulator::warp_size;
+inline int lane() { return thread_index() % warp_size; }
+inline float from_lane(float x, int from, std::source_location where = std::source_location::current()) {
+    return machine().exchange({x}, where)(from)[0];
+}
+inline float from_neighbour(float x, int bits, std::source_location where = std::source_location::current()) {
+    return from_lane(x, lane() ^ bits, where);
+}
+inline void multiply_tile(float (&upper)[2], float (&lower)[2], const float (&a)[4], const float (&b)[2],
+                          std::source_location where = std::source_location::current()) {
+    emulator::multiply_tile(upper, lower, machine().exchange({a[0], a[1], a[2], a[3], b[0], b[1]}, where), lane());
+}
+
 inline char* shared_memory() { return machine().shared(); }
 inline void add_events(int64_t* counter, int64_t events) { *counter += events; }
+
+template <class T>
+struct Four {
+    T value[4];
+    T operator[](int index) const { return value[index]; }
+};
 
 template <class T>
 class Array {
@@ -51,6 +72,10 @@ public:
             machine().fail("touches entry " + std::to_string(index) + " of " + std::to_string(count_));
         return {first_ + index, words_ + index * words_of_number};
     }
+    Four<T> four(int64_t index) const {
+        if (index % 4) machine().fail("takes four numbers from entry " + std::to_string(index));
+        return {{(*this)[index], (*this)[index + 1], (*this)[index + 2], (*this)[index + 3]}};
+    }
 
 private:
     static constexpr int words_of_number = int(sizeof(T)) / emulator::word_bytes;
@@ -63,6 +88,7 @@ using Queue = void*;
 
 inline int device_count() { return emulator::settings.devices; }
 inline std::string device_name(int) { return "emulator"; }
+inline int compute_capability(int) { return emulator::settings.compute_capability; }
 struct DeviceInUse {
     explicit DeviceInUse(int) {}
 };

@@ -1,13 +1,14 @@
-// A block of threads on a CPU: each thread is a fibre that runs until its next barrier, in an order drawn anew after
-// every barrier. Each word of the memory of the device remembers who wrote and who read it between which barriers.
+// A block of threads on a CPU: each thread is a fibre that runs until it has to wait for others, in an order drawn anew
+// every time. Each word of the memory of the device remembers who wrote and who read it between which barriers.
 //
-// What it finds: races, reads of words that nobody wrote, accesses outside of an array, barriers that not all threads
-// reach. What it cannot show: the order in which a GPU makes writes visible, and speed.
+// What it finds: races, reads of words that nobody wrote, accesses outside of an array, barriers and operations of a
+// warp that not all threads reach. What it cannot show: the order in which a GPU makes writes visible, and speed.
 #pragma once
 #include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -24,11 +25,12 @@ namespace pyrank::emulator {
 struct Settings {
     uint64_t seed = 0;
     int64_t shared_limit = 48 << 10;
-    int devices = 1, resident_blocks = 2;
+    int devices = 1, resident_blocks = 2, compute_capability = 90;
 };
 inline Settings settings;
 
 constexpr int word_bytes = 4;
+constexpr int warp_size = 32;
 constexpr int several = -1;
 
 // Epochs count barriers and the starts of blocks; 0 means never.
@@ -101,10 +103,27 @@ public:
         _longjmp(scheduler_, 1);
     }
 
-    void barrier(const std::source_location& where) {
+    void barrier(const std::source_location& where) { wait(Wait::block, where); }
+
+    // What the lanes of a warp give each other.
+    using Numbers = std::array<float, 6>;
+    class Given {
+    public:
+        Given(const Machine& machine, int first, size_t turn) : machine_(machine), first_(first), turn_(turn) {}
+        const Numbers& operator()(int lane) const { return machine_.fibres_[size_t(first_ + lane)].given[turn_]; }
+
+    private:
+        const Machine& machine_;
+        int first_;
+        size_t turn_;
+    };
+    // Slots alternate: a lane may be one exchange ahead of another, and not more.
+    Given exchange(const Numbers& numbers, const std::source_location& where) {
         Fibre& fibre = fibres_[size_t(thread_)];
-        fibre.waits_at = place(where);
-        if (!_setjmp(fibre.jump)) _longjmp(scheduler_, 1);
+        const size_t turn = fibre.exchanges++ % 2;
+        fibre.given[turn] = numbers;
+        wait(Wait::warp, where);
+        return {*this, thread_ / warp_size * warp_size, turn};
     }
 
     void launch(int blocks, int threads, int64_t shared_bytes, const std::function<void()>& kernel) {
@@ -135,11 +154,15 @@ public:
     char* shared() const { return shared_; }
 
 private:
+    enum class Wait { none, warp, block, for_ever };
     struct Fibre {
         ucontext_t start;
         jmp_buf jump;
-        bool begun = false, done = false;
+        bool begun = false;
+        Wait waits_for = Wait::none;
         std::string waits_at;
+        Numbers given[2];
+        size_t exchanges = 0;
     };
     static constexpr size_t stack_bytes = 128 << 10;
 
@@ -164,15 +187,54 @@ private:
         while (int(stacks_.size()) < threads) stacks_.emplace_back(new char[stack_bytes]);
         std::vector<int> order;
         for (int thread = 0; thread < threads; ++thread) order.push_back(thread);
-        while (!fibres_.front().done && error_.empty()) {
+        while (fibres_.front().waits_for != Wait::for_ever && error_.empty()) {
             std::shuffle(order.begin(), order.end(), random_);
             for (const int thread : order) {
-                resume(thread);
+                if (fibres_[size_t(thread)].waits_for == Wait::none) resume(thread);
                 if (!error_.empty()) return;
             }
+            if (release_warps()) continue;
             ++epoch_;
-            check_barrier();
+            release(0, threads, "barrier");
         }
+    }
+
+    // Let the warps go on whose threads have met; false if all threads have come to a barrier.
+    bool release_warps() {
+        bool released = false;
+        const int threads = int(fibres_.size());
+        for (int first = 0; first < threads; first += warp_size) {
+            const auto begin = fibres_.begin() + first, end = begin + std::min(warp_size, threads - first);
+            if (std::none_of(begin, end, [](const Fibre& fibre) { return fibre.waits_for == Wait::warp; })) continue;
+            release(first, int(end - begin), "operation of a warp");
+            released = true;
+        }
+        return released;
+    }
+
+    // Threads that have met go on; at different places they have not met.
+    void release(int first_thread, int count, const char* what) {
+        const auto where = [](const Fibre& f) {
+            return f.waits_for == Wait::for_ever ? "has returned" : "waits at " + f.waits_at;
+        };
+        const Fibre& first = fibres_[size_t(first_thread)];
+        for (int t = first_thread + 1; t < first_thread + count; ++t) {
+            const Fibre& fibre = fibres_[size_t(t)];
+            if (where(fibre) == where(first)) continue;
+            error_ = std::string("emulator: divergent ") + what + " in block " + std::to_string(block_) + ": thread " +
+                     std::to_string(first_thread) + " " + where(first) + ", thread " + std::to_string(t) + " " +
+                     where(fibre);
+            return;
+        }
+        for (int t = first_thread; t < first_thread + count; ++t)
+            if (fibres_[size_t(t)].waits_for != Wait::for_ever) fibres_[size_t(t)].waits_for = Wait::none;
+    }
+
+    void wait(Wait what, const std::source_location& where) {
+        Fibre& fibre = fibres_[size_t(thread_)];
+        fibre.waits_for = what;
+        fibre.waits_at = place(where);
+        if (!_setjmp(fibre.jump)) _longjmp(scheduler_, 1);
     }
 
     __attribute__((noinline)) void resume(int thread) {
@@ -192,18 +254,6 @@ private:
     }
 
     static void enter();
-
-    void check_barrier() {
-        const Fibre& first = fibres_.front();
-        for (size_t t = 1; t < fibres_.size(); ++t) {
-            const Fibre& fibre = fibres_[t];
-            if (fibre.done == first.done && (fibre.done || fibre.waits_at == first.waits_at)) continue;
-            const auto where = [](const Fibre& f) { return f.done ? "has returned" : "waits at " + f.waits_at; };
-            error_ = "emulator: divergent barrier in block " + std::to_string(block_) + ": thread 0 " + where(first) +
-                     ", thread " + std::to_string(t) + " " + where(fibre);
-            return;
-        }
-    }
 
     std::vector<Region*> regions_;
     std::vector<Fibre> fibres_;
@@ -227,7 +277,7 @@ inline Machine& machine() {
 inline void Machine::enter() {
     Machine& self = machine();
     (*self.kernel_)();
-    self.fibres_[size_t(self.thread_)].done = true;
+    self.fibres_[size_t(self.thread_)].waits_for = Wait::for_ever;
     _longjmp(self.scheduler_, 1);
 }
 

@@ -1,0 +1,159 @@
+// One layer on the tensor cores: weights are born in the registers they are multiplied from, and a row is normalised in
+// the registers its product ends up in. Three products of eleven bits take the place of one in single precision; sums
+// run in an order of their own. For rows over the batch, in single precision, of at most 8 * tiles samples.
+#pragma once
+#include "activation.h"
+#include "operand.h"
+#include "panel.h"
+
+namespace pyrank::cuda {
+
+template <int tiles>
+class TensorLayer {
+public:
+    using T = float;
+    static constexpr int columns = tiles * tile_columns;
+    using State = RowMajor<columns>;
+    // Room in the registers for the sums, and in shared memory for a measured state of as many rows as columns.
+    static constexpr int max_threads = tiles > 8 ? 256 : 128, blocks_abreast = tiles > 8 ? 1 : 3;
+
+    // One warp for each strip, if that is not too many.
+    static int threads(const ChainParams& chain) { return pieces(int(chain.width), strip_rows) * warp_size; }
+
+    PYRANK_HD TensorLayer(const ChainParams& chain, Workspace& workspace)
+        : chain_(chain), batch_(int(chain.batch)),
+          operand_(int(chain.width), rotated_size(int(chain.width), batch_), workspace) {}
+
+    PYRANK_HD static State take_state(const ChainParams& chain, Workspace& workspace) {
+        return {workspace.take<T>(chain.width * State::distance)};
+    }
+
+    PYRANK_DEVICE void advance(const State& h, const WeightParams& weights, const StreamPosition& position,
+                               int64_t* degenerate_rows);
+    PYRANK_DEVICE Array<T> scratch() const { return operand_.memory(); }
+
+private:
+    // body(first row) for the strips of this warp.
+    template <class Body>
+    PYRANK_DEVICE void for_strips(int rows, Body body) const {
+        const int warp = thread_index() / warp_size, warps = block_size() / warp_size;
+        for (int first = warp * strip_rows; first < rows; first += warps * strip_rows) body(first);
+    }
+    // body(column) for the columns of this lane in a strip.
+    template <class Body>
+    PYRANK_DEVICE void for_columns(Body body) const {
+        for (int column = lane() % 4 * 2; column < columns; column += tile_columns) {
+            body(column);
+            body(column + 1);
+        }
+    }
+    PYRANK_DEVICE void set_operand(const State& h, int rows) const;
+    PYRANK_DEVICE Strip<tiles> product(const WeightParams& weights, const StreamPosition& position, int first) const;
+
+    const ChainParams& chain_;
+    int batch_;
+    Operand<columns> operand_;
+};
+
+template <int tiles>
+PYRANK_DEVICE void TensorLayer<tiles>::advance(const State& h, const WeightParams& weights,
+                                               const StreamPosition& position, int64_t* degenerate_rows) {
+    const int rows = int(weights.fan_out);
+    const float gamma = float(chain_.gamma);
+    set_operand(h, int(weights.fan_in));
+    for_strips(rows, [&](int first) {
+        Strip<tiles> z = product(weights, position, first);
+        z.for_rows(first, [&](RowPart<tiles>& part, int row) {
+            const bool exists = row < rows;
+            if (chain_.skip && exists)
+                part.for_batch(batch_, [&](float& x, int column) { x = fma(gamma, x, float(h(row, column))); });
+            const bool zeros = normalize(part, batch_, chain_);
+            if (!exists) return;
+            if (zeros && lane() % 4 == 0) add_events(degenerate_rows, 1);
+            part.for_batch(batch_, [&](float& x, int column) { h(row, column) = x; });
+        });
+    });
+    barrier();
+}
+
+// F(H), with its row means taken off if that changes nothing exactly; zeros beyond the edges. As in normalize.h,
+// distances from the first entry are averaged.
+template <int tiles>
+PYRANK_DEVICE void TensorLayer<tiles>::set_operand(const State& h, int rows) const {
+    for_strips(rows, [&](int strip) {
+        for (int row = strip + lane() / 4; row < strip + strip_rows; row += strip_rows / 2) {
+            const auto f = [&](int column) {
+                return row < rows && column < batch_ ? activated(chain_.activation, float(h(row, column))) : 0.0f;
+            };
+            if (!chain_.centres_f()) {
+                for_columns([&](int column) { operand_.set(row, column, f(column)); });
+                continue;
+            }
+            const float first = f(0);
+            float sum = 0;
+            for_columns([&](int column) {
+                const float x = f(column);
+                operand_.kept(row, column) = x;
+                if (column < batch_) sum += x - first;
+            });
+            const float mean = sum_of_row(sum) / float(batch_);
+            for_columns([&](int column) {
+                const float x = operand_.kept(row, column);
+                operand_.set(row, column, column < batch_ ? (x - first) - mean : 0.0f);
+            });
+        }
+    });
+    barrier();
+}
+
+// Sixteen rows of W F. Products with following bits are summed apart as far as one slab goes: truncation costs them
+// nothing.
+template <int tiles>
+PYRANK_DEVICE Strip<tiles> TensorLayer<tiles>::product(const WeightParams& weights, const StreamPosition& position,
+                                                       int first) const {
+    const Affine<float> affine(weights);
+    const int g = lane() / 4, t = lane() % 4, upper = first + g;
+    const int rows = int(weights.fan_out), depth = int(weights.fan_in);
+    const WeightRow drawn[2] = {{position, upper}, {position, upper + 8}};
+    Strip<tiles> sum{};
+    for (int k = 0; k < depth; k += slab) {
+        // Four columns of W from one call of the generator feed two instructions: any order of k is as good, if the
+        // operand has the same.
+        const int mine = k + 4 * t;
+        float leading[2][4], following[2][4];
+        PYRANK_UNROLL
+        for (int h = 0; h < 2; ++h) {
+            float w[4];
+            drawn[h].draw(chain_.law, mine, w);
+            PYRANK_UNROLL
+            for (int q = 0; q < 4; ++q) {
+                const bool exists = upper + 8 * h < rows && mine + q < depth;
+                const SplitNumber split(exists ? affine(w[q]) : 0.0f);
+                leading[q / 2][q % 2 * 2 + h] = split.leading;
+                following[q / 2][q % 2 * 2 + h] = split.following;
+            }
+        }
+        PYRANK_UNROLL
+        for (int j = 0; j < tiles; ++j) {
+            const int column = j * tile_columns + g;
+            const Four<float> f = operand_.leading(mine, column), rest = operand_.following(mine, column);
+            float (&upper_sum)[2] = sum.half[0].z[j], (&lower_sum)[2] = sum.half[1].z[j];
+            float upper_rest[2] = {0, 0}, lower_rest[2] = {0, 0};
+            PYRANK_UNROLL
+            for (int s = 0; s < 2; ++s) {
+                const float b[2] = {f[2 * s], f[2 * s + 1]}, b_rest[2] = {rest[2 * s], rest[2 * s + 1]};
+                multiply_tile(upper_rest, lower_rest, following[s], b);
+                multiply_tile(upper_rest, lower_rest, leading[s], b_rest);
+                multiply_tile(upper_sum, lower_sum, leading[s], b);
+            }
+            PYRANK_UNROLL
+            for (int c = 0; c < 2; ++c) {
+                upper_sum[c] += upper_rest[c];
+                lower_sum[c] += lower_rest[c];
+            }
+        }
+    }
+    return sum;
+}
+
+}  // namespace pyrank::cuda

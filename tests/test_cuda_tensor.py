@@ -1,0 +1,171 @@
+"""The kernel for the tensor cores, in emulation and on a GPU where there is one.
+
+Its sums have an order of their own, so that it agrees with the float64 reference as closely as plain single precision
+does, and with itself to the last bit whatever chunks, blocks, devices and orders of threads there are.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_layer import assert_close_to_reference
+
+import pyrank
+from pyrank import backends, native
+from pyrank.chain import ACTIVATIONS, NORMALIZATIONS
+
+from harness import ALL_MEASURES, advance, assert_same, make_plan, start
+from tolerances import SIGMAS
+
+WIDTHS = (1, 2, 7, 8, 15, 16, 17, 33, 65)
+BATCHES = (1, 2, 8, 9, 16, 17, 32, 33, 64, 65, 128)
+LAWS = ("gaussian", "uniform", "rademacher")
+LARGEST_BATCH = 128
+KERNEL = {"cuda_kernel": "tensor"}
+
+
+def on_tensor_cores(plan, chunks, gpus=(0,)):
+    return advance(plan, chunks, gpus=gpus, **KERNEL)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_activations_and_normalizations(width, gpus):
+    names = [name for name in NORMALIZATIONS if name not in ("whiten", "layer")]
+    for k, (activation, normalization) in enumerate(itertools.product(ACTIVATIONS, names)):
+        batch, gamma, law = (max(2 * width // 3, 4), width + 5)[k % 2], (math.inf, 0.3)[k % 3 % 2], LAWS[k % 3]
+        chain = pyrank.Chain(width, batch, gamma=gamma, activation=activation, normalization=normalization, weights=law)
+        assert_close_to_reference(chain, gpus=gpus, **KERNEL)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_batches(batch, gpus):
+    for k, width in enumerate((3, 16, 40)):
+        norm, law = ("rescale", "batch")[k % 2 if batch > 2 else 0], LAWS[k % 3]
+        chain = pyrank.Chain(width, batch, gamma=1.0, activation="relu", normalization=norm, weights=law)
+        assert_close_to_reference(chain, gpus=gpus, **KERNEL)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_more_strips_than_warps(law, gpus):
+    chain = pyrank.Chain(270, 20, gamma=0.5, weights=pyrank.Weights(law, mean=0.01, scale=0.5))
+    assert_close_to_reference(chain, chains=1, gpus=gpus, **KERNEL)
+
+
+@pytest.mark.parametrize("recentre", [False, True])
+@pytest.mark.parametrize("order", [1, 2, 3, math.inf])
+def test_orders(order, recentre, gpus):
+    norm = pyrank.Normalization(recentre=recentre, order=order, eps=0.2, alpha=0.3, beta=-1.5)
+    for batch in (5, 35, 70):
+        chain = pyrank.Chain(17, batch, gamma=0.5, normalization=norm, weights="uniform")
+        assert_close_to_reference(chain, gpus=gpus, **KERNEL)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_weights(law, gpus):
+    """The identity picks them out: the bits of two tf32 numbers are left of each, all of them for signs."""
+    chain = pyrank.Chain(131, 128, weights=law, normalization="none")
+    plan = make_plan(chain, chains=1, measures=(), start="identity")
+    result = on_tensor_cores(plan, [1], gpus)
+    found = np.ldexp(result["state"][0], result["counters"][3, 0])
+    drawn = native.draw_weights(chain, plan.seed, 0)[:, :128]
+    if law == "rademacher":
+        np.testing.assert_array_equal(found, drawn)
+    np.testing.assert_allclose(found, drawn, rtol=2.0**-23, atol=0)
+
+
+def test_measures_are_those_of_the_state(gpus):
+    """What is recorded at the last layer, of H or of F(H), is what the kernels for the CPU measure of it."""
+    for batch, observe in itertools.product((9, 40), ("state", "activation")):
+        chain = pyrank.Chain(21, batch, activation="relu", normalization="batch")
+        plan = make_plan(chain, chains=2, burn_in=3, observe=observe)
+        result = on_tensor_cores(plan, [4], gpus)
+        state = torch.from_numpy(result["state"])
+        expected, _ = native.measure(state.relu() if observe == "activation" else state, plan.measures)
+        np.testing.assert_array_equal(result["trace"][:, 0], expected)
+
+
+def test_widths_that_vary(gpus):
+    chain = pyrank.Chain((9, 40, 5), 8, activation="sigmoid", normalization="batch")
+    plan = make_plan(chain, measures=())
+    plain, tensor = (advance(plan, [1], gpus=gpus, cuda_kernel=kernel)["state"] for kernel in ("plain", "tensor"))
+    np.testing.assert_allclose(tensor, plain, atol=1e-5)
+    after = on_tensor_cores(plan, [1, 1, 1], gpus)["state"]
+    assert not after[:, 9:].any()
+    assert np.isfinite(after).all()
+
+
+def test_degenerate_lines(gpus):
+    chain = pyrank.Chain(19, 7, activation="relu", weights=pyrank.Weights("rademacher", scale=0.0))
+    result = on_tensor_cores(make_plan(chain, measures=()), [3], gpus)
+    assert (result["counters"][0] == 57).all()
+    assert not result["state"].any()
+
+
+def test_a_nan_stays_in_its_chain_and_is_not_lost(gpus):
+    """Neither of the two parts into which numbers are split may lose it: here the NaN that GPUs make, all ones."""
+    plan = make_plan(pyrank.Chain(20, 12), measures=())
+    state, accumulator, counters = start(plan)
+    state[1, 3, 4] = torch.tensor(0x7FFFFFFF, dtype=torch.int32).view(torch.float32)
+    native.advance(plan, state, 0, 2, accumulator, counters, gpus=gpus, **KERNEL)
+    assert torch.isfinite(state[[0, 2]]).all()
+    assert state[1].isnan().all()
+
+
+@pytest.mark.parametrize("chain", [
+    pyrank.Chain(9, 12, gamma=0.5, activation="tanh"),
+    pyrank.Chain(40, 70, activation="relu", normalization="recentre"),
+], ids=str)  # fmt: skip
+def test_chunks_and_positions_change_no_bit(chain, gpus):
+    plan = make_plan(chain, chains=5, burn_in=1, every=2)
+    whole = on_tensor_cores(plan, [7], gpus)
+    assert_same(on_tensor_cores(plan, [1, 4, 2], gpus), whole)
+    few = on_tensor_cores(make_plan(chain, chains=2, burn_in=1, every=2), [7], gpus)
+    np.testing.assert_array_equal(few["state"], whole["state"][:2])
+    np.testing.assert_array_equal(few["moments"], whole["moments"][..., :2])
+
+
+def test_blocks_devices_memories_and_orders_change_no_bit(emulated):
+    plan = make_plan(pyrank.Chain(40, 33, gamma=0.5, activation="relu", normalization="batch"), chains=5)
+    whole = on_tensor_cores(plan, [2])
+    for seed, (blocks, devices, limit) in enumerate(itertools.product((1, 2, 9), (1, 3), (0, 9000, 227 << 10))):
+        emulated.configure(seed=seed, resident_blocks=blocks, devices=devices, shared_limit=limit)
+        assert_same(on_tensor_cores(plan, [2], tuple(range(devices))), whole)
+
+
+def test_the_law_is_that_of_the_cpu(gpus):
+    """Other seeds, so that only the law can agree: mean ranks after a burn-in, within their errors."""
+    chain, burn_in, depth = pyrank.Chain(8), 10, 30
+    means = []
+    for seed, options in enumerate(({}, {"gpus": gpus, **KERNEL})):
+        plan = make_plan(chain, chains=48, seed=seed, burn_in=burn_in, trace=32)
+        means.append(advance(plan, [depth], **options)["trace"][:, : depth - burn_in].mean(axis=1))
+    error = np.sqrt(sum(mean.var(axis=1, ddof=1) / mean.shape[1] for mean in means))
+    gap = np.abs(means[0].mean(axis=1) - means[1].mean(axis=1))
+    random = [name != "trace" for name in ALL_MEASURES]
+    assert (gap <= SIGMAS * error)[random].all()
+
+
+def test_which_kernel(emulated):
+    """The tensor cores wherever they can be used; a run says so, and does not mistake another's checkpoint for its own."""
+    layers = pyrank.Normalization(over="features")
+    chains = {
+        pyrank.Chain(16): "tensor",
+        pyrank.Chain(16, LARGEST_BATCH): "tensor",
+        pyrank.Chain(16, LARGEST_BATCH + 1): "plain",
+        pyrank.Chain(4097, 4): "plain",
+        pyrank.Chain(16, dtype="float64"): "plain",
+        pyrank.Chain(16, normalization=layers): "plain",
+        pyrank.Chain(16, normalization=pyrank.Normalization(recentre=False, rescale=False, over="features")): "tensor",
+    }
+    for chain, kernel in chains.items():
+        assert native.cuda_kernel(chain, (0,)) == kernel
+        chosen = backends.choose(chain, device="cuda")
+        assert kernel in chosen.identity
+        assert kernel in chosen.reason
+        if kernel == "plain":
+            with pytest.raises(ValueError, match="expected tensor cores"):
+                on_tensor_cores(make_plan(chain, chains=1), [1])
+    emulated.configure(compute_capability=75)
+    assert native.cuda_kernel(pyrank.Chain(16), (0,)) == "plain"
