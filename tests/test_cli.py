@@ -99,6 +99,8 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("arguments", "said"), MISTAKES, ids=lambda value: None if isinstance(value, list) else value)
 def test_mistake_takes_one_line_and_status_2(arguments, said, capsys, tmp_path, monkeypatch):
+    if "--out" in arguments:
+        pytest.importorskip("matplotlib")  # which is looked for before
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     status, out, err = run(arguments, capsys)
@@ -148,7 +150,7 @@ def test_missing_matplotlib_says_what_to_install(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     status, out, err = run(["reproduce", "soft-rank-scaling", "--out", str(tmp_path)], capsys)
     assert (status, out, err.count("\n")) == (1, "", 1)
-    assert "pip install 'pyrank[plot]'" in err
+    assert err.endswith("; pip install matplotlib\n")
 
 
 def test_missing_extension_is_a_failure_in_one_line(capsys, monkeypatch):
@@ -229,6 +231,7 @@ class Fake:
      (["--out", "here"], ("small", "here/x.json"))],
 )  # fmt: skip
 def test_reproduce_prints_table_verdicts_and_files(options, said, capsys, monkeypatch):
+    pytest.importorskip("matplotlib")  # which is looked for although nothing is drawn
     monkeypatch.setattr(experiments, "load", lambda name: Fake())
     status, out, err = run(["reproduce", "fake", *options], capsys)
     assert (status, err) == (0, "")

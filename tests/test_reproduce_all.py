@@ -58,6 +58,7 @@ class Made:
 @pytest.fixture
 def made(monkeypatch):
     """Replaces the experiments by three made-up ones."""
+    pytest.importorskip("matplotlib")
     experiment = {name: Made(name) for name in ("first", "second", "third")}
     monkeypatch.setattr(experiments, "EXPERIMENTS", {name: f"Is it {name}? {EVIL}" for name in experiment})
     monkeypatch.setattr(experiments, "load", experiment.__getitem__)

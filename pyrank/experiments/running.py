@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from pyrank import checkpoint
 from pyrank.chain import Chain
 from pyrank.errors import ArgumentError
 from pyrank.experiments.output import prepare_folder
+from pyrank.progress import bar
 from pyrank.run import Run
 from pyrank.simulation import Interrupted, simulate
 
@@ -41,25 +40,14 @@ class Job:
 
 
 def percent_bar(progress: bool | None) -> Any:
-    """Return a progress bar from 0 to 100: shown only on a terminal if not told, and gone at its end within another."""
-    return tqdm(
-        total=100,
-        unit="%",
-        bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {rate_fmt}",
-        dynamic_ncols=True,
-        leave=None,
-        disable=None if progress is None else not progress,
-    )
+    """Return a progress bar from 0 to 100, gone at its end within another."""
+    look = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {rate_fmt}"
+    return bar(progress, total=100, unit="%", bar_format=look, leave=None)
 
 
 def count_bar(total: int, progress: bool | None) -> Any:
-    """Return a progress bar over whole experiments."""
-    return tqdm(
-        total=total,
-        bar_format="{desc} {n}/{total}|{bar}| {elapsed}",
-        dynamic_ncols=True,
-        disable=None if progress is None else not progress,
-    )
+    """Return a progress bar over whole things, such as experiments."""
+    return bar(progress, total=total, bar_format="{desc} {n}/{total}|{bar}| {elapsed}", leave=None)
 
 
 def run_all(jobs: Sequence[Job], out: Path, *, progress: bool | None = None) -> list[Run]:
@@ -76,12 +64,12 @@ def run_all(jobs: Sequence[Job], out: Path, *, progress: bool | None = None) -> 
     prepare_folder("out", folder)
     total = sum(job.cost for job in jobs)
     runs = []
-    with percent_bar(progress) as bar:
+    with percent_bar(progress) as shown:
         for number, job in enumerate(jobs, start=1):
-            bar.set_description(f"{number}/{len(jobs)} {job.name}")
+            shown.set_description(f"{number}/{len(jobs)} {job.name}")
             share = 100 * job.cost / total / job.depth
             try:
-                runs.append(_run(job, folder, _scaled(bar.update, share)))
+                runs.append(_run(job, folder, _scaled(shown.update, share)))
             except Interrupted as stop:
                 where = f"interrupted in run {number} of {len(jobs)} ({job.name})"
                 raise Interrupted(f"{where}; the same command continues from {folder}", stop.run) from None
