@@ -55,7 +55,7 @@ class _Unseen:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def update(self, steps: float) -> None:
+    def update(self, steps: float = 1) -> None:
         pass
 
     def set_description(self, text: str) -> None:

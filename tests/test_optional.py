@@ -21,7 +21,7 @@ chain = pyrank.Chain(8)
 run = pyrank.simulate(chain, 600, chains=4, measures=["trace", "stable_rank"], progress=True)
 """
 WORKS = """
-from pyrank.experiments.running import Job, run_all
+from pyrank.experiments.running import Job, count_bar, run_all
 
 assert "4 chains of width 8" in str(run) and "stable_rank" in str(run)
 estimate = run["stable_rank"]
@@ -34,6 +34,9 @@ assert cli.main(["simulate", "--width", "8", "--depth", "50", "--checkpoint", "r
 assert cli.main(["reproduce", "--list"]) == 0
 assert all(experiments.load(name).PRESETS for name in experiments.EXPERIMENTS)
 run_all([Job("a", chain, 9, {}, 1.0), Job("b", chain, 9, {}, 2.0)], Path(), progress=True)
+with count_bar(3, True) as shown:
+    shown.set_description("one")
+    shown.update()
 """
 REFUSES = """
 for ask in (run.to_xarray, run["trace"].diagnostics, experiments.reproduce_all,
