@@ -51,6 +51,7 @@ PYTHON = {
     "plotting": {"errors", "optional"},
     "experiments": {
         "_version",
+        "backends",
         "chain",
         "checkpoint",
         "errors",

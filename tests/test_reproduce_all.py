@@ -40,7 +40,7 @@ class Made:
     def __init__(self, name, problem=None):
         self.name, self.problem, self.calls = name, problem, 0
 
-    def reproduce(self, settings, out, *, progress=None):
+    def reproduce(self, settings, out, *, device, progress):
         self.calls += 1
         if self.problem is not None:
             raise self.problem

@@ -112,8 +112,11 @@ class Row:
     ignored: float
 
 
-def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) -> Result:
-    """Draw, count, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
+def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
+    """Draw, count, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`.
+
+    There are no chains to simulate on a device.
+    """
     rows, growths = [], []
     with count_bar(len(settings.grid), progress) as shown:
         for number, setting in enumerate(settings.grid):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyrank import checkpoint
+from pyrank import backends, checkpoint
 from pyrank.chain import Chain
 from pyrank.errors import ArgumentError
 from pyrank.experiments.output import prepare_folder
@@ -27,7 +27,7 @@ class Job:
     chain, depth
         As in `pyrank.simulate`.
     options
-        Its other arguments: chains, seed, measures, burn_in, ...
+        Its other arguments that the result depends on: chains, seed, measures, burn_in, ...
     cost
         Predicted time in units of your choice, for the progress bar.
     """
@@ -50,16 +50,19 @@ def count_bar(total: int, progress: bool | None) -> Any:
     return bar(progress, total=total, bar_format="{desc} {n}/{total}|{bar}| {elapsed}", leave=None)
 
 
-def run_all(jobs: Sequence[Job], out: Path, *, progress: bool | None = None) -> list[Run]:
+def run_all(jobs: Sequence[Job], out: Path, *, device: str = "cpu", progress: bool | None = None) -> list[Run]:
     """Run jobs in order, with a checkpoint for each in ``out/checkpoints``; a finished one is only read.
 
     Raises
     ------
     ArgumentError
-        If ``out`` cannot be written to, or holds the checkpoints of other jobs.
+        If ``out`` cannot be written to, or holds the checkpoints of other jobs; or if one of them cannot run on this
+        ``device``, before the first does.
     Interrupted
         On Ctrl-C; the same call continues.
     """
+    for job in jobs:
+        backends.choose(job.chain, device)
     folder = out / "checkpoints"
     prepare_folder("out", folder)
     total = sum(job.cost for job in jobs)
@@ -69,7 +72,7 @@ def run_all(jobs: Sequence[Job], out: Path, *, progress: bool | None = None) -> 
             shown.set_description(f"{number}/{len(jobs)} {job.name}")
             share = 100 * job.cost / total / job.depth
             try:
-                runs.append(_run(job, folder, _scaled(shown.update, share)))
+                runs.append(_run(job, folder, device, _scaled(shown.update, share)))
             except Interrupted as stop:
                 where = f"interrupted in run {number} of {len(jobs)} ({job.name})"
                 raise Interrupted(f"{where}; the same command continues from {folder}", stop.run) from None
@@ -80,11 +83,11 @@ def _scaled(update: Callable[[float], object], factor: float) -> Callable[[int],
     return lambda count: update(count * factor)
 
 
-def _run(job: Job, folder: Path, report: Callable[[int], object]) -> Run:
+def _run(job: Job, folder: Path, device: str, report: Callable[[int], object]) -> Run:
     path = folder / f"{job.name}.ckpt"
     known = checkpoint.exists(path)
     try:
-        return simulate(job.chain, job.depth, **job.options, progress=report, checkpoint=path)
+        return simulate(job.chain, job.depth, **job.options, device=device, progress=report, checkpoint=path)
     except ArgumentError as error:
         if not known:
             raise
