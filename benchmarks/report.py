@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import figure
     except ImportError as error:
-        print(f"no figure: {error}")
+        print(f"no figure: {error}; pip install matplotlib")
     else:
         figure.save(report, options.out / "benchmarks.svg")
     return 0

@@ -122,7 +122,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
                             "see `pyrank reproduce --list`")  # fmt: skip
     if arguments.name == "all":
         return _reproduce_all(arguments)
-    result = experiments.reproduce(arguments.name, arguments.preset, arguments.out)
+    result = experiments.reproduce(arguments.name, arguments.preset, arguments.out, device=arguments.device)
 
     from pyrank.experiments.claims import claims_text
 
@@ -134,7 +134,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 def _reproduce_all(arguments: argparse.Namespace) -> int:
     from pyrank.experiments import reproduce_all
 
-    overview = reproduce_all(arguments.preset, arguments.out)
+    overview = reproduce_all(arguments.preset, arguments.out, device=arguments.device)
     print(overview, f"written: {overview.page}", sep="\n\n")
     for outcome in overview.failed:
         _say(f"{outcome.name} failed: {outcome.error}")

@@ -6,8 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from tqdm import tqdm
+from typing import Any, Self
 
 
 @contextmanager
@@ -36,12 +35,28 @@ def report_to(
         progress(done)
         yield progress
         return
-    with tqdm(
-        total=depth,
-        initial=done,
-        unit=" layers",
-        unit_scale=True,
-        dynamic_ncols=True,
-        disable=None if progress is None else not progress,
-    ) as bar:
-        yield bar.update
+    with bar(progress, total=depth, initial=done, unit=" layers", unit_scale=True) as shown:
+        yield shown.update
+
+
+def bar(progress: bool | None, **look: Any) -> Any:
+    """Return a bar of tqdm, shown only on a terminal if not told; where tqdm is missing, one that is never seen."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return _Unseen()
+    return tqdm(dynamic_ncols=True, disable=None if progress is None else not progress, **look)
+
+
+class _Unseen:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, steps: float = 1) -> None:
+        pass
+
+    def set_description(self, text: str) -> None:
+        pass

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyrank import optional
 from pyrank.errors import ArgumentError, invalid
 from pyrank.estimate import Estimate
 from pyrank.measures import Measure
@@ -170,9 +171,9 @@ class Run(Mapping[str, Estimate]):
         ------
         ArgumentError
             If no trace was kept.
+        ImportError
+            If xarray is missing.
         """
-        import xarray
-
         if not self.estimates:
             raise invalid("measures", [], "at least one recorded measure", "simulate with for example ['trace']")
         if not self.plan.trace:
@@ -197,4 +198,5 @@ class Run(Mapping[str, Estimate]):
                 coordinates[dimension] = draws
                 coordinates[layer] = (dimension, schedule.burn_in + schedule.every * estimate.trace_stride * draws)
         sizes = {"width": chain.width, "batch": chain.batch, "seed": self.plan.seed}
-        return xarray.Dataset(variables, coords=coordinates, attrs=sizes)
+        dataset: xarray.Dataset = optional.load("xarray", "to_xarray").Dataset(variables, coordinates, sizes)
+        return dataset

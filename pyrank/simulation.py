@@ -125,8 +125,8 @@ def simulate(
     threads
         Threads of the compiled backend for the CPU; all cores if not given.
     progress
-        Whether to show a progress bar; if not given, only on a terminal. Or a function, which is called with the
-        number of layers of each step, first with those found in the checkpoint.
+        Whether to show a progress bar (by tqdm; none without it); if not given, only on a terminal. Or a function,
+        which is called with the number of layers of each step, first with those found in the checkpoint.
     checkpoint
         A file written every half minute and at the end. If it exists and belongs to this run, the run continues from
         it, also to a larger depth.

@@ -1,10 +1,14 @@
-"""Options, markers and the backends as fixtures."""
+"""Options, markers, packages that may be missing, and the backends as fixtures."""
+
+import importlib.util
 
 import pytest
 
 from pyrank import native
 
 import emulation
+
+ABSENT = {name for name in ("arviz_stats", "matplotlib", "xarray") if importlib.util.find_spec(name) is None}
 
 
 def pytest_addoption(parser):
@@ -22,6 +26,20 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.get_closest_marker("validate"):
             item.add_marker(pytest.mark.skip(reason="a long statistical test: run with --validate"))
+
+
+def _skipped_without_what_it_needs(item):
+    """Skip a test as soon as it needs a package that is not there; that few need one is tested in test_optional.py."""
+    try:
+        return (yield)
+    except ImportError as error:
+        if error.name is None or error.name.partition(".")[0] not in ABSENT:
+            raise
+        pytest.skip(str(error))
+
+
+pytest_runtest_setup = pytest.hookimpl(wrapper=True)(_skipped_without_what_it_needs)
+pytest_runtest_call = pytest.hookimpl(wrapper=True)(_skipped_without_what_it_needs)
 
 
 @pytest.fixture(params=("avx512", "avx2", "baseline"))

@@ -9,10 +9,25 @@ from pyrank import initial, native
 from pyrank.estimate import Accumulator
 from pyrank.measures import parse_measures
 from pyrank.plan import COUNTERS, Plan
+from pyrank.reference.geometry import orthogonality_gap, outlier, pairwise_angles
 from pyrank.reference.layer import WHITENING_CUTOFF
+from pyrank.reference.spectral import effective_rank, isometry_gap, numerical_rank, singular_values, stable_rank
 
 ALL_MEASURES = ("participation_ratio", "frobenius_norm", "trace", "soft_rank(0.5)", "soft_rank(1)",
                 "rank_bound_margin(0.5)")  # fmt: skip
+TENSOR_MEASURES = {
+    "singular_values": singular_values,
+    "numerical_rank": numerical_rank,
+    "stable_rank": stable_rank,
+    "effective_rank": effective_rank,
+    "effective_rank(power=2)": lambda H: effective_rank(H, power=2),
+    "isometry_gap": isometry_gap,
+    "orthogonality_gap": orthogonality_gap,
+    "pairwise_angles": pairwise_angles,
+    "outlier.index": lambda H: outlier(H).index,
+    "outlier.norm_ratio": lambda H: outlier(H).norm_ratio,
+    "outlier.angle": lambda H: outlier(H).angle,
+}
 
 
 def make_plan(chain, chains=3, seed=1, measures=ALL_MEASURES, burn_in=0, every=1, trace=8, start="gaussian",

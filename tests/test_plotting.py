@@ -6,12 +6,14 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+
+from pyrank import plotting
+
+pytest.importorskip("matplotlib")
 from matplotlib import rcParams
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
-
-from pyrank import plotting
 
 SHORT = "Width d = 8, seed 0."
 LONG = "Width d = 32 features, batch N = 32 samples, gamma = 0.01, $H H^T / N$ averaged over 1,000 layers. " * 6

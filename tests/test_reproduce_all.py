@@ -40,7 +40,7 @@ class Made:
     def __init__(self, name, problem=None):
         self.name, self.problem, self.calls = name, problem, 0
 
-    def reproduce(self, settings, out, *, progress=None):
+    def reproduce(self, settings, out, *, device, progress):
         self.calls += 1
         if self.problem is not None:
             raise self.problem
@@ -58,6 +58,7 @@ class Made:
 @pytest.fixture
 def made(monkeypatch):
     """Replaces the experiments by three made-up ones."""
+    pytest.importorskip("matplotlib")
     experiment = {name: Made(name) for name in ("first", "second", "third")}
     monkeypatch.setattr(experiments, "EXPERIMENTS", {name: f"Is it {name}? {EVIL}" for name in experiment})
     monkeypatch.setattr(experiments, "load", experiment.__getitem__)

@@ -127,6 +127,7 @@ def test_no_trace():
 
 
 def test_progress_bar_shows_rate_and_remaining_time(capsys):
+    pytest.importorskip("tqdm")
     pyrank.simulate(CHAIN, 200, chains=2, progress=True)
     bar = capsys.readouterr().err
     assert "200/200" in bar

@@ -1,6 +1,5 @@
-"""Measures as functions on tensors: closed forms, numpy and scipy, provable relations, gradients, bad input."""
+"""Measures as functions on tensors: closed forms, numpy and scipy, gradients, bad input."""
 
-import itertools
 import math
 
 import numpy as np
@@ -8,34 +7,19 @@ import pytest
 import scipy.spatial.distance
 import scipy.stats
 import torch
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from pyrank.errors import ArgumentError
-from pyrank.reference import layer_step, participation_ratio
+from pyrank.reference import layer_step
 from pyrank.reference.geometry import Outlier, orthogonality_gap, outlier, pairwise_angles
 from pyrank.reference.matrix import power_of_two
 from pyrank.reference.spectral import effective_rank, isometry_gap, numerical_rank, singular_values, stable_rank
 
+from harness import TENSOR_MEASURES
 from tolerances import gram_tolerance
 
-MEASURES = {
-    "singular_values": singular_values,
-    "numerical_rank": numerical_rank,
-    "stable_rank": stable_rank,
-    "effective_rank": effective_rank,
-    "effective_rank(power=2)": lambda H: effective_rank(H, power=2),
-    "isometry_gap": isometry_gap,
-    "orthogonality_gap": orthogonality_gap,
-    "pairwise_angles": pairwise_angles,
-    "outlier.index": lambda H: outlier(H).index,
-    "outlier.norm_ratio": lambda H: outlier(H).norm_ratio,
-    "outlier.angle": lambda H: outlier(H).angle,
-}
 COUNTS = ("numerical_rank", "outlier.index")
-SMOOTH = [name for name in MEASURES if name not in COUNTS]
-every_measure = pytest.mark.parametrize("name", MEASURES)
+SMOOTH = [name for name in TENSOR_MEASURES if name not in COUNTS]
+every_measure = pytest.mark.parametrize("name", TENSOR_MEASURES)
 every_smooth_measure = pytest.mark.parametrize("name", SMOOTH)
 both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
@@ -106,7 +90,7 @@ def test_zero_is_defined():
     assert (singular_values(H) == 0).all()
     assert (numerical_rank(H) == 0).all()
     for name in SMOOTH[1:]:
-        assert MEASURES[name](H).isnan().all(), name
+        assert TENSOR_MEASURES[name](H).isnan().all(), name
     assert (outlier(H).index == -1).all()
     assert isometry_gap(H.mT).isnan().all()
 
@@ -223,58 +207,7 @@ def test_small_angles_are_not_lost():
         assert abs(math.pi - radians[1, 2].item() - tilt) < 1e-15
 
 
-# What is provable ------------------------------------------------------------------------------------------------
-#
-# Let p_i = sigma_i^2 / sum sigma^2 be the shares of variance, n of them positive, and N the number of samples.
-#   stable_rank = 1 / max p, participation_ratio r = 1 / sum p^2 and effective_rank(power=2) = exp(-sum p log p) are
-#   the exponentials of the Renyi entropies of p of order inf, 2 and 1, which falls with the order:
-#       max p >= sum p * p (an average of p) and log sum p * p >= sum p log p (Jensen), and exp(entropy) <= n.
-#   effective_rank(power=1) is that of p^(1/2) / sum p^(1/2). The entropy of q(t) = p^t / sum p^t has the derivative
-#   -t Var_q(log p) <= 0 in t, so it is larger at t = 1/2 than at t = 1.
-#       1 <= stable_rank <= r <= effective_rank(power=2) <= effective_rank(power=1) <= rank <= min(d, N)
-#   From above, too: sum p^2 >= (max p)^2, so r <= stable_rank^2.
-# The gaps: V^2 = sum (p - 1/N)^2 = sum p^2 - 2/N + 1/N = 1/r - 1/N. With u = 1/N the isometry gap is the relative
-#   entropy KL(u | p) = -mean log(N p) >= |p - u|_1^2 / 2 (Pinsker) >= V^2 / 2.
-
-matrices = hnp.arrays(
-    np.float64,
-    hnp.array_shapes(min_dims=2, max_dims=2, max_side=7),
-    elements=st.integers(-3, 3).map(float) | st.floats(-1e3, 1e3).map(lambda x: round(x, 2)),
-).map(torch.tensor)
-
-
-@given(matrices)
-@settings(max_examples=100, deadline=None, derandomize=True)
-def test_inequalities(H):
-    assume(H.abs().max() > 0)
-    n = H.shape[-1]
-    r = participation_ratio(H)
-    values = (stable_rank(H), r, effective_rank(H, power=2), effective_rank(H), numerical_rank(H, rtol=1e-14))
-    ranks = [1.0, *(value.item() for value in values), min(H.shape)]
-    tolerance = gram_tolerance(np.float64, 7)
-    for smaller, larger in itertools.pairwise(ranks):
-        assert smaller <= larger * (1.0 + tolerance), ranks
-    assert r <= stable_rank(H) ** 2 * (1.0 + tolerance)
-    V, gap = orthogonality_gap(H), isometry_gap(H)
-    assert abs(V**2 - (1.0 / r - 1.0 / n)) <= tolerance
-    assert gap >= V**2 / 2.0 - tolerance
-    assert torch.isinf(gap) == (numerical_rank(H) < n)
-
-
-@given(matrices, st.integers(-100, 127))
-@settings(max_examples=40, deadline=None, derandomize=True)
-def test_scale_does_not_matter(H, exponent):
-    """To the bit for powers of two; the squares would overflow or vanish in float32."""
-    H = H.float() / 1024.0
-    scaled = torch.ldexp(H, torch.tensor(exponent))
-    for name, measure in MEASURES.items():
-        if name.startswith("outlier") and H.shape[-1] == 1:
-            continue
-        expected = measure(H)
-        if name == "singular_values":
-            expected = torch.ldexp(expected, torch.tensor(exponent))
-        actual = measure(scaled)
-        torch.testing.assert_close(actual, expected, rtol=0, atol=0, equal_nan=bool((H == 0).all(dim=0).any()))
+# Range -----------------------------------------------------------------------------------------------------------
 
 
 @both_dtypes
@@ -313,7 +246,7 @@ def test_lengths_at_the_ends_of_the_range(size):
 @every_measure
 @pytest.mark.parametrize("shape", [(7, 4), (4, 7), (2, 2)])
 def test_batching_equals_looping(name, shape):
-    measure = MEASURES[name]
+    measure = TENSOR_MEASURES[name]
     H = gaussian(2, 3, *shape)
     H[0, 1] = torch.outer(H[0, 1, :, 0], H[0, 1, 0])  # rank one
     batched = measure(H)
@@ -326,7 +259,7 @@ def test_batching_equals_looping(name, shape):
 
 @every_measure
 def test_float32_agrees_with_float64(name):
-    measure = MEASURES[name]
+    measure = TENSOR_MEASURES[name]
     for seed in range(5):
         H = gaussian(24, 16, seed=seed).float()
         single, double = measure(H), measure(H.double())
@@ -339,13 +272,13 @@ def test_float32_agrees_with_float64(name):
 def test_sixteen_bits_are_computed_in_float32(dtype):
     H = (1000.0 * gaussian(9, 6)).to(dtype)  # squares overflow float16
     for name in SMOOTH:
-        torch.testing.assert_close(MEASURES[name](H), MEASURES[name](H.float()), rtol=0, atol=0)
+        torch.testing.assert_close(TENSOR_MEASURES[name](H), TENSOR_MEASURES[name](H.float()), rtol=0, atol=0)
 
 
 def test_input_is_left_alone():
     H = gaussian(6, 5)
     before = H.clone()
-    for measure in MEASURES.values():
+    for measure in TENSOR_MEASURES.values():
         measure(H)
     assert torch.equal(H, before)
 
@@ -362,7 +295,7 @@ def test_gradients(name, shape):
     def function(H):
         if name == "isometry_gap" and shape[-1] > shape[-2]:
             H = H.mT  # inf for N > d: that of the features
-        value = MEASURES[name](H)
+        value = TENSOR_MEASURES[name](H)
         return value[..., off_diagonal] if name == "pairwise_angles" else value
 
     assert torch.autograd.gradcheck(function, (H,))
@@ -389,14 +322,14 @@ def test_gradients_are_finite_at_kinks(name, case):
     H = {"repeated": torch.eye(4), "rank one": torch.outer(torch.arange(1.0, 5.0), torch.ones(4)),
          "equal samples": gaussian(4, 1).float() + torch.tensor([[0.0, 0.0, 0.0, 1.0]])}[case]  # fmt: skip
     H.requires_grad_()
-    value = MEASURES[name](H)
+    value = TENSOR_MEASURES[name](H)
     (gradient,) = torch.autograd.grad(value.sum(), H)
     assert torch.isfinite(gradient).all()
 
 
 @every_smooth_measure
 def test_undefined_values_do_not_spoil_the_gradients_of_others(name):
-    measure = MEASURES[name]
+    measure = TENSOR_MEASURES[name]
     matrix = gaussian(5, 4)
     H = torch.stack((torch.zeros_like(matrix), matrix)).requires_grad_()
     (gradient,) = torch.autograd.grad(measure(H)[1].sum(), H)
@@ -418,7 +351,7 @@ def test_non_finite_input(name, bad):
     H = gaussian(2, 4, 3)
     H[1, 2, 0] = bad
     with pytest.raises(FloatingPointError, match=r"^H holds NaN or infinity: .+; [^\n]+$"):
-        MEASURES[name](H)
+        TENSOR_MEASURES[name](H)
 
 
 @every_measure
@@ -438,7 +371,7 @@ def test_non_finite_input(name, bad):
 )
 def test_what_is_no_matrix(name, H, message):
     with pytest.raises(ArgumentError, match=message):
-        MEASURES[name](H)
+        TENSOR_MEASURES[name](H)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special  # type: ignore[import-untyped]
 
+from pyrank import optional
 from pyrank.errors import as_integer, invalid
 from pyrank.estimate.accumulator import (
     BATCH_COUNT,
@@ -157,11 +157,12 @@ class Estimate:
         ------
         ArgumentError
             If no trace was kept.
+        ImportError
+            If arviz-stats is missing.
         """
         if self.trace is None:
             raise invalid("trace", 0, "a recorded trace", "simulate with for example trace=4096")
-        array_stats = import_module("arviz_stats.base").array_stats  # slow to import, and only needed here
-
+        array_stats = optional.load("arviz_stats.base", "diagnostics").array_stats
         axes = {"chain_axis": 0, "draw_axis": 1}
         return {
             "ess_bulk": float(array_stats.ess(self.trace, method="bulk", **axes)),

@@ -3,8 +3,8 @@
 An experiment ``name-of-it`` lives in the module ``name_of_it``, which has
 
 * ``PRESETS``: what to compute, for at least ``"quick"`` (a minute or so) and ``"paper"`` (the published size),
-* ``reproduce(settings, out, *, progress)``: compute it, end with `publish`, which writes the files into the folder
-  ``out`` and returns a `Result`.
+* ``reproduce(settings, out, *, device, progress)``: compute it, end with `publish`, which writes the files into the
+  folder ``out`` and returns a `Result`.
 
 The first paragraph of its docstring is the question, the second the citation. Inside, data flows one way: settings ->
 simulate -> rows of a table -> fit -> verdict. A run that was stopped continues from its checkpoints in ``out``. Nothing
@@ -75,7 +75,7 @@ class Experiment(Protocol):
 
     PRESETS: Mapping[str, Any]
 
-    def reproduce(self, settings: Any, out: Path, *, progress: bool | None = None) -> Result:
+    def reproduce(self, settings: Any, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
         """Compute, write the files into ``out``, and judge the claims."""
 
 
@@ -97,6 +97,7 @@ def reproduce(
     preset: str = "quick",
     out: str | os.PathLike[str] | None = None,
     *,
+    device: str = "cpu",
     progress: bool | None = None,
 ) -> Result:
     """Reproduce a published result.
@@ -106,10 +107,12 @@ def reproduce(
     name
         One of `EXPERIMENTS`.
     preset
-        ``"quick"`` or ``"paper"``.
+        ``"quick"`` or ``"paper"``; ``"gpu"`` for ``"soft-rank-scaling"``: the published size for a GPU.
     out
         Folder for the files, created if needed; ``results/<name>-<preset>`` if not given. An unfinished run found
         there is continued.
+    device
+        Where chains are simulated, as in `pyrank.simulate`; all else is computed on the CPU.
     progress
         Whether to show a progress bar; if not given, only on a terminal.
 
@@ -120,7 +123,8 @@ def reproduce(
     Raises
     ------
     ArgumentError
-        If a name is unknown, or the folder cannot be used or belongs to another run.
+        If a name is unknown, the folder cannot be used or belongs to another run, or the device is not there or has
+        no kernel for one of the chains.
     ImportError
         If matplotlib is missing.
     Interrupted
@@ -132,4 +136,4 @@ def reproduce(
     folder = Path("results", f"{name}-{preset}") if out is None else Path(out)
     plotting.require()
     prepare_folder("out", folder)
-    return experiment.reproduce(experiment.PRESETS[preset], folder, progress=progress)
+    return experiment.reproduce(experiment.PRESETS[preset], folder, device=device, progress=progress)

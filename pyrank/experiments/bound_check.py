@@ -84,9 +84,9 @@ class Row:
     flags: str
 
 
-def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) -> Result:
+def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
     """Simulate, fit, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
-    rows = [_row(run) for run in run_all(_jobs(settings), out, progress=progress)]
+    rows = [_row(run) for run in run_all(_jobs(settings), out, device=device, progress=progress)]
     fits = _fits(rows)
     caption = _caption(rows, settings)
     return publish(

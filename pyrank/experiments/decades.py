@@ -68,9 +68,11 @@ def stretch_jobs(name: str, chain: Chain, depth: int, options: Mapping[str, Any]
     ]
 
 
-def run_stretches(jobs: Sequence[Sequence[Job]], out: Path, *, progress: bool | None = None) -> list[list[Run]]:
+def run_stretches(
+    jobs: Sequence[Sequence[Job]], out: Path, *, device: str = "cpu", progress: bool | None = None
+) -> list[list[Run]]:
     """Run the stretches of several chains under one progress bar, and return the runs of each chain together."""
-    runs = iter(run_all([job for some in jobs for job in some], out, progress=progress))
+    runs = iter(run_all([job for some in jobs for job in some], out, device=device, progress=progress))
     return [[next(runs) for _ in some] for some in jobs]
 
 

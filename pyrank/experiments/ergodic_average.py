@@ -124,9 +124,9 @@ class _Averages:
     states: Run
 
 
-def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) -> Result:
+def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
     """Simulate, compare, fit, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
-    runs = iter(run_all(_jobs(settings), out, progress=progress))
+    runs = iter(run_all(_jobs(settings), out, device=device, progress=progress))
     averages = [_Averages(*three) for three in zip(runs, runs, runs, strict=True)]
     rows = [_row(each, measure, settings) for each in averages for measure in settings.measures]
     curves = [_curve(each, measure, settings) for each in averages for measure in settings.measures]

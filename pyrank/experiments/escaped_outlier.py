@@ -161,10 +161,10 @@ class Ends:
         return (self.angle > ESCAPE_ANGLE) & (self.length > ESCAPE_LENGTH)
 
 
-def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) -> Result:
+def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
     """Simulate, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
     jobs = [_job(settings, case, normalization) for case in settings.cases for normalization in NORMALIZATIONS]
-    *runs, shown = run_all([*jobs, _shown_job(settings)], out, progress=progress)
+    *runs, shown = run_all([*jobs, _shown_job(settings)], out, device=device, progress=progress)
     ends = [Ends.of(run.state) for run in runs]
     rows = [_row(run, end) for run, end in zip(runs, ends, strict=True)]
     caption = _caption(settings)

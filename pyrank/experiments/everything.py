@@ -22,7 +22,11 @@ PRESETS = ("quick", "paper")
 
 
 def reproduce_all(
-    preset: str = "quick", out: str | os.PathLike[str] | None = None, *, progress: bool | None = None
+    preset: str = "quick",
+    out: str | os.PathLike[str] | None = None,
+    *,
+    device: str = "cpu",
+    progress: bool | None = None,
 ) -> Overview:
     """Reproduce every published result, and show them all on one page, ``index.html``.
 
@@ -36,6 +40,8 @@ def reproduce_all(
         ``"quick"`` or ``"paper"``.
     out
         Folder for the page and for one folder an experiment, created if needed; ``results/all-<preset>`` if not given.
+    device
+        Where chains are simulated, as in `pyrank.simulate`. An experiment with a chain that cannot run there fails.
     progress
         Whether to show progress bars; if not given, only on a terminal.
 
@@ -73,7 +79,7 @@ def reproduce_all(
         for name in experiments.EXPERIMENTS:
             bar.set_description(name)
             try:
-                outcomes.append(_outcome(name, preset, folder / name, progress))
+                outcomes.append(_outcome(name, preset, folder / name, device, progress))
             except KeyboardInterrupt as stop:
                 where = f"interrupted in {name}; the same command continues; what is finished: {overview.page}"
                 raise KeyboardInterrupt(where) from stop
@@ -82,7 +88,7 @@ def reproduce_all(
     return overview
 
 
-def _outcome(name: str, preset: str, out: Path, progress: bool | None) -> Outcome:
+def _outcome(name: str, preset: str, out: Path, device: str, progress: bool | None) -> Outcome:
     """Reproduce one experiment, whatever goes wrong in it."""
     began = time.perf_counter()
     result, error, citation, earlier = None, "", "", False
@@ -91,7 +97,7 @@ def _outcome(name: str, preset: str, out: Path, progress: bool | None) -> Outcom
         citation = _citation(experiment)
         result = finished(name, out, experiment.PRESETS[preset])
         earlier = result is not None
-        result = result or experiments.reproduce(name, preset, out, progress=progress)
+        result = result or experiments.reproduce(name, preset, out, device=device, progress=progress)
     except Exception as problem:
         error = " ".join(f"{type(problem).__name__}: {problem}".split())
     seconds = time.perf_counter() - began

@@ -115,10 +115,11 @@ def child(batch: Batch, positive: bool) -> Batch:
     return tuple(x // (math.gcd(*cut) or 1) for x in cut)
 
 
-def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) -> Result:
+def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
     """Compute, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`.
 
-    There is nothing to show progress of: this takes seconds, and a minute or two at the published size.
+    There are no chains to simulate on a device, and there is nothing to show progress of: this takes seconds, and a
+    minute or two at the published size.
     """
     walks = {size: walk(settings, size) for size in settings.sizes}
     levels = {size: escapes(settings, size) for size in settings.sizes}

@@ -147,10 +147,10 @@ def last_length(features: Tensor) -> Tensor:
     return torch.as_tensor(units)
 
 
-def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) -> Result:
+def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
     """Simulate, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
     jobs = [_job(settings, number) for number in range(len(settings.starts))]
-    runs = dict(zip(settings.starts, run_all(jobs, out, progress=progress), strict=True))
+    runs = dict(zip(settings.starts, run_all(jobs, out, device=device, progress=progress), strict=True))
     rows = [_row(start, runs, settings) for start in settings.starts]
     caption = _caption(settings)
     return publish(

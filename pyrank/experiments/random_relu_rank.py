@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from pyrank import plotting
 from pyrank.chain import Chain
 from pyrank.experiments import Claim, Result, at_least, at_most, close_to, publish
 from pyrank.experiments.intervals import share_interval
 from pyrank.experiments.output import span, text_table
+from pyrank.experiments.running import count_bar
 from pyrank.reference.spectral import singular_values
 from pyrank.reference.weights import weights
 
@@ -112,14 +112,18 @@ class Row:
     ignored: float
 
 
-def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) -> Result:
-    """Draw, count, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
+def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
+    """Draw, count, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`.
+
+    There are no chains to simulate on a device.
+    """
     rows, growths = [], []
-    hidden = None if progress is None else not progress
-    for number, setting in enumerate(tqdm(settings.grid, unit="setting", disable=hidden)):
-        ranks = rank_growth(setting, settings.seed + number)
-        rows.append(_row(setting, ranks, settings.seed + number))
-        growths.append(ranks)
+    with count_bar(len(settings.grid), progress) as shown:
+        for number, setting in enumerate(settings.grid):
+            ranks = rank_growth(setting, settings.seed + number)
+            rows.append(_row(setting, ranks, settings.seed + number))
+            growths.append(ranks)
+            shown.update()
     caption = _caption(settings)
     return publish(
         NAME,

@@ -82,11 +82,11 @@ class Row:
     flags: str
 
 
-def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) -> Result:
+def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
     """Simulate, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
     options = {"chains": settings.chains, "seed": settings.seed, "measures": tuple(MEASURES.values())}
     jobs = [stretch_jobs(str(network), network.chain, settings.depth, options) for network in settings.networks]
-    runs = run_stretches(jobs, out, progress=progress)
+    runs = run_stretches(jobs, out, device=device, progress=progress)
     curves = [measured(network, some) for network, some in zip(settings.networks, runs, strict=True)]
     rows = [_row(curve) for curve in curves]
     caption = _caption(settings)

@@ -81,9 +81,9 @@ class Row:
     after_exact: float
 
 
-def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) -> Result:
+def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
     """Simulate, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
-    runs = run_all(_jobs(settings), out, progress=progress)
+    runs = run_all(_jobs(settings), out, device=device, progress=progress)
     rows = [_row(run) for run in runs]
     pairs = {_normalization(run): _pairs(run) for run in runs if run.plan.chain.batch == settings.shown}
     caption = _caption(settings)

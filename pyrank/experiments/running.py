@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from pyrank import checkpoint
+from pyrank import backends, checkpoint
 from pyrank.chain import Chain
 from pyrank.errors import ArgumentError
 from pyrank.experiments.output import prepare_folder
+from pyrank.progress import bar
 from pyrank.run import Run
 from pyrank.simulation import Interrupted, simulate
 
@@ -28,7 +27,7 @@ class Job:
     chain, depth
         As in `pyrank.simulate`.
     options
-        Its other arguments: chains, seed, measures, burn_in, ...
+        Its other arguments that the result depends on: chains, seed, measures, burn_in, ...
     cost
         Predicted time in units of your choice, for the progress bar.
     """
@@ -41,47 +40,39 @@ class Job:
 
 
 def percent_bar(progress: bool | None) -> Any:
-    """Return a progress bar from 0 to 100: shown only on a terminal if not told, and gone at its end within another."""
-    return tqdm(
-        total=100,
-        unit="%",
-        bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {rate_fmt}",
-        dynamic_ncols=True,
-        leave=None,
-        disable=None if progress is None else not progress,
-    )
+    """Return a progress bar from 0 to 100, gone at its end within another."""
+    look = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {rate_fmt}"
+    return bar(progress, total=100, unit="%", bar_format=look, leave=None)
 
 
 def count_bar(total: int, progress: bool | None) -> Any:
-    """Return a progress bar over whole experiments."""
-    return tqdm(
-        total=total,
-        bar_format="{desc} {n}/{total}|{bar}| {elapsed}",
-        dynamic_ncols=True,
-        disable=None if progress is None else not progress,
-    )
+    """Return a progress bar over whole things, such as experiments."""
+    return bar(progress, total=total, bar_format="{desc} {n}/{total}|{bar}| {elapsed}", leave=None)
 
 
-def run_all(jobs: Sequence[Job], out: Path, *, progress: bool | None = None) -> list[Run]:
+def run_all(jobs: Sequence[Job], out: Path, *, device: str = "cpu", progress: bool | None = None) -> list[Run]:
     """Run jobs in order, with a checkpoint for each in ``out/checkpoints``; a finished one is only read.
 
     Raises
     ------
     ArgumentError
-        If ``out`` cannot be written to, or holds the checkpoints of other jobs.
+        If ``out`` cannot be written to, or holds the checkpoints of other jobs; or if one of them cannot run on this
+        ``device``, before the first does.
     Interrupted
         On Ctrl-C; the same call continues.
     """
+    for job in jobs:
+        backends.choose(job.chain, device)
     folder = out / "checkpoints"
     prepare_folder("out", folder)
     total = sum(job.cost for job in jobs)
     runs = []
-    with percent_bar(progress) as bar:
+    with percent_bar(progress) as shown:
         for number, job in enumerate(jobs, start=1):
-            bar.set_description(f"{number}/{len(jobs)} {job.name}")
+            shown.set_description(f"{number}/{len(jobs)} {job.name}")
             share = 100 * job.cost / total / job.depth
             try:
-                runs.append(_run(job, folder, _scaled(bar.update, share)))
+                runs.append(_run(job, folder, device, _scaled(shown.update, share)))
             except Interrupted as stop:
                 where = f"interrupted in run {number} of {len(jobs)} ({job.name})"
                 raise Interrupted(f"{where}; the same command continues from {folder}", stop.run) from None
@@ -92,11 +83,11 @@ def _scaled(update: Callable[[float], object], factor: float) -> Callable[[int],
     return lambda count: update(count * factor)
 
 
-def _run(job: Job, folder: Path, report: Callable[[int], object]) -> Run:
+def _run(job: Job, folder: Path, device: str, report: Callable[[int], object]) -> Run:
     path = folder / f"{job.name}.ckpt"
     known = checkpoint.exists(path)
     try:
-        return simulate(job.chain, job.depth, **job.options, progress=report, checkpoint=path)
+        return simulate(job.chain, job.depth, **job.options, device=device, progress=report, checkpoint=path)
     except ArgumentError as error:
         if not known:
             raise

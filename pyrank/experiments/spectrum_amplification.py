@@ -109,7 +109,7 @@ class Row:
     lambda_10_late_error: float
 
 
-def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) -> Result:
+def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
     """Simulate, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
     options = {
         "chains": settings.chains,
@@ -118,7 +118,7 @@ def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) ->
         "measures": (f"singular_values({max(SHOWN)})",),
     }
     jobs = [stretch_jobs(f"gamma={gamma:g}", settings.chain(gamma), depth, options) for gamma, depth in settings.depths]
-    runs = run_stretches(jobs, out, progress=progress)
+    runs = run_stretches(jobs, out, device=device, progress=progress)
     spectra = [_spectrum(settings, gamma, some) for (gamma, _), some in zip(settings.depths, runs, strict=True)]
     rows = [_row(spectrum) for spectrum in spectra]
     caption = _caption(settings)

@@ -115,9 +115,10 @@ class Row:
     final: float
 
 
-def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) -> Result:
+def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
     """Simulate, measure the rates, judge, and write data, table and figure: see `pyrank.experiments.reproduce`."""
-    runs = run_all([_job(settings, number) for number in range(len(settings.grid))], out, progress=progress)
+    jobs = [_job(settings, number) for number in range(len(settings.grid))]
+    runs = run_all(jobs, out, device=device, progress=progress)
     rows = [_row(run, settings) for run in runs]
     caption = _caption(settings)
     return publish(

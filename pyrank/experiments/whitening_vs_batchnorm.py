@@ -122,7 +122,7 @@ class Row:
     microseconds: float
 
 
-def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) -> Result:
+def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
     """Simulate, time, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
     chains = [_chain(*case) for case in settings.cases]
     options = {"chains": settings.chains, "seed": settings.seed, "measures": tuple(MEASURES.values())}
@@ -130,7 +130,7 @@ def reproduce(settings: Settings, out: Path, *, progress: bool | None = None) ->
         stretch_jobs(f"d={width},{activation},{normalization}", chain, settings.depth, options)
         for (width, activation, normalization), chain in zip(settings.cases, chains, strict=True)
     ]
-    runs = run_stretches(jobs, out, progress=progress)
+    runs = run_stretches(jobs, out, device=device, progress=progress)
     times = _microseconds(chains, settings)
     cases = [_case(case, some, time) for case, some, time in zip(settings.cases, runs, times, strict=True)]
     rows = [_row(case) for case in cases]

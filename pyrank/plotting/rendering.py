@@ -5,16 +5,15 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from pyrank import optional
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def require() -> None:
     """Raise ImportError, saying what to install, if matplotlib is missing: to be called before long work."""
-    try:
-        import matplotlib  # noqa: F401, ICN001
-    except ImportError as error:
-        raise ImportError("figures need matplotlib, which is missing; pip install 'pyrank[plot]'") from error
+    optional.load("matplotlib", "a figure")
 
 
 def rendered(figure: Figure, form: str) -> bytes:
