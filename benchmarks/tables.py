@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from contenders import NAMES, PYRANK
-from goals import Goal, ratios, shares
+from goals import Goal, rates, ratios, shares
 from timing import Band, best_peer, ratio, share_of_limit
 
 _TITLES = {
@@ -28,14 +28,18 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"Microseconds per layer and chain: median of {settings['rounds']} interleaved rounds of about "
         f"{settings['seconds']:g} s each. All contenders passed the equality gate first. The ratio is the best peer's "
         "time over pyrank's, by paired rounds, with a 95 % interval for its median (of less than 6 rounds, their "
-        "range); bold where it excludes 1. The limit is max(weights / fastest generation, "
-        'flops / fastest product), measured in the same run, and "of limit" is limit / time. "In turn" is the same '
-        "with the sum instead of the maximum: above 100 %, drawing and computing overlap.",
+        "range); bold where it excludes 1. Layers/s are pyrank's, of all chains together. The limit is "
+        'max(weights / fastest generation, flops / fastest product), measured in the same run, and "of limit" is limit '
+        '/ time. "In turn" is the same with the sum in place of the maximum: above 100 %, drawing and computing overlap.',
         "",
         *(line for measures, results in groups.items() for line in _table(_TITLES[measures], results)),
+        *_goals("Goals, per second", "layers of a chain per second", rates(report["results"]), _plain),
         *_goals("Goals, against the best peer", "times faster", ratios(report["results"]), _times),
         *_goals("Goals, against the limit", "share of the limit", shares(report["results"]), percent),
         *_missing(report["results"]),
+        *_list("Not timed, because the gate is red or pyrank failed:", report.get("failed", {})),
+        *_list("Not begun, because the time was up:", dict.fromkeys(report.get("dropped", ()), "")),
+        *_ceilings(report.get("ceilings", {})),
         "## Machine",
         "",
         *(f"- {name}: {value}" for name, value in report["machine"].items()),
@@ -47,7 +51,8 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def _table(title: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
     present = [name for name in NAMES if any(name in r["times"] or name in r["missing"] for r in results)]
-    head = ["d", "N", "F", "chains", "dtype", *present, "best peer", "ratio", "limit", "of limit", "in turn"]
+    found = ["layers/s", "best peer", "ratio", "limit", "of limit", "in turn"]
+    head = ["d", "N", "F", "chains", "dtype", *present, *found]
     rows = [_row(result, present) for result in results]
     rule = ["---:" if column not in ("F", "dtype", "best peer", "limit") else "---" for column in head]
     return [f"## {title[0].upper()}{title[1:]}", "", *(f"| {' | '.join(row)} |" for row in (head, rule, *rows)), ""]
@@ -61,7 +66,8 @@ def _row(result: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     fractions = [percent(share_of_limit(times[PYRANK], seconds).median) for seconds in limits]
     peer = best_peer(times)
     against = ["-", "-"] if peer is None else [peer, _ratio(ratio(times, peer))]
-    return [*job, *(_cell(result, name) for name in names), *against, limit, *fractions]
+    rate = _plain(1 / Band.of(times[PYRANK]).median)
+    return [*job, *(_cell(result, name) for name in names), rate, *against, limit, *fractions]
 
 
 def _cell(result: Mapping[str, Any], name: str) -> str:
@@ -80,6 +86,10 @@ def _times(value: float) -> str:
     return f"{value:.3g}x"
 
 
+def _plain(value: float) -> str:
+    return f"{value:.3g}"
+
+
 def _goals(title: str, what: str, goals: Sequence[Goal], number: Callable[[float], str]) -> list[str]:
     if not goals:
         return []
@@ -93,10 +103,21 @@ def _goals(title: str, what: str, goals: Sequence[Goal], number: Callable[[float
 
 
 def _missing(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    reasons = {name: reason for result in results for name, reason in result["missing"].items()}
+    return _list("Missing:", {name: reason for result in results for name, reason in result["missing"].items()})
+
+
+def _list(title: str, reasons: Mapping[str, str]) -> list[str]:
     if not reasons:
         return []
-    return ["Missing:", "", *(f"- {name}: {reason}" for name, reason in reasons.items()), ""]
+    return [title, "", *(f"- {name}: {reason}" if reason else f"- {name}" for name, reason in reasons.items()), ""]
+
+
+def _ceilings(ceilings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    if not ceilings:
+        return []
+    rows = [["what", "rate", "how"], ["---", "---:", "---"]]
+    rows += [[name, f"{_plain(c['per_second'])} {c['unit']}", c["how"]] for name, c in ceilings.items()]
+    return ["## Ceilings of the GPU", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def _limits(limits: Mapping[str, Any]) -> str:

@@ -48,9 +48,10 @@ def calibrate(run: Callable[[int], object], seconds: float, least: int = 1) -> i
 def interleave(contenders: Sequence[Contender], rounds: int, seconds: float, least: int = 1) -> dict[str, list[float]]:
     """Time all contenders in turn, each for at least ``least`` layers; seconds per layer and chain in each round.
 
+    A round of a contender takes ``seconds`` times its patience.
     Each round begins with another contender, so that nobody always runs after the same one.
     """
-    layers = {contender.name: calibrate(contender.run, seconds, least) for contender in contenders}
+    layers = {who.name: calibrate(who.run, who.patience * seconds, least) for who in contenders}
     times: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
         first = number % len(contenders)

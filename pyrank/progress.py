@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tqdm import tqdm
-
 
 @contextmanager
 def interrupts() -> Iterator[threading.Event]:
@@ -36,12 +34,17 @@ def report_to(
         progress(done)
         yield progress
         return
+    if progress is False:
+        yield lambda layers: None
+        return
+    from tqdm import tqdm
+
     with tqdm(
         total=depth,
         initial=done,
         unit=" layers",
         unit_scale=True,
         dynamic_ncols=True,
-        disable=None if progress is None else not progress,
+        disable=None if progress is None else False,
     ) as bar:
         yield bar.update

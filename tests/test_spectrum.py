@@ -5,8 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import pyrank
 from pyrank import native, reference
@@ -159,10 +157,11 @@ def test_nan_row_is_ambiguous_and_stays_in_its_chain(kernels):
     np.testing.assert_array_equal(clean[:, [0, 1, 3]], dirty[:, [0, 1, 3]])
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32), st.sampled_from(TAUS))
-def test_permutations_and_transposition_change_nothing(width, batch, seed, tau):
+@pytest.mark.parametrize("tau", TAUS)
+@pytest.mark.parametrize("seed", range(15))
+def test_permutations_and_transposition_change_nothing(seed, tau):
     rng = np.random.default_rng(seed)
+    width, batch = rng.integers(1, 41, size=2)
     state = rng.standard_normal((width, batch)) * 10.0 ** rng.uniform(-2, 1, (width, 1))
     # H^T / sqrt(width) * sqrt(batch) has the other Gram matrix, with the same non-zero spectrum
     variants = [state, state[rng.permutation(width)], state[:, rng.permutation(batch)]]
