@@ -30,7 +30,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         "time over pyrank's, by paired rounds, with a 95 % interval for its median (of less than 6 rounds, their "
         "range); bold where it excludes 1. Layers/s are pyrank's, of all chains together. The limit is "
         'max(weights / fastest generation, flops / fastest product), measured in the same run, and "of limit" is limit '
-        '/ time. "In turn" is the same with the sum in place of the maximum: above 100 %, drawing and computing overlap.',
+        '/ time. "In turn" is the same with the sum, not the maximum: above 100 %, drawing and computing overlap.',
         "",
         *(line for measures, results in groups.items() for line in _table(_TITLES[measures], results)),
         *_goals("Goals, per second", "layers of a chain per second", rates(report["results"]), _plain),

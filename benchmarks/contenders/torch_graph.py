@@ -41,7 +41,7 @@ def build(case: Case, name: str, chains: int) -> tuple[Layer, Loop]:
             graph.replay()
         if layers % LAYERS:
             layers_from(H, layers % LAYERS)
-        return start.outcome(H, totals, layers)
+        return start.outcome(H.clone(), totals, layers)
 
     return layer_of(case, chains, forward), run
 
