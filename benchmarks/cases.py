@@ -94,8 +94,8 @@ QUICK = tuple(case for case in CORE if case.width in (8, 32, 128))
 
 SELECTIONS = {"core": CORE, "quick": QUICK, "all": CORE + EXTENDED}
 
-GPU_CHAINS = {8: 8448, 16: 8448, 32: 4224, 64: 2112, 128: 528, 256: 264, 512: 132}
-"""Chains by width: whole waves on the 132 multiprocessors of an H100 or H200, and states that are soon copied."""
+GPU_CHAINS = {8: 4224, 16: 4224, 32: 4224, 64: 1056, 128: 528, 256: 264, 512: 132}
+"""Chains by width: whole waves on the 132 multiprocessors of an H200, and states and records that are soon copied."""
 
 ON_GPU = tuple(Case(d, d, m, chains=GPU_CHAINS[d], device="cuda") for d in WIDTHS for m in ("none", "rank"))
 GPU_SELECTIONS = {"core": ON_GPU, "quick": tuple(case for case in ON_GPU if case.width in (8, 32)), "all": ON_GPU}

@@ -13,7 +13,7 @@ import pyrank
 SIDE = 8192
 COPIED = 2**30
 DRAWN = 2**27
-CHAINS = 8448
+CHAINS = 2112
 WIDTHS, BATCHES = (16, 64, 256), (1, 16)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contenders import PYRANK
-from timing import Band, best_peer, ratio, share_of_limit
+from timing import Band, best_peer, rate, ratio, share_of_limit
 
 MANY_CHAINS = {
     "rank": {8: 60, 16: 30, 32: 16, 64: 12, 128: 7, 256: 6, 512: 4},
@@ -71,9 +71,9 @@ def rates(results: Sequence[Mapping[str, Any]]) -> list[Goal]:
     """Return the goals in layers of a chain per second on a GPU."""
     wanted = [(r, GPU_RATES.get(r["case"]["measures"], {}).get(r["case"]["width"])) for r in results]
     return [
-        Goal(result["name"], rate, Band.of([1 / seconds for seconds in result["times"][PYRANK]]))
-        for result, rate in wanted
-        if rate is not None and _on_gpu(result["case"]) and _plain(result["case"])
+        Goal(result["name"], least, rate(result["times"][PYRANK]))
+        for result, least in wanted
+        if least is not None and _on_gpu(result["case"]) and _plain(result["case"])
     ]
 
 

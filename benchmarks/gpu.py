@@ -139,7 +139,7 @@ def _summary(output: str) -> str:
 
 def measure(report: dict[str, Any], out: Path, environment: dict[str, str], left: float) -> Outcome:
     """Measure ceilings and times in the time that is left; a report of some of the cases is a report."""
-    command = [sys.executable, HERE / "report.py", "--device", "cuda", "--out", out, "--within", f"{left - 40:.0f}"]
+    command = [sys.executable, HERE / "report.py", "--device", "cuda", "--out", out, "--within", f"{left - 30:.0f}"]
     done = steps.run(command, left, out / "times.log", ROOT, environment)
     written = out / "benchmarks.json"
     report["times"] = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else None

@@ -36,7 +36,7 @@ def build(root: Path, out: Path, limit: float, variables: dict[str, str]) -> Out
     known = stamp.read_text(encoding="utf-8") if stamp.is_file() else ""
     if known != sources:
         stamp.unlink(missing_ok=True)
-        done = steps.run(_command(out), limit, out / "build.log", root, variables | _OPTIONS | _build_folder(out))
+        done = steps.run(_command(out), limit, out / "build.log", root, variables | _OPTIONS)
         if done.code != 0:
             return Outcome("build", "failed", done.seconds, steps.stopped(done, limit))
         stamp.write_text(sources, encoding="utf-8")
@@ -59,10 +59,6 @@ def _command(out: Path) -> list[str | Path]:
 
 def _package(out: Path) -> Path:
     return out / "package"
-
-
-def _build_folder(out: Path) -> dict[str, str]:
-    return {"SKBUILD_BUILD_DIR": str(out / "build")}
 
 
 def digest(root: Path) -> str:

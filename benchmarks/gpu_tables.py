@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import goals
 import tables
+from contenders import PYRANK
+from timing import best_peer, rate
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -23,8 +26,23 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         *(line for step in report["steps"] for line in _rest(step)),
     ]
-    text = "\n".join(lines)
-    return text if report["times"] is None else f"{text}\n#{tables.markdown(report['times'])}"
+    times = report["times"]
+    if times is not None:
+        lines += [*_rates(times["results"]), "#" + tables.markdown(times)]
+    return "\n".join(lines)
+
+
+def _rates(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return pyrank's rates, that of the best peer, and what has to be reached."""
+    wanted = {goal.case: goal for goal in goals.rates(results)}
+    rows = [["case", "pyrank", "95 % interval", "best peer", "", "goal", "verdict"],
+            ["---", "---:", "---", "---:", "---", "---:", "---"]]  # fmt: skip
+    for result in results:
+        own, peer, goal = rate(result["times"][PYRANK]), best_peer(result["times"]), wanted.get(result["name"])
+        theirs = ["-", "-"] if peer is None else [f"{rate(result['times'][peer]).median:.3g}", peer]
+        reached = ["-", "-"] if goal is None else [f"{goal.wanted:.3g}", goal.verdict]
+        rows.append([result["name"], f"{own.median:.3g}", f"{own.low:.3g} to {own.high:.3g}", *theirs, *reached])
+    return ["## Layers of a chain per second", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def _row(step: Mapping[str, Any]) -> str:

@@ -128,14 +128,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--compiled", action="store_true", help="also time torch.compile, which takes long to build")
     parser.add_argument("--rounds", type=int, default=None, help="rounds of all contenders (11; quick: 7; GPU: 6)")
     parser.add_argument(
-        "--seconds", type=float, default=None, help="length of a contender's round (0.5; quick: 0.05; GPU: 0.1)"
+        "--seconds", type=float, default=None, help="length of a contender's round (0.5; quick: 0.05; GPU: 0.08)"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="one core (default), or one GPU")
     parser.add_argument("--within", type=float, default=300, help="on a GPU: seconds after which no case begins (300)")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to (results)")
     options = parser.parse_args(arguments)
     options.select = options.select or ("quick" if options.quick else "core")
-    rounds, seconds = (6, 0.1) if options.device != "cpu" else (7, 0.05) if options.quick else (11, 0.5)
+    rounds, seconds = (6, 0.08) if options.device != "cpu" else (7, 0.05) if options.quick else (11, 0.5)
     options.rounds = options.rounds or rounds
     options.seconds = options.seconds or seconds
     return options

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from contenders import NAMES, PYRANK
-from goals import Goal, rates, ratios, shares
+from goals import Goal, ratios, shares
 from timing import Band, best_peer, ratio, share_of_limit
 
 _TITLES = {
@@ -28,12 +28,11 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"Microseconds per layer and chain: median of {settings['rounds']} interleaved rounds of about "
         f"{settings['seconds']:g} s each. All contenders passed the equality gate first. The ratio is the best peer's "
         "time over pyrank's, by paired rounds, with a 95 % interval for its median (of less than 6 rounds, their "
-        "range); bold where it excludes 1. Layers/s are pyrank's, of all chains together. The limit is "
-        'max(weights / fastest generation, flops / fastest product), measured in the same run, and "of limit" is limit '
-        '/ time. "In turn" is the same with the sum, not the maximum: above 100 %, drawing and computing overlap.',
+        "range); bold where it excludes 1. The limit is max(weights / fastest generation, "
+        'flops / fastest product), measured in the same run, and "of limit" is limit / time. "In turn" is the same '
+        "with the sum instead of the maximum: above 100 %, drawing and computing overlap.",
         "",
         *(line for measures, results in groups.items() for line in _table(_TITLES[measures], results)),
-        *_goals("Goals, per second", "layers of a chain per second", rates(report["results"]), _plain),
         *_goals("Goals, against the best peer", "times faster", ratios(report["results"]), _times),
         *_goals("Goals, against the limit", "share of the limit", shares(report["results"]), percent),
         *_missing(report["results"]),
@@ -51,8 +50,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def _table(title: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
     present = [name for name in NAMES if any(name in r["times"] or name in r["missing"] for r in results)]
-    found = ["layers/s", "best peer", "ratio", "limit", "of limit", "in turn"]
-    head = ["d", "N", "F", "chains", "dtype", *present, *found]
+    head = ["d", "N", "F", "chains", "dtype", *present, "best peer", "ratio", "limit", "of limit", "in turn"]
     rows = [_row(result, present) for result in results]
     rule = ["---:" if column not in ("F", "dtype", "best peer", "limit") else "---" for column in head]
     return [f"## {title[0].upper()}{title[1:]}", "", *(f"| {' | '.join(row)} |" for row in (head, rule, *rows)), ""]
@@ -66,8 +64,7 @@ def _row(result: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     fractions = [percent(share_of_limit(times[PYRANK], seconds).median) for seconds in limits]
     peer = best_peer(times)
     against = ["-", "-"] if peer is None else [peer, _ratio(ratio(times, peer))]
-    rate = _plain(1 / Band.of(times[PYRANK]).median)
-    return [*job, *(_cell(result, name) for name in names), rate, *against, limit, *fractions]
+    return [*job, *(_cell(result, name) for name in names), *against, limit, *fractions]
 
 
 def _cell(result: Mapping[str, Any], name: str) -> str:
@@ -84,10 +81,6 @@ def _ratio(band: Band) -> str:
 
 def _times(value: float) -> str:
     return f"{value:.3g}x"
-
-
-def _plain(value: float) -> str:
-    return f"{value:.3g}"
 
 
 def _goals(title: str, what: str, goals: Sequence[Goal], number: Callable[[float], str]) -> list[str]:
@@ -116,7 +109,7 @@ def _ceilings(ceilings: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not ceilings:
         return []
     rows = [["what", "rate", "how"], ["---", "---:", "---"]]
-    rows += [[name, f"{_plain(c['per_second'])} {c['unit']}", c["how"]] for name, c in ceilings.items()]
+    rows += [[name, f"{c['per_second']:.3g} {c['unit']}", c["how"]] for name, c in ceilings.items()]
     return ["## Ceilings of the GPU", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 

@@ -74,6 +74,11 @@ def ratio(times: Mapping[str, Sequence[float]], peer: str) -> Band:
     return Band.of(np.divide(times[peer], times[PYRANK]).tolist())
 
 
+def rate(times: Sequence[float]) -> Band:
+    """Return how many layers of a chain are done in a second."""
+    return Band.of(np.reciprocal(times).tolist())
+
+
 def share_of_limit(times: Sequence[float], limit: float) -> Band:
     """Return the machine's least time over the times that were measured."""
     return Band.of((limit / np.asarray(times)).tolist())

@@ -106,7 +106,7 @@ def _chains_on_gpu(case: Case, name: str) -> int:
     """
     if case.measures == "rank" and name.startswith("torch") and case.width > 32:
         return 32
-    most = 16_384 if case.measures == "rank" else 65_535
+    most = 8192 if case.measures == "rank" else 65_535
     return min(most, max(132, 2**24 // case.width**2))
 
 
@@ -120,8 +120,8 @@ def build(case: Case, name: str) -> Contender | Missing:
         if name == PYRANK:
             raise
         return Missing(name, str(error))
-    # A run of pyrank also begins and ends in the memory of the host, and takes statistics.
-    patience = 5.0 if name == PYRANK and case.device != "cpu" else 1.0
+    # Runs of pyrank begin and end in the memory of the host, and find out how many layers to launch at once.
+    patience = 10.0 if name == PYRANK and case.device != "cpu" else 1.0
     return Contender(name, chains, layer, run, patience)
 
 
