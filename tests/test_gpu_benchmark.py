@@ -323,13 +323,25 @@ def test_tests_pass_only_if_some_passed(code, output, verdict, told, monkeypatch
     assert told in outcome.detail
 
 
+def test_tests_are_those_that_use_a_gpu(monkeypatch, tmp_path):
+    commands = []
+    monkeypatch.setattr(gpu.steps, "run", lambda command, *_: commands.append(command) or steps.Finished(0, 1.0, ""))
+    gpu.test(tmp_path, {})
+    done = subprocess.run([*commands[0], "--collect-only"], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = [line for line in done.stdout.splitlines() if "::" in line]
+    assert len(found) > 150
+    assert all("gpu" in name and "emulated" not in name for name in found)
+    for name in ("test_widths_and_batches[gpu-", "test_cuda_kernels[gpu-", "test_planted_spectra[gpu-"):
+        assert any(name in test for test in found)
+
+
 @pytest.mark.parametrize(("code", "output", "verdict", "told"), [
     (0, "every kernel ran\n===== ERROR SUMMARY: 0 errors", "passed", "ERROR SUMMARY: 0 errors"),
     (0, "", "failed", "ended with status 0"),
     (86, "Invalid __shared__ read\n===== RACECHECK SUMMARY: 2 hazards", "failed", "RACECHECK SUMMARY: 2 hazards"),
     (1, "Traceback", "failed", "ended with status 1"),
     (1, "===== Error: Device not supported", "absent", "does not support this device"),
-    (None, "", "failed", "stopped after 45 s"),
+    (None, "", "failed", "stopped after 60 s"),
 ])  # fmt: skip
 def test_sanitizer(code, output, verdict, told, monkeypatch, tmp_path):
     monkeypatch.setattr(gpu.machine, "find_cuda_tool", lambda name: Path("/bin") / name)
@@ -464,7 +476,8 @@ def test_what_was_built_from_the_same_sources_is_not_built_again(monkeypatch, tm
     (sources / "csrc/core/a.h").write_text("broken")
     assert (build().verdict, build().detail) == ("failed", "ended with status 1:\na.h: error: expected ;")
     monkeypatch.setattr(steps, "run", run)
-    assert (build().verdict, commands) == ("passed", ["pip", "-c"]), "a failed build leaves no stamp"
+    (sources / "csrc/core/a.h").write_text("other")
+    assert (build().verdict, commands) == ("passed", ["pip", "-c"]), "a failed build spoils what was there"
 
 
 def test_programs_find_the_built_package_first(monkeypatch, tmp_path):
