@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from cases import TAU, Case
 from contenders import SEED, Array, Layer, Loop, UnfitError
 from torch import Tensor
+
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # helpers would run beside what is timed
 
 Advance = Callable[[Tensor, Tensor], tuple[Tensor, tuple[Tensor, ...]]]
 
