@@ -14,6 +14,7 @@ class Case:
     """One job: chains with gaussian weights, gamma = inf, rows rescaled to p = 2, measured at every layer or never.
 
     ``measures`` is "none", "r" (participation ratio), or "rank" (participation ratio and soft rank at tau = 0.5).
+    ``device`` is "cpu", which means one core of it, or "cuda", which means one GPU.
     """
 
     width: int
@@ -22,13 +23,15 @@ class Case:
     activation: str = "linear"
     chains: int = 16
     dtype: str = "float32"
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.measures not in ("none", "r", "rank"):
             raise ValueError(f"measures = {self.measures!r}: expected none, r or rank")
 
     def __str__(self) -> str:
-        return f"{self.width}x{self.batch}-{self.activation}-{self.measures}-{self.chains}-{self.dtype}"
+        job = f"{self.width}x{self.batch}-{self.activation}-{self.measures}-{self.chains}-{self.dtype}"
+        return job if self.device == "cpu" else f"{job}-{self.device}"
 
     @property
     def pyrank_measures(self) -> tuple[str, ...]:
@@ -38,8 +41,11 @@ class Case:
 
     @property
     def least_layers(self) -> int:
-        """Layers of a timed run, so that what is done once a run (states, statistics) does not count as layers."""
-        return max(1, min(64, 16384 // self.width))
+        """Layers of a timed run, so that what is done once a run (states, statistics) does not count as layers.
+
+        On a GPU, where nobody knows how long a layer takes, `Contender.patience` sees to that.
+        """
+        return max(1, min(64, 16384 // self.width)) if self.device == "cpu" else 1
 
     @property
     def gram(self) -> tuple[int, int]:
@@ -88,13 +94,20 @@ QUICK = tuple(case for case in CORE if case.width in (8, 32, 128))
 
 SELECTIONS = {"core": CORE, "quick": QUICK, "all": CORE + EXTENDED}
 
+GPU_CHAINS = {8: 4224, 16: 4224, 32: 4224, 64: 1056, 128: 528, 256: 264, 512: 132}
+"""Chains by width: whole waves on the 132 multiprocessors of an H200, and states and records that are soon copied."""
 
-def select(wanted: str) -> tuple[Case, ...]:
+ON_GPU = tuple(Case(d, d, m, chains=GPU_CHAINS[d], device="cuda") for d in WIDTHS for m in ("none", "rank"))
+GPU_SELECTIONS = {"core": ON_GPU, "quick": tuple(case for case in ON_GPU if case.width in (8, 32)), "all": ON_GPU}
+
+
+def select(wanted: str, device: str = "cpu") -> tuple[Case, ...]:
     """Return a selection by its name, or the cases whose name contains the text."""
-    if wanted in SELECTIONS:
-        return SELECTIONS[wanted]
-    found = tuple(case for case in SELECTIONS["all"] if wanted in str(case))
+    selections = SELECTIONS if device == "cpu" else GPU_SELECTIONS
+    if wanted in selections:
+        return selections[wanted]
+    found = tuple(case for case in selections["all"] if wanted in str(case))
     if not found:
-        names = ", ".join(map(str, SELECTIONS["all"]))
-        raise SystemExit(f"--select {wanted}: expected {', '.join(SELECTIONS)}, or a part of one of {names}")
+        names = ", ".join(map(str, selections["all"]))
+        raise SystemExit(f"--select {wanted}: expected {', '.join(selections)}, or a part of one of {names}")
     return found

@@ -2,26 +2,73 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
+import shutil
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
-import pyrank
-from pyrank import native
-
 LIBRARIES = ("numpy", "torch", "jax")
+GPU_LIBRARIES = ("jax-cuda13-plugin", "cupy-cuda13x", "triton")
 
 
-def describe(threads: str) -> dict[str, str]:
-    """Processor, instruction set in use, versions."""
+def describe(threads: str, device: str = "cpu") -> dict[str, str]:
+    """Processor, instruction set in use, versions; and the GPU if that is the device."""
+    import pyrank
+    from pyrank import native
+
+    return {
+        **describe_host(),
+        "threads": threads,
+        "pyrank": f"{pyrank.__version__}, {native.isa_in_use()}, {native.build_info()['compiler']}",
+        **versions(LIBRARIES),
+        **(describe_gpu() if device != "cpu" else {}),
+    }
+
+
+def describe_host() -> dict[str, str]:
+    """Return processor, system and interpreter."""
     return {
         "processor": _processor(),
         "system": f"{platform.system()} {platform.machine()}",
-        "threads": threads,
-        "pyrank": f"{pyrank.__version__}, {native.isa_in_use()}, {native.build_info()['compiler']}",
         "python": platform.python_version(),
-        **{library: _version(library) for library in LIBRARIES},
     }
+
+
+def describe_gpu() -> dict[str, str]:
+    """Return the first GPU, its driver, the compiler, and the libraries that only count there."""
+    nvcc = find_cuda_tool("nvcc")
+    return {
+        "GPU, memory, compute capability, driver": _said(
+            "nvidia-smi", "--query-gpu=name,memory.total,compute_cap,driver_version", "--format=csv,noheader"
+        ),
+        "nvcc": "not found" if nvcc is None else _said(str(nvcc), "--version", pattern=r"release (\S+),"),
+        **versions(GPU_LIBRARIES),
+    }
+
+
+def find_cuda_tool(name: str) -> Path | None:
+    """Return a program of the CUDA toolkit: that on the PATH, or in the usual places."""
+    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    places = [found] if (found := shutil.which(name)) else [f"{home}/bin/{name}" for home in homes if home]
+    return next((Path(place) for place in places if Path(place).is_file()), None)
+
+
+def versions(libraries: tuple[str, ...]) -> dict[str, str]:
+    """Return the versions of packages."""
+    return {library: _version(library) for library in libraries}
+
+
+def _said(*command: str, pattern: str = r"(.+)") -> str:
+    """Return what a program says, in its first line that fits."""
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    found = re.search(pattern, said)
+    return found[1].strip() if found else "unknown"
 
 
 def _processor() -> str:

@@ -2,6 +2,8 @@
 
 `python benchmarks/report.py --quick`, or for the record
 `python benchmarks/report.py --select all --compiled --out benchmarks/results`
+
+`--device cuda` does it on a GPU; `python -m benchmarks.gpu` calls it, after it has built and tested the package.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import argparse
 import json
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,50 +23,49 @@ import one_core
 if TYPE_CHECKING:
     from cases import Case
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    began = time.monotonic()
     options = _options(arguments)
-    threads = one_core.hold()
+    threads = one_core.hold() if options.device == "cpu" else "all, for the host's part of the work"
     # Numerical libraries read their number of threads when they are imported, so not before now.
-    import gate
     import machine
-    import tables
-    import torch
     from cases import select
 
     from pyrank import native
 
-    if missing := native.why_missing():
+    if missing := native.why_missing() or (native.cuda_devices()[1] if options.device != "cpu" else ""):
         sys.exit(missing)
-    torch.set_num_threads(1)
-    wanted = select(options.select)
-    try:
-        limits, results = measure(wanted, options.rounds, options.seconds, options.compiled)
-    except gate.GateError as red:
-        sys.exit(f"the gate is red, nothing is reported: {red}")
+    wanted = select(options.select, options.device)
     report = {
         "schema": SCHEMA,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "benchmarks/report.py", *(sys.argv[1:] if arguments is None else arguments)]),
-        "machine": machine.describe(threads),
+        "machine": machine.describe(threads, options.device),
         "settings": {"rounds": options.rounds, "seconds": options.seconds},
-        "limits": limits,
-        "results": results,
     }
-    text = tables.markdown(report)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "benchmarks.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (options.out / "benchmarks.md").write_text(text, encoding="utf-8")
-    print(text)
-    try:
-        import figure
-    except ImportError as error:
-        print(f"no figure: {error}; pip install matplotlib")
+    if options.device == "cpu":
+        report |= _on_cpu(wanted, options)
     else:
-        figure.save(report, options.out / "benchmarks.svg")
+        _on_gpu(wanted, options, began + options.within, report)
+    print(_publish(report, options.out))
+    if options.device == "cpu":
+        _draw(report, options.out)
     return 0
+
+
+def _on_cpu(wanted: Sequence[Case], options: argparse.Namespace) -> dict[str, Any]:
+    import gate
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        limits, results = measure(wanted, options.rounds, options.seconds, options.compiled)
+    except gate.GateError as red:
+        sys.exit(f"the gate is red, nothing is reported: {red}")
+    return {"limits": limits, "results": results}
 
 
 def measure(
@@ -71,34 +73,52 @@ def measure(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the limits by dtype and the result of each case, as plain values for JSON."""
     import contenders
-    import gate
+    import measuring
     import roofline
-    import timing
 
     limits = {dtype: roofline.measure(dtype, seconds) for dtype in sorted({case.dtype for case in wanted})}
     results = []
     for case in wanted:
         names = [name for name in contenders.names(case, compiled) if only is None or name in only]
-        built = [contenders.build(case, name) for name in names]
-        present = [contender for contender in built if isinstance(contender, contenders.Contender)]
-        for contender in present:
-            gate.check(case, contender)
-        times = timing.interleave(present, rounds, seconds, case.least_layers)
-        results.append({
-            "name": str(case),
-            "case": case.to_dict(),
-            "times": times,
-            "missing": {absent.name: absent.reason for absent in built if isinstance(absent, contenders.Missing)},
-            "limit_seconds": limits[case.dtype].seconds(case),
-            "limit_in_turn_seconds": limits[case.dtype].seconds_in_turn(case),
-            "limit_from": limits[case.dtype].binds(case),
-        })  # fmt: skip
-        print(f"{case}: {_progress(times)}", file=sys.stderr, flush=True)
+        results.append(measuring.measure_case(case, limits[case.dtype], rounds, seconds, names))
     return {dtype: limit.to_dict() for dtype, limit in limits.items()}, results
 
 
-def _progress(times: dict[str, list[float]]) -> str:
-    return ", ".join(f"{name} {1e6 * sorted(seconds)[len(seconds) // 2]:.3g} us" for name, seconds in times.items())
+def _on_gpu(wanted: Sequence[Case], options: argparse.Namespace, deadline: float, report: dict[str, Any]) -> None:
+    """Fill the report, and write it after each case: who runs out of time keeps what there is."""
+    import ceilings
+    import measuring
+
+    found = ceilings.measure(options.seconds)
+    limit = ceilings.limit(found)
+    report["ceilings"] = {name: ceiling.to_dict() for name, ceiling in found.items()}
+    report["limits"] = {"float32": limit.to_dict()}
+
+    def publish(measured: measuring.Measured) -> None:
+        _publish(report | vars(measured), options.out)
+
+    publish(measuring.Measured(dropped=[str(case) for case in wanted]))
+    measured = measuring.measure_within(wanted, limit, options.rounds, options.seconds, deadline, publish)
+    report.update(vars(measured))
+
+
+def _publish(report: dict[str, Any], out: Path) -> str:
+    import tables
+
+    text = tables.markdown(report)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "benchmarks.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (out / "benchmarks.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def _draw(report: dict[str, Any], out: Path) -> None:
+    try:
+        import figure
+    except ImportError as error:
+        print(f"no figure: {error}; pip install matplotlib")
+    else:
+        figure.save(report, out / "benchmarks.svg")
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -106,13 +126,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--select", default=None, help="core (default), quick, all, or a part of a case's name")
     parser.add_argument("--quick", action="store_true", help="few cases, 7 short rounds: about a minute")
     parser.add_argument("--compiled", action="store_true", help="also time torch.compile, which takes long to build")
-    parser.add_argument("--rounds", type=int, default=None, help="rounds of all contenders (11; quick: 7)")
-    parser.add_argument("--seconds", type=float, default=None, help="length of a contender's round (0.5; quick: 0.05)")
+    parser.add_argument("--rounds", type=int, default=None, help="rounds of all contenders (11; quick: 7; GPU: 6)")
+    parser.add_argument(
+        "--seconds", type=float, default=None, help="length of a contender's round (0.5; quick: 0.05; GPU: 0.08)"
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="one core (default), or one GPU")
+    parser.add_argument("--within", type=float, default=300, help="on a GPU: seconds after which no case begins (300)")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to (results)")
     options = parser.parse_args(arguments)
     options.select = options.select or ("quick" if options.quick else "core")
-    options.rounds = options.rounds or (7 if options.quick else 11)
-    options.seconds = options.seconds or (0.05 if options.quick else 0.5)
+    rounds, seconds = (6, 0.08) if options.device != "cpu" else (7, 0.05) if options.quick else (11, 0.5)
+    options.rounds = options.rounds or rounds
+    options.seconds = options.seconds or seconds
     return options
 
 

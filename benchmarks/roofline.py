@@ -62,19 +62,19 @@ def measure(dtype: str, seconds: float) -> Roofline:
     where they are tuned for another maker's processors.
     """
     weights = {
-        f"chains with N = 1, d = {d}": _rate(_run(pyrank.Chain(d, 1, dtype=dtype)), CHAINS * d**2, seconds)
+        f"chains with N = 1, d = {d}": rate(_run(pyrank.Chain(d, 1, dtype=dtype)), CHAINS * d**2, seconds)
         for d in WIDTHS
     }
-    weights[f"a fill of {FILL_SIDE} x {FILL_SIDE}"] = _rate(_fill(dtype), FILL_SIDE**2, seconds)
+    weights[f"a fill of {FILL_SIDE} x {FILL_SIDE}"] = rate(_fill(dtype), FILL_SIDE**2, seconds)
     A = np.random.default_rng(0).standard_normal((PRODUCT_SIDE, PRODUCT_SIDE)).astype(dtype)
     T, shape, work = torch.from_numpy(A), f"{PRODUCT_SIDE} x {PRODUCT_SIDE}", 2 * PRODUCT_SIDE**3
     flops = {
-        f"numpy, {shape}": _rate(lambda times: [A @ A for _ in range(times)], work, seconds),
-        f"torch, {shape}": _rate(lambda times: [T @ T for _ in range(times)], work, seconds),
+        f"numpy, {shape}": rate(lambda times: [A @ A for _ in range(times)], work, seconds),
+        f"torch, {shape}": rate(lambda times: [T @ T for _ in range(times)], work, seconds),
     }
     for d in PRODUCT_WIDTHS:
         chain = pyrank.Chain(d, weights="rademacher", dtype=dtype)
-        flops[f"rademacher chains, d = {d}"] = _rate(_run(chain), CHAINS * 2 * d**3, seconds)
+        flops[f"rademacher chains, d = {d}"] = rate(_run(chain), CHAINS * 2 * d**3, seconds)
     drawn, multiplied = (max(rates, key=rates.__getitem__) for rates in (weights, flops))
     return Roofline(weights[drawn], drawn, flops[multiplied], multiplied)
 
@@ -90,7 +90,7 @@ def _fill(dtype: str) -> Callable[[int], object]:
     return lambda layers: [native.draw_weights(chain, 0, layer) for layer in range(layers)]
 
 
-def _rate(run: Callable[[int], object], work: int, seconds: float, repeats: int = 5) -> float:
+def rate(run: Callable[[int], object], work: int, seconds: float, repeats: int = 5) -> float:
     """Units of work per second, where ``run(k)`` does k times ``work``."""
     count = calibrate(run, seconds)
     elapsed = []

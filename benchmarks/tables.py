@@ -36,6 +36,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         *_goals("Goals, against the best peer", "times faster", ratios(report["results"]), _times),
         *_goals("Goals, against the limit", "share of the limit", shares(report["results"]), percent),
         *_missing(report["results"]),
+        *_list("Not timed, because the gate is red or pyrank failed:", report.get("failed", {})),
+        *_list("Not begun, because the time was up:", dict.fromkeys(report.get("dropped", ()), "")),
+        *_ceilings(report.get("ceilings", {})),
         "## Machine",
         "",
         *(f"- {name}: {value}" for name, value in report["machine"].items()),
@@ -93,10 +96,21 @@ def _goals(title: str, what: str, goals: Sequence[Goal], number: Callable[[float
 
 
 def _missing(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    reasons = {name: reason for result in results for name, reason in result["missing"].items()}
+    return _list("Missing:", {name: reason for result in results for name, reason in result["missing"].items()})
+
+
+def _list(title: str, reasons: Mapping[str, str]) -> list[str]:
     if not reasons:
         return []
-    return ["Missing:", "", *(f"- {name}: {reason}" for name, reason in reasons.items()), ""]
+    return [title, "", *(f"- {name}: {reason}" if reason else f"- {name}" for name, reason in reasons.items()), ""]
+
+
+def _ceilings(ceilings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    if not ceilings:
+        return []
+    rows = [["what", "rate", "how"], ["---", "---:", "---"]]
+    rows += [[name, f"{c['per_second']:.3g} {c['unit']}", c["how"]] for name, c in ceilings.items()]
+    return ["## Ceilings of the GPU", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def _limits(limits: Mapping[str, Any]) -> str:

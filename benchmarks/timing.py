@@ -48,9 +48,10 @@ def calibrate(run: Callable[[int], object], seconds: float, least: int = 1) -> i
 def interleave(contenders: Sequence[Contender], rounds: int, seconds: float, least: int = 1) -> dict[str, list[float]]:
     """Time all contenders in turn, each for at least ``least`` layers; seconds per layer and chain in each round.
 
+    A round of a contender takes ``seconds`` times its patience.
     Each round begins with another contender, so that nobody always runs after the same one.
     """
-    layers = {contender.name: calibrate(contender.run, seconds, least) for contender in contenders}
+    layers = {who.name: calibrate(who.run, who.patience * seconds, least) for who in contenders}
     times: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
         first = number % len(contenders)
@@ -71,6 +72,11 @@ def best_peer(times: Mapping[str, Sequence[float]]) -> str | None:
 def ratio(times: Mapping[str, Sequence[float]], peer: str) -> Band:
     """How many times as long as pyrank a peer takes, round by round."""
     return Band.of(np.divide(times[peer], times[PYRANK]).tolist())
+
+
+def rate(times: Sequence[float]) -> Band:
+    """Return how many layers of a chain are done in a second."""
+    return Band.of(np.reciprocal(times).tolist())
 
 
 def share_of_limit(times: Sequence[float], limit: float) -> Band:

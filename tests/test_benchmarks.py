@@ -159,7 +159,7 @@ def test_limit_is_the_slower_of_drawing_and_computing():
 
 
 def test_limit_is_the_best_of_all_ways_and_says_which(monkeypatch):
-    monkeypatch.setattr(roofline, "_rate", lambda run, work, seconds: work)
+    monkeypatch.setattr(roofline, "rate", lambda run, work, seconds: work)
     limit = roofline.measure("float32", 0.0)
     assert (limit.weights_from, limit.weights_per_second) == ("chains with N = 1, d = 512", 16 * 512**2)
     assert (limit.flops_from, limit.flops_per_second) == ("rademacher chains, d = 512", 16 * 2 * 512**3)

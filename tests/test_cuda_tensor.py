@@ -148,7 +148,7 @@ def test_the_law_is_that_of_the_cpu(gpus):
 
 
 def test_which_kernel(emulated):
-    """The tensor cores wherever they can be used; a run says so, and does not mistake another's checkpoint for its own."""
+    """The tensor cores wherever they can be used; a run says so, and its checkpoints are not those of the other."""
     layers = pyrank.Normalization(over="features")
     chains = {
         pyrank.Chain(16): "tensor",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from cases import Case
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
 Layer = Callable[[Array, Array], tuple[Array, Array]]
-Loop = Callable[[int], tuple[Array, Array]]
+Loop = Callable[[int], tuple[Any, Any]]
 
 PYRANK = "pyrank"
 SEED = 2020
@@ -31,13 +32,16 @@ class Contender:
         ``run`` loops over, open to the equality gate; None where nothing passes that gate.
     run
         A number of layers, from the identity and with fresh weights at each, to the last state (chains, d, N) and the
-        means over layers (chains, measures).
+        means over layers (chains, measures): finished, and left on the device; `on_host` fetches them.
+    patience
+        How many times as long as the others' a timed run of it lasts, because it does more once a run.
     """
 
     name: str
     chains: int
     layer: Layer | None
     run: Loop
+    patience: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class Missing:
 
     name: str
     reason: str
+
+
+class UnfitError(Exception):
+    """A library cannot do the case in this form."""
 
 
 _MODULES = {
@@ -57,15 +65,21 @@ _MODULES = {
     "torch compiled": "torch_loop",
     "jax": "jax_loop",
     "jax vmap": "jax_loop",
+    "torch graph": "torch_graph",
+    "cupy": "cupy_loop",
 }
 NAMES = tuple(_MODULES)
+_SINGLE = (PYRANK, "numpy", "torch", "jax")
+_BATCHED = (PYRANK, "numpy", "numpy batched", "torch", "torch batched", "torch compiled", "jax", "jax vmap")
+_ON_GPU = (PYRANK, "torch batched", "torch graph", "torch compiled", "jax vmap", "cupy")
 SLOW_TO_BUILD = ("torch compiled",)
 
 
 def names(case: Case, compiled: bool = False) -> tuple[str, ...]:
-    """Return the contenders of a case: one chain alone cannot be batched."""
-    single = (PYRANK, "numpy", "torch", "jax")
-    chosen = NAMES if case.chains > 1 else single
+    """Return the contenders of a case: one chain alone cannot be batched, and nobody takes a GPU for one chain."""
+    if case.device != "cpu":
+        return _ON_GPU
+    chosen = _BATCHED if case.chains > 1 else _SINGLE
     return tuple(name for name in chosen if compiled or name not in SLOW_TO_BUILD)
 
 
@@ -77,18 +91,42 @@ def chains_together(case: Case, name: str) -> int:
     """
     if name in ("numpy", "torch", "jax"):
         return 1
-    if name == PYRANK or case.width > 32:
+    if name == PYRANK:
         return case.chains
-    return max(case.chains, 256 if case.width <= 16 else 64)
+    if case.device != "cpu":
+        return _chains_on_gpu(case, name)
+    return case.chains if case.width > 32 else max(case.chains, 256 if case.width <= 16 else 64)
+
+
+def _chains_on_gpu(case: Case, name: str) -> int:
+    """Enough work in each kernel that starting it costs little, as far as the libraries take so many matrices.
+
+    Products fail beyond 65,535 matrices in some versions. Eigenvalues need workspace, and torch takes them one matrix
+    after the other beyond width 32, so that more chains would only take longer.
+    """
+    if case.measures == "rank" and name.startswith("torch") and case.width > 32:
+        return 32
+    most = 8192 if case.measures == "rank" else 65_535
+    return min(most, max(132, 2**24 // case.width**2))
 
 
 def build(case: Case, name: str) -> Contender | Missing:
     """Return a contender ready to run the case, or why it cannot."""
+    chains = chains_together(case, name)
     try:
         module = importlib.import_module(f"contenders.{_MODULES[name]}")
-        layer, run = module.build(case, name, chains_together(case, name))
-    except ImportError as error:
+        layer, run = module.build(case, name, chains)
+    except (ImportError, UnfitError) as error:
         if name == PYRANK:
             raise
         return Missing(name, str(error))
-    return Contender(name, chains_together(case, name), layer, run)
+    # Runs of pyrank begin and end in the memory of the host, and find out how many layers to launch at once.
+    patience = 10.0 if name == PYRANK and case.device != "cpu" else 1.0
+    return Contender(name, chains, layer, run, patience)
+
+
+def on_host(array: Any) -> Array:
+    """Return what a contender left on its device as an array of numpy."""
+    if hasattr(array, "get"):  # CuPy
+        return array.get()
+    return array.cpu().numpy() if hasattr(array, "cpu") else np.asarray(array)

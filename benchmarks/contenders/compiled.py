@@ -7,20 +7,24 @@ import itertools
 import numpy as np
 import torch
 from cases import Case
+from contenders import SEED, Array, Layer, Loop
 
 import pyrank
-from contenders import SEED, Array, Layer, Loop
 from pyrank import native
+
+TRACE = {"cpu": 4096, "cuda": 64}
+"""Samples kept of each chain; of thousands of chains fewer, since nobody wants gigabytes of them."""
 
 
 def simulate(
     case: Case, layers: int, chains: int, seed: int, initial: str | torch.Tensor, threads: int = 1
 ) -> pyrank.Run:
-    """Run the case."""
+    """Run the case on one core or one GPU."""
     chain = pyrank.Chain(case.width, case.batch, activation=case.activation, dtype=case.dtype)
+    place = {"backend": "cpu", "threads": threads} if case.device == "cpu" else {"device": "cuda:0"}
     return pyrank.simulate(
-        chain, layers, chains=chains, seed=seed, measures=case.pyrank_measures, initial=initial, backend="cpu",
-        threads=threads, progress=False,
+        chain, layers, chains=chains, seed=seed, measures=case.pyrank_measures, initial=initial,
+        trace=TRACE[case.device], progress=False, **place,
     )  # fmt: skip
 
 

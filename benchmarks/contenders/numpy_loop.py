@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from cases import TAU, Case
-
 from contenders import SEED, Array, Layer, Loop
 
 _ACTIVATIONS = {"linear": lambda h: h, "relu": lambda h: np.maximum(h, 0), "tanh": np.tanh}

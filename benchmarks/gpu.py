@@ -1,0 +1,162 @@
+"""Everything a GPU can tell, in one command: build, equivalence tests, memory checks, ceilings, times against peers.
+
+`python -m benchmarks.gpu --out DIR`, in the checkout, writes DIR/gpu.json and DIR/gpu.md within 8 minutes. It needs
+torch, a compiler for CUDA and what the package is built with, no network, and nothing of pyrank. A step that fails
+or takes too long does not lose the others. Exit status: 0 if everything is fine, 1 if not, 2 if there is no GPU or
+no compiler for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # the scripts beside this one are modules of each other, as where they are started
+
+import gpu_build  # noqa: E402
+import gpu_tables  # noqa: E402
+import machine  # noqa: E402
+import steps  # noqa: E402
+from steps import Outcome  # noqa: E402
+
+ROOT = HERE.parent
+TOTAL = 470.0
+"""Seconds for everything; what the other steps leave is for the times."""
+
+LIMITS = {"build": 120.0, "tests": 150.0, "memcheck": 60.0, "racecheck": 60.0}
+TESTS = ("tests/test_cuda.py", "tests/test_layer.py", "tests/test_spectrum.py")
+WATCH = {"memcheck": ["--report-api-errors", "no"], "racecheck": []}
+"""Tools of compute-sanitizer and their options; that torch asks the driver for what it lacks is not an error."""
+
+FOUND_ERRORS = 86
+"""The exit status by which the sanitizer says so."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("results/gpu"), help="folder to write to (results/gpu)")
+    options = parser.parse_args(arguments)
+    began = time.monotonic()
+    if missing := why_not():
+        print(missing, file=sys.stderr)
+        return 2
+    out = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    report: dict[str, Any] = {
+        "schema": 1,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "-m", "benchmarks.gpu", *(sys.argv[1:] if arguments is None else arguments)]),
+        "machine": machine.describe_host() | machine.versions(machine.LIBRARIES) | machine.describe_gpu(),
+        "steps": [],
+        "times": None,
+    }
+    (out / "benchmarks.json").unlink(missing_ok=True)  # of a run before
+    run_steps(report, out, deadline=began + TOTAL)
+    print(publish(report, out))
+    return 0 if all(step["verdict"] in ("passed", "absent") for step in report["steps"]) else 1
+
+
+def why_not() -> str:
+    """Return in one line what is missing on this machine; empty if nothing is."""
+    try:
+        import torch
+    except ImportError as error:
+        return f"this needs torch ({error})"
+    if not torch.cuda.is_available():
+        return "this needs a GPU, and torch sees none; without one, `python benchmarks/report.py` times one core"
+    if machine.find_cuda_tool("nvcc") is None:
+        return "this needs nvcc, the compiler for CUDA: put it on the PATH, or set CUDA_HOME"
+    return ""
+
+
+def run_steps(report: dict[str, Any], out: Path, deadline: float) -> None:
+    """Run all steps, and write the report after each of them; what cannot be used cannot be tested."""
+    environment = gpu_build.environment(out)
+    built = _step(report, out, "build", lambda: gpu_build.build(ROOT, out, LIMITS["build"], environment))
+    others: dict[str, Callable[[], Outcome]] = {
+        "tests": lambda: test(out, environment),
+        "memcheck": lambda: sanitize("memcheck", out, environment),
+        "racecheck": lambda: sanitize("racecheck", out, environment),
+        "times": lambda: measure(report, out, environment, deadline - time.monotonic()),
+    }
+    for name, work in others.items():
+        skipped = Outcome(name, "not run", 0.0, "the build failed")
+        _step(report, out, name, work if built.fine else lambda skipped=skipped: skipped)
+
+
+def _step(report: dict[str, Any], out: Path, name: str, work: Callable[[], Outcome]) -> Outcome:
+    print(f"{name} ...", file=sys.stderr, flush=True)
+    try:
+        outcome = work()
+    except Exception as error:  # the other steps shall go on
+        outcome = Outcome(name, "failed", 0.0, f"{type(error).__name__}: {error}")
+    print(f"{name}: {outcome.verdict} after {outcome.seconds:.0f} s", file=sys.stderr, flush=True)
+    report["steps"].append(outcome.to_dict())
+    publish(report, out)
+    return outcome
+
+
+def test(out: Path, environment: dict[str, str]) -> Outcome:
+    """Run the equivalence tests that use a GPU; -P, because the checkout holds no kernels."""
+    command = [sys.executable, "-P", "-m", "pytest", *TESTS, "--require-gpu", "-k", "gpu and not emulated", "-q",
+               "-W", "default", "-p", "no:cacheprovider"]  # fmt: skip
+    done = steps.run(command, LIMITS["tests"], out / "tests.log", ROOT, environment)
+    summary = done.output.rstrip().splitlines()[-1] if done.output.strip() else ""
+    passed = done.code == 0 and re.search(r"\d+ passed", summary) is not None
+    return Outcome("tests", "passed" if passed else "failed", done.seconds,
+                   summary.strip("= ") if passed else steps.stopped(done, LIMITS["tests"]))  # fmt: skip
+
+
+def sanitize(tool: str, out: Path, environment: dict[str, str]) -> Outcome:
+    """Watch a small run of every kernel with a tool of compute-sanitizer."""
+    program = machine.find_cuda_tool("compute-sanitizer")
+    if program is None:
+        return Outcome(tool, "absent", 0.0, "compute-sanitizer is not on the PATH, and not in $CUDA_HOME/bin")
+    command = [program, "--tool", tool, *WATCH[tool], "--error-exitcode", str(FOUND_ERRORS), sys.executable,
+               HERE / "every_kernel.py"]  # fmt: skip
+    done = steps.run(command, LIMITS[tool], out / f"{tool}.log", ROOT, environment)
+    if done.code == 0 and "every kernel ran" in done.output:
+        return Outcome(tool, "passed", done.seconds, _summary(done.output))
+    if "Device not supported" in done.output:
+        return Outcome(tool, "absent", done.seconds, "compute-sanitizer does not support this device here")
+    found = f"{_summary(done.output)}\n" if done.code == FOUND_ERRORS else ""
+    return Outcome(tool, "failed", done.seconds, found + steps.stopped(done, LIMITS[tool]))
+
+
+def _summary(output: str) -> str:
+    found = re.search(r"(?:ERROR|RACECHECK) SUMMARY: .+", output)
+    return found[0] if found else "the tool gave no summary"
+
+
+def measure(report: dict[str, Any], out: Path, environment: dict[str, str], left: float) -> Outcome:
+    """Measure ceilings and times in the time that is left; a report of some of the cases is a report."""
+    command = [sys.executable, HERE / "report.py", "--device", "cuda", "--out", out, "--within", f"{left - 30:.0f}"]
+    done = steps.run(command, left, out / "times.log", ROOT, environment)
+    written = out / "benchmarks.json"
+    report["times"] = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else None
+    if done.code != 0:
+        return Outcome("times", "failed", done.seconds, steps.stopped(done, left))
+    times = report["times"]
+    detail = f"{len(times['results'])} cases timed, {len(times['failed'])} failed, {len(times['dropped'])} not begun"
+    return Outcome("times", "failed" if times["failed"] else "passed", done.seconds, detail)
+
+
+def publish(report: dict[str, Any], out: Path) -> str:
+    """Write what is known by now."""
+    text = gpu_tables.markdown(report)
+    (out / "gpu.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (out / "gpu.md").write_text(text, encoding="utf-8")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
