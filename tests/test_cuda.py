@@ -130,6 +130,11 @@ def test_thinned_recording_in_chunks(gpus):
     assert_same(advance_on(gpus, plan, [1, 7, 30, 2]), advance(plan, [40]))
 
 
+def test_calls_that_begin_where_the_stride_of_the_trace_doubles(gpus):
+    plan = make_plan(pyrank.Chain(3, 4), trace=8)
+    assert_same(advance_on(gpus, plan, [8, 8, 3, 13, 1]), advance(plan, [33]))
+
+
 def test_through_a_doubling_of_the_batches(gpus):
     plan = make_plan(pyrank.Chain(2, 3), chains=2, measures=["participation_ratio", "soft_rank(0.5)"])
     assert_same(advance_on(gpus, plan, [300]), advance(plan, [300]))

@@ -41,6 +41,20 @@ PYRANK_HD inline bool slots_double(int64_t n, int64_t slots, int64_t length) {
     return length > 1 && 2 * n == slots * length;
 }
 
+// Entries first .. first + count - 1 of a trace.
+struct TracedEntries {
+    int64_t first, count;
+};
+
+// The entries that samples first .. end - 1 read or write: all of them if the stride doubles meanwhile.
+PYRANK_HD inline TracedEntries traced_entries(int64_t first, int64_t end, int64_t capacity) {
+    if (!capacity || first >= end) return {0, 0};
+    const int64_t stride = slot_length(end, capacity);
+    if (slot_length(first + 1, capacity) != stride || slots_double(first, capacity, stride)) return {0, capacity};
+    const int64_t entry = (first + stride - 1) / stride;
+    return {entry, (end - 1) / stride + 1 - entry};
+}
+
 // Isa is a tag without content: translation units built for different instruction sets pass different tags, so that
 // the linker never merges their copies of these functions.
 template <class Isa>

@@ -91,8 +91,8 @@ using Queue = cudaStream_t;  // CUDA calls it a stream, a word that has another 
 inline void copy_rows(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t bytes, size_t rows,
                       Queue queue) {
     if (!bytes || !rows) return;
-    if (rows == 1)  // of any size; a pitch has a limit
-        check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, queue));
+    if (rows == 1 || (to_pitch == bytes && from_pitch == bytes))  // one piece of any size; a pitch has a limit
+        check(cudaMemcpyAsync(to, from, bytes * rows, cudaMemcpyDefault, queue));
     else
         check(cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, bytes, rows, cudaMemcpyDefault, queue));
 }
