@@ -55,7 +55,9 @@ def test_every_number_is_rounded_as_on_a_cpu(compiled):
 KERNELS = {
     "advance, plain, float": "advance_kernelI.*PlainLayerIf",
     "advance, plain, double": "advance_kernelI.*PlainLayerId",
-    **{f"advance, tensor, {tiles} tiles": f"advance_kernelI.*TensorLayerILi{tiles}E" for tiles in (2, 4, 8, 16)},
+    **{f"advance, tensor, {8 * tiles} columns": f"advance_kernelI.*TensorLayerILi{tiles}ELi1E"
+       for tiles in (2, 4, 8, 16)},
+    "advance, tensor, 256 columns": "advance_kernelI.*TensorLayerILi16ELi2E",
     **{f"{name}, {number}": f"{name}_kernelI{number[0]}E" for name in ("measure", "weights")
        for number in ("float", "double")},
 }  # fmt: skip
@@ -63,11 +65,11 @@ KERNELS = {
 
 LAUNCH_BOUNDS = {
     **dict.fromkeys(KERNELS, (256, 1)),
-    **{f"advance, tensor, {tiles} tiles": (128, 3) for tiles in (2, 4, 8)},
+    **{f"advance, tensor, {columns} columns": (128, 3) for columns in (16, 32, 64)},
 }
 """The most threads of a block, and the blocks for whose registers there has to be room on a multiprocessor."""
 
-SPILLED = {"advance, tensor, 16 tiles": 32}
+SPILLED = {"advance, tensor, 128 columns": 32, "advance, tensor, 256 columns": 32}
 """Bytes: its sums leave no room for the counters of the layers, which are used once a layer."""
 
 

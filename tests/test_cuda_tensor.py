@@ -20,9 +20,9 @@ from harness import ALL_MEASURES, advance, assert_same, make_plan, start
 from tolerances import SIGMAS
 
 WIDTHS = (1, 2, 7, 8, 15, 16, 17, 33, 65)
-BATCHES = (1, 2, 8, 9, 16, 17, 32, 33, 64, 65, 128)
+BATCHES = (1, 2, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129, 200, 256)
 LAWS = ("gaussian", "uniform", "rademacher")
-LARGEST_BATCH = 128
+LARGEST_BATCH = 256
 KERNEL = {"cuda_kernel": "tensor"}
 
 
@@ -57,7 +57,7 @@ def test_more_strips_than_warps(law, gpus):
 @pytest.mark.parametrize("order", [1, 2, 3, math.inf])
 def test_orders(order, recentre, gpus):
     norm = pyrank.Normalization(recentre=recentre, order=order, eps=0.2, alpha=0.3, beta=-1.5)
-    for batch in (5, 35, 70):
+    for batch in (5, 35, 70, 131):
         chain = pyrank.Chain(17, batch, gamma=0.5, normalization=norm, weights="uniform")
         assert_close_to_reference(chain, gpus=gpus, **KERNEL)
 
@@ -77,7 +77,7 @@ def test_weights(law, gpus):
 
 def test_measures_are_those_of_the_state(gpus):
     """What is recorded at the last layer, of H or of F(H), is what the kernels for the CPU measure of it."""
-    for batch, observe in itertools.product((9, 40), ("state", "activation")):
+    for batch, observe in itertools.product((9, 40, 135), ("state", "activation")):
         chain = pyrank.Chain(21, batch, activation="relu", normalization="batch")
         plan = make_plan(chain, chains=2, burn_in=3, observe=observe)
         result = on_tensor_cores(plan, [4], gpus)
@@ -97,10 +97,11 @@ def test_widths_that_vary(gpus):
 
 
 def test_degenerate_lines(gpus):
-    chain = pyrank.Chain(19, 7, activation="relu", weights=pyrank.Weights("rademacher", scale=0.0))
-    result = on_tensor_cores(make_plan(chain, measures=()), [3], gpus)
-    assert (result["counters"][0] == 57).all()
-    assert not result["state"].any()
+    for batch in (7, 150):
+        chain = pyrank.Chain(19, batch, activation="relu", weights=pyrank.Weights("rademacher", scale=0.0))
+        result = on_tensor_cores(make_plan(chain, measures=()), [3], gpus)
+        assert (result["counters"][0] == 57).all()
+        assert not result["state"].any()
 
 
 def test_a_nan_stays_in_its_chain_and_is_not_lost(gpus):
@@ -116,6 +117,7 @@ def test_a_nan_stays_in_its_chain_and_is_not_lost(gpus):
 @pytest.mark.parametrize("chain", [
     pyrank.Chain(9, 12, gamma=0.5, activation="tanh"),
     pyrank.Chain(40, 70, activation="relu", normalization="recentre"),
+    pyrank.Chain(17, 150, gamma=0.5, normalization="batch"),
 ], ids=str)  # fmt: skip
 def test_chunks_and_positions_change_no_bit(chain, gpus):
     plan = make_plan(chain, chains=5, burn_in=1, every=2)

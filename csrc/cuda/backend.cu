@@ -16,7 +16,7 @@ namespace pyrank::cuda {
 namespace {
 
 constexpr double launch_seconds = 0.25;
-constexpr int most_tiles = 16;
+using LongestRows = TensorLayer<16, 2>;
 constexpr int widest_on_tensor_cores = 4096;
 constexpr int64_t shared_anywhere = 48 << 10;  // that every device has, unasked
 
@@ -75,7 +75,7 @@ void with_type(Precision precision, Body body) {
 // Whether the tensor cores can advance a chain.
 bool takes(const ChainParams& chain, Precision precision) {
     const bool over_batch = !chain.over_features || (!chain.recentre && !chain.rescale);
-    return precision == Precision::single && over_batch && chain.batch <= TensorLayer<most_tiles>::columns &&
+    return precision == Precision::single && over_batch && chain.batch <= LongestRows::columns &&
            chain.width <= widest_on_tensor_cores;
 }
 
@@ -91,8 +91,10 @@ void with_layer(const ChainParams& chain, Precision precision, Kernel kernel, Bo
         body(std::type_identity<TensorLayer<4>>());
     else if (chain.batch <= 64)
         body(std::type_identity<TensorLayer<8>>());
+    else if (chain.batch <= 128)
+        body(std::type_identity<TensorLayer<16>>());
     else
-        body(std::type_identity<TensorLayer<most_tiles>>());
+        body(std::type_identity<LongestRows>());
 }
 
 void check_chain(const ChainParams& chain) {
@@ -145,7 +147,7 @@ Kernel kernel_for(const ChainParams& chain, Precision precision, const Options& 
     const bool possible = present && takes(chain, precision);
     if (options.kernel == Kernel::tensor && !possible)
         throw std::invalid_argument(
-            "CUDA: expected tensor cores (compute capability 8.0), float32, at most 128 samples and 4096 features, and "
+            "CUDA: expected tensor cores (compute capability 8.0), float32, at most 256 samples and 4096 features, and "
             "lines over the batch");
     return possible && options.kernel != Kernel::plain ? Kernel::tensor : Kernel::plain;
 }

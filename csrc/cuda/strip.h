@@ -22,8 +22,10 @@ struct RowMajor {
 // The part of a row that a lane holds; its entries beyond the batch mean nothing.
 template <int tiles>
 struct RowPart {
-    static constexpr int count = 2 * tiles;
     float z[tiles][2];
+
+    // Its first entry, for all four lanes.
+    PYRANK_DEVICE float first() const { return from_lane(z[0][0], lane() & ~3); }
 
     // body(z, column) for the entries within the batch.
     template <class Body>
@@ -34,6 +36,29 @@ struct RowPart {
             for (int c = 0; c < 2; ++c) {
                 const int column = first + j * tile_columns + c;
                 if (column < batch) body(z[j][c], column);
+            }
+    }
+};
+
+// The same of a row that is too long for the registers, where a lane finds what it has put there itself. A row that
+// does not exist is touched by none.
+template <class State>
+struct RowInMemory {
+    const State& h;
+    int row;
+    bool exists;
+
+    PYRANK_DEVICE float first() const {
+        return from_lane(exists && lane() % 4 == 0 ? float(h(row, 0)) : 0.0f, lane() & ~3);
+    }
+
+    template <class Body>
+    PYRANK_DEVICE void for_batch(int batch, Body body) {
+        for (int pair = lane() % 4 * 2; exists && pair < batch; pair += tile_columns)
+            for (int column = pair; column < smaller(pair + 2, batch); ++column) {
+                float z = h(row, column);
+                body(z, column);
+                h(row, column) = z;
             }
     }
 };
@@ -61,9 +86,9 @@ PYRANK_DEVICE inline float largest_of_row(float x) {
 }
 
 // As in normalize.h: distances from the first entry are averaged.
-template <int tiles>
-PYRANK_DEVICE inline void recentre(RowPart<tiles>& row, int batch) {
-    const float first = from_lane(row.z[0][0], lane() & ~3);
+template <class Row>
+PYRANK_DEVICE inline void recentre(Row& row, int batch) {
+    const float first = row.first();
     float sum = 0;
     row.for_batch(batch, [&](float& z, int) { sum += z - first; });
     const float mean = sum_of_row(sum) / float(batch);
@@ -71,8 +96,8 @@ PYRANK_DEVICE inline void recentre(RowPart<tiles>& row, int batch) {
 }
 
 // Returns whether all entries are zero.
-template <int order, int tiles>
-PYRANK_DEVICE inline bool rescale(RowPart<tiles>& row, int batch, const ChainParams& chain) {
+template <int order, class Row>
+PYRANK_DEVICE inline bool rescale(Row& row, int batch, const ChainParams& chain) {
     Scalar<float> part = 0.0f;
     row.for_batch(batch, [&](float& z, int) { part = add_to_size<order>(Scalar<float>(z), part); });
     const float sum = order == 0 ? largest_of_row(part.v) : sum_of_row(part.v);
@@ -82,8 +107,8 @@ PYRANK_DEVICE inline bool rescale(RowPart<tiles>& row, int batch, const ChainPar
 }
 
 // The normalisation of a row over the batch; returns whether it is a row of zeros.
-template <int tiles>
-PYRANK_DEVICE inline bool normalize(RowPart<tiles>& row, int batch, const ChainParams& chain) {
+template <class Row>
+PYRANK_DEVICE inline bool normalize(Row& row, int batch, const ChainParams& chain) {
     if (chain.recentre) recentre(row, batch);
     if (!chain.rescale) return false;
     switch (chain.order) {

@@ -1,6 +1,6 @@
 // One layer on the tensor cores: weights are born in the registers they are multiplied from, and a row is normalised in
 // the registers its product ends up in. Three products of eleven bits take the place of one in single precision; sums
-// run in an order of their own. For rows over the batch, in single precision, of at most 8 * tiles samples.
+// run in an order of their own. For rows over the batch, in single precision, of at most 8 * tiles * panels samples.
 #pragma once
 #include "activation.h"
 #include "operand.h"
@@ -8,11 +8,11 @@
 
 namespace pyrank::cuda {
 
-template <int tiles>
+template <int tiles, int panels = 1>
 class TensorLayer {
 public:
     using T = float;
-    static constexpr int columns = tiles * tile_columns;
+    static constexpr int panel_columns = tiles * tile_columns, columns = panels * panel_columns;
     using State = RowMajor<columns>;
     // Room in the registers for the sums, and in shared memory for a measured state of as many rows as columns.
     static constexpr int max_threads = tiles > 8 ? 256 : 128, blocks_abreast = tiles > 8 ? 1 : 3;
@@ -48,38 +48,49 @@ private:
         }
     }
     PYRANK_DEVICE void set_operand(const State& h, int rows) const;
-    PYRANK_DEVICE Strip<tiles> product(const WeightParams& weights, const StreamPosition& position, int first) const;
+    PYRANK_DEVICE Strip<tiles> product(const WeightParams& weights, const StreamPosition& position, int first,
+                                       int first_column) const;
 
     const ChainParams& chain_;
     int batch_;
     Operand<columns> operand_;
 };
 
-template <int tiles>
-PYRANK_DEVICE void TensorLayer<tiles>::advance(const State& h, const WeightParams& weights,
-                                               const StreamPosition& position, int64_t* degenerate_rows) {
+template <int tiles, int panels>
+PYRANK_DEVICE void TensorLayer<tiles, panels>::advance(const State& h, const WeightParams& weights,
+                                                       const StreamPosition& position, int64_t* degenerate_rows) {
     const int rows = int(weights.fan_out);
     const float gamma = float(chain_.gamma);
     set_operand(h, int(weights.fan_in));
+    const auto count = [&](bool zeros) {
+        if (zeros && lane() % 4 == 0) add_events(degenerate_rows, 1);
+    };
     for_strips(rows, [&](int first) {
-        Strip<tiles> z = product(weights, position, first);
-        z.for_rows(first, [&](RowPart<tiles>& part, int row) {
-            const bool exists = row < rows;
-            if (chain_.skip && exists)
-                part.for_batch(batch_, [&](float& x, int column) { x = fma(gamma, x, float(h(row, column))); });
-            const bool zeros = normalize(part, batch_, chain_);
-            if (!exists) return;
-            if (zeros && lane() % 4 == 0) add_events(degenerate_rows, 1);
-            part.for_batch(batch_, [&](float& x, int column) { h(row, column) = x; });
-        });
+        for (int start = 0; start < columns; start += panel_columns) {
+            Strip<tiles> z = product(weights, position, first, start);
+            z.for_rows(first, [&](RowPart<tiles>& part, int row) {
+                const bool exists = row < rows;
+                if (chain_.skip && exists)
+                    part.for_batch(batch_ - start,
+                                   [&](float& x, int column) { x = fma(gamma, x, float(h(row, start + column))); });
+                if constexpr (panels == 1) count(normalize(part, batch_, chain_) && exists);
+                if (exists) part.for_batch(batch_ - start, [&](float& x, int column) { h(row, start + column) = x; });
+            });
+        }
+        if constexpr (panels > 1) {
+            for (int row = first + lane() / 4; row < first + strip_rows; row += strip_rows / 2) {
+                RowInMemory<State> whole{h, row, row < rows};
+                count(normalize(whole, batch_, chain_) && whole.exists);
+            }
+        }
     });
     barrier();
 }
 
 // F(H), with its row means taken off if that changes nothing exactly; zeros beyond the edges. As in normalize.h,
 // distances from the first entry are averaged.
-template <int tiles>
-PYRANK_DEVICE void TensorLayer<tiles>::set_operand(const State& h, int rows) const {
+template <int tiles, int panels>
+PYRANK_DEVICE void TensorLayer<tiles, panels>::set_operand(const State& h, int rows) const {
     for_strips(rows, [&](int strip) {
         for (int row = strip + lane() / 4; row < strip + strip_rows; row += strip_rows / 2) {
             const auto f = [&](int column) {
@@ -108,9 +119,10 @@ PYRANK_DEVICE void TensorLayer<tiles>::set_operand(const State& h, int rows) con
 
 // Sixteen rows of W F. Products with following bits are summed apart as far as one slab goes: truncation costs them
 // nothing.
-template <int tiles>
-PYRANK_DEVICE Strip<tiles> TensorLayer<tiles>::product(const WeightParams& weights, const StreamPosition& position,
-                                                       int first) const {
+template <int tiles, int panels>
+PYRANK_DEVICE Strip<tiles> TensorLayer<tiles, panels>::product(const WeightParams& weights,
+                                                               const StreamPosition& position, int first,
+                                                               int first_column) const {
     const Affine<float> affine(weights);
     const int g = lane() / 4, t = lane() % 4, upper = first + g;
     const int rows = int(weights.fan_out), depth = int(weights.fan_in);
@@ -135,7 +147,7 @@ PYRANK_DEVICE Strip<tiles> TensorLayer<tiles>::product(const WeightParams& weigh
         }
         PYRANK_UNROLL
         for (int j = 0; j < tiles; ++j) {
-            const int column = j * tile_columns + g;
+            const int column = first_column + j * tile_columns + g;
             const Four<float> f = operand_.leading(mine, column), rest = operand_.following(mine, column);
             float (&upper_sum)[2] = sum.half[0].z[j], (&lower_sum)[2] = sum.half[1].z[j];
             float upper_rest[2] = {0, 0}, lower_rest[2] = {0, 0};
