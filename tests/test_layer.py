@@ -66,17 +66,17 @@ def test_activations_and_normalizations(activation, normalization, dtype, width,
         assert_close_to_reference(chain, layout=layout)
 
 
-@pytest.mark.parametrize("width", [1, 2, 8, 9, 31, 33, 65])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_cuda_kernels(dtype, width, gpus):
-    """What test_cuda.py holds to the kernels for the CPU, held to the reference directly."""
-    cases = list(itertools.product(ACTIVATIONS, [name for name in NORMALIZATIONS if name != "whiten"]))
+@pytest.mark.parametrize("width", [1, 2, 8, 9, 16, 17, 31, 33, 65])
+@pytest.mark.parametrize(("cuda_kernel", "dtype"), [("plain", "float32"), ("plain", "float64"), ("tensor", "float32")])
+def test_cuda_kernels(cuda_kernel, dtype, width, gpus):
+    left_out = ("whiten", "layer") if cuda_kernel == "tensor" else ("whiten",)
+    cases = list(itertools.product(ACTIVATIONS, [name for name in NORMALIZATIONS if name not in left_out]))
     for k, (activation, normalization) in enumerate(cases):
         if width < 30 or k % 7 == width % 7:
             batch, gamma, law = max(2 * width // 3, 4), (math.inf, 0.3)[k % 2], ("uniform", "gaussian")[width % 2]
             chain = pyrank.Chain(width, batch, gamma=gamma, activation=activation, normalization=normalization,
                                  dtype=dtype, weights=law)  # fmt: skip
-            assert_close_to_reference(chain, gpus=gpus, cuda_kernel="plain")
+            assert_close_to_reference(chain, gpus=gpus, cuda_kernel=cuda_kernel)
 
 
 @pytest.mark.parametrize("batch", WIDTHS)
