@@ -11,12 +11,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_layer import assert_close_to_reference
 
 import pyrank
 from pyrank import backends, native
 
 from harness import ALL_MEASURES, advance, assert_same, make_plan, start
+from test_layer import assert_close_to_reference
 from tolerances import SIGMAS
 
 BATCHES = (1, 2, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129, 200, 256)

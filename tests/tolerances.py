@@ -22,6 +22,9 @@ sine and two products, all rounded once or twice."""
 SIGMAS = 5.0
 """Statistical tests compare at five standard errors: one false alarm in two million."""
 
+EXACT = 1e-9
+"""Relative agreement asked of two exact routes to a number: quadrature is asked for 1e-11 (oracles.py)."""
+
 COUNT_MARGIN = 1e-3
 """Distance from tau, relative to max(1, lambda_max), within which an eigenvalue may be counted either way."""
 
