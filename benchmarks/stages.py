@@ -37,7 +37,7 @@ STAGES = {
     "Gram": r"form_gram",
     "moments": r"moments",
     "count": r"::count\(|factor_diagonal|factor_below|take_off\(|settle_counts",
-    DOUBLE: r"certain_count|Spectrum<[\w:]*Rows<[\w:]*Vec<double>",
+    DOUBLE: r"certain_count|(?:Spectrum|Factorisation)<[\w:]*Rows<[\w:]*Vec<double>",
     "statistics": r"Recorder<|push<",
 }
 OTHER, OUTSIDE = "other kernel", "outside"
