@@ -134,7 +134,7 @@ def test_every_kernel_is_watched(emulator, monkeypatch, capsys):
     monkeypatch.setattr("pyrank.native._cuda_extension", lambda: spied)
     monkeypatch.setattr(every_kernel, "WIDTHS", ((8, 8), (17, 5)))
     every_kernel.main()
-    assert called == {"advance", "measure", "draw_weights"}
+    assert called >= {"advance", "measure", "draw_weights"}
     assert capsys.readouterr().out == "every kernel ran\n"
 
 
