@@ -151,19 +151,27 @@ def advance(
     faster that can be used.
     """
     module, options = _kernels(isa, layout, threads, gpus, cuda_kernel)
-    options.advance(
-        chain=_params(module, plan.chain, plan.seed),
-        state=state,
-        first_layer=first_layer,
-        layers=layers,
-        first_chain=0,
-        observe_activation=plan.observe == "activation",
-        burn_in=plan.burn_in,
-        every=plan.every,
-        measures=_codes(plan.measures),
-        **accumulator.arrays(),
-        counters=counters,
-    )
+    try:
+        options.advance(
+            chain=_params(module, plan.chain, plan.seed),
+            state=state,
+            first_layer=first_layer,
+            layers=layers,
+            first_chain=0,
+            observe_activation=plan.observe == "activation",
+            burn_in=plan.burn_in,
+            every=plan.every,
+            measures=_codes(plan.measures),
+            **accumulator.arrays(),
+            counters=counters,
+        )
+    except MemoryError:
+        if not gpus:
+            raise
+        raise MemoryError(
+            f"the GPU has too little free memory for {state.shape[0]} chains of {plan.chain.width} x "
+            f"{plan.chain.batch}; run fewer at a time, or free what else is on it"
+        ) from None
 
 
 def measure(

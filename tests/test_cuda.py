@@ -165,6 +165,17 @@ def test_blocks_and_devices(devices, resident_blocks, emulated):
     assert_same_as_cpu(chain, tuple(range(devices)), chains=7)
 
 
+def test_too_little_memory_is_told_in_one_line(emulated, capsys):
+    emulated.configure(free_memory=10_000)
+    with pytest.raises(MemoryError, match=r"7 chains of 30 x 12; run fewer") as error:
+        pyrank.simulate(pyrank.Chain(30, 12), 2, chains=7, device="cuda", progress=False)
+    assert len(str(error.value).splitlines()) == 1
+    assert main(["simulate", "--width", "30", "--depth", "2", "--chains", "7", "--device", "cuda"]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    emulated.configure()
+    pyrank.simulate(pyrank.Chain(30, 12), 2, chains=7, device="cuda", progress=False)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_any_order_of_threads(seed, emulated):
     emulated.configure(seed=seed)

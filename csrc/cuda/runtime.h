@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -75,7 +76,12 @@ inline int64_t free_memory() {
 class Buffer {
 public:
     explicit Buffer(size_t bytes) {
-        if (bytes) check(cudaMalloc(&memory_, bytes));
+        const cudaError_t status = bytes ? cudaMalloc(&memory_, bytes) : cudaSuccess;
+        if (status == cudaErrorMemoryAllocation) {
+            cudaGetLastError();  // nothing else is wrong with the device
+            throw std::bad_alloc();
+        }
+        check(status);
     }
     Buffer(Buffer&& other) noexcept : memory_(other.memory_) { other.memory_ = nullptr; }
     ~Buffer() { cudaFree(memory_); }

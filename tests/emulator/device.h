@@ -94,11 +94,14 @@ struct DeviceInUse {
 };
 inline int64_t shared_limit(int) { return emulator::settings.shared_limit; }
 inline bool lies_on_device(const void*, int) { return false; }
-inline int64_t free_memory() { return int64_t(1) << 40; }
+inline int64_t free_memory() { return emulator::settings.free_memory; }
 
 class Buffer {
 public:
-    explicit Buffer(size_t bytes) : memory_(new char[bytes + 1]), region_(new emulator::Region(memory_.get(), bytes)) {
+    explicit Buffer(size_t bytes) {
+        if (int64_t(bytes) > free_memory()) throw std::bad_alloc();
+        memory_.reset(new char[bytes + 1]);
+        region_.reset(new emulator::Region(memory_.get(), bytes));
         machine().add(region_.get());
     }
     Buffer(Buffer&&) noexcept = default;

@@ -12,10 +12,11 @@ PYBIND11_MODULE(emulated, m) {
     bindings::define_cuda(m);
     m.def(
         "configure",
-        [](uint64_t seed, int64_t shared_limit, int devices, int resident_blocks, int compute_capability) {
-            emulator::settings = {seed, shared_limit, devices, resident_blocks, compute_capability};
+        [](uint64_t seed, int64_t shared_limit, int devices, int resident_blocks, int compute_capability,
+           int64_t free_memory) {
+            emulator::settings = {seed, shared_limit, free_memory, devices, resident_blocks, compute_capability};
         },
         py::kw_only(), py::arg("seed") = 0, py::arg("shared_limit") = 48 << 10, py::arg("devices") = 1,
-        py::arg("resident_blocks") = 2, py::arg("compute_capability") = 90);
+        py::arg("resident_blocks") = 2, py::arg("compute_capability") = 90, py::arg("free_memory") = int64_t(1) << 40);
     m.def("run_control", &emulator::run_control, py::arg("name"), py::arg("planted"));
 }
