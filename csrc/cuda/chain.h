@@ -16,8 +16,8 @@ public:
 
     PYRANK_HD BlockChain(const Job& job, Workspace workspace)
         : job_(job), chain_(job.chain), width_(int(chain_.width)), batch_(int(chain_.batch)), layer_(chain_, workspace),
-          of_threads_(workspace.take<T>(Layer::max_threads)), h_(Layer::take_state(chain_, workspace)),
-          f_(observes_f() ? Layer::take_state(chain_, workspace) : h_),
+          of_threads_(workspace.take<T>(chain_.drifts() ? Layer::max_threads : 0)),
+          h_(Layer::take_state(chain_, workspace)), f_(observes_f() ? Layer::take_state(chain_, workspace) : h_),
           spectrum_(measured_width(), batch_, Place::shared, workspace),
           exact_(measured_width(), batch_, Place::global, workspace),
           exact_work_(workspace.take<double>(rotated_size(measured_width(), batch_), Place::global)),

@@ -127,6 +127,7 @@ int resident_blocks(void (*)(P...), int, int, int64_t) {
 
 template <class... P, class... A>
 void launch(void (*kernel)(P...), int blocks, int threads, int64_t shared_bytes, Queue, A... arguments) {
+    emulator::shared_bytes_of_last_launch = shared_bytes;
     machine().launch(blocks, threads, shared_bytes, [&] { kernel(arguments...); });
 }
 
