@@ -112,6 +112,8 @@ template <int tiles>
 PYRANK_DEVICE Strip<tiles> TensorLayer<tiles>::product(const WeightParams& weights, const StreamPosition& position,
                                                        int first) const {
     const Affine<float> affine(weights);
+    const Operand<columns> operand = operand_;  // copies: to the compiler, a matrix instruction may write anywhere
+    const Law law = chain_.law;
     const int g = lane() / 4, t = lane() % 4, upper = first + g;
     const int rows = int(weights.fan_out), depth = int(weights.fan_in);
     const WeightRow drawn[2] = {{position, upper}, {position, upper + 8}};
@@ -124,7 +126,7 @@ PYRANK_DEVICE Strip<tiles> TensorLayer<tiles>::product(const WeightParams& weigh
         PYRANK_UNROLL
         for (int h = 0; h < 2; ++h) {
             float w[4];
-            drawn[h].draw(chain_.law, mine, w);
+            drawn[h].draw(law, mine, w);
             PYRANK_UNROLL
             for (int q = 0; q < 4; ++q) {
                 const bool exists = upper + 8 * h < rows && mine + q < depth;
@@ -136,7 +138,7 @@ PYRANK_DEVICE Strip<tiles> TensorLayer<tiles>::product(const WeightParams& weigh
         PYRANK_UNROLL
         for (int j = 0; j < tiles; ++j) {
             const int column = j * tile_columns + g;
-            const Four<float> f = operand_.leading(mine, column), rest = operand_.following(mine, column);
+            const Four<float> f = operand.leading(mine, column), rest = operand.following(mine, column);
             float (&upper_sum)[2] = sum.half[0].z[j], (&lower_sum)[2] = sum.half[1].z[j];
             float upper_rest[2] = {0, 0}, lower_rest[2] = {0, 0};
             PYRANK_UNROLL
