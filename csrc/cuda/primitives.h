@@ -22,6 +22,13 @@ PYRANK_DEVICE inline int grid_size() { return int(gridDim.x); }
 // No thread of a block goes on before all are here; then each sees what the others wrote.
 PYRANK_DEVICE inline void barrier() { __syncthreads(); }
 
+// Whether the compiler can do with half of the registers: for older devices it would spill some of them to memory.
+#if __CUDA_ARCH__ >= 900
+constexpr bool spares_registers = true;
+#else
+constexpr bool spares_registers = false;
+#endif
+
 // Threads of a warp go through all that concerns the warp together.
 constexpr int warp_size = 32;
 

@@ -15,7 +15,8 @@ public:
     static constexpr int columns = tiles * tile_columns;
     using State = RowMajor<columns>;
     // Room in the registers for the sums, and in shared memory for a measured state of as many rows as columns.
-    static constexpr int max_threads = tiles > 8 ? 256 : 128, blocks_abreast = tiles > 8 ? 1 : 3;
+    static constexpr int max_threads = tiles > 8 ? 256 : 128;
+    static constexpr int blocks_abreast = tiles > 8 ? 1 : tiles == 2 && spares_registers ? 4 : 3;
 
     // One warp for each strip, if that is not too many.
     static int threads(const ChainParams& chain) { return pieces(int(chain.width), strip_rows) * warp_size; }

@@ -19,6 +19,7 @@ inline int block_index() { return machine().block(); }
 inline int grid_size() { return machine().blocks(); }
 inline void barrier(std::source_location where = std::source_location::current()) { machine().barrier(where); }
 
+constexpr bool spares_registers = false;
 constexpr int warp_size = emulator::warp_size;
 inline int lane() { return thread_index() % warp_size; }
 inline float from_lane(float x, int from, std::source_location where = std::source_location::current()) {
