@@ -68,6 +68,7 @@ def choose(plan: Plan, engine: Backend, state: Tensor) -> int:
     if not plan.measures:
         return 1
     pilot = _Pilot(plan, engine, state.clone())
+    pilot.run(1, record=False)  # a device takes its time to start, once
     settling = pilot.layers_in(PILOT_SECONDS, record=False)
     pilot.run(max(settling, 1), record=False)
     layers = pilot.layers_in(PILOT_SECONDS, record=True)

@@ -107,7 +107,7 @@ def test_specs(make):
     ({"initial": object()}, "initial"),
     ({"backend": "gpu"}, "backend"),
     ({"backend": np.ones(2)}, "backend"),
-    ({"device": "cuda"}, "device"),
+    ({"device": "cuda:99"}, "device"),  # with or without a GPU
 ])  # fmt: skip
 def test_simulate(options, name):
     arguments = {"depth": 10, "chains": 3, "progress": False, **options}

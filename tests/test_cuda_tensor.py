@@ -126,6 +126,14 @@ def test_blocks_devices_memories_and_orders_change_no_bit(emulated):
         assert_same(on_tensor_cores(plan, [2], tuple(range(devices))), whole)
 
 
+@pytest.mark.parametrize("size", [8, 16, 32, 64])
+def test_three_blocks_have_room_on_a_multiprocessor(size, emulated):
+    """As many as the registers are shared out for; a Hopper has 228 kB, and takes 1 kB more for each block."""
+    emulated.configure(shared_limit=227 << 10)
+    on_tensor_cores(make_plan(pyrank.Chain(size), chains=1), [1])
+    assert 3 * (emulated.shared_bytes_of_last_launch() + 1024) <= 228 << 10
+
+
 def test_the_law_is_that_of_the_cpu(gpus):
     """Other seeds, so that only the law can agree: mean ranks after a burn-in, within their errors."""
     chain, burn_in, depth = pyrank.Chain(8), 10, 30

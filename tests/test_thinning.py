@@ -1,5 +1,7 @@
 """The stride chosen by every="auto", against exact autocorrelations and a brute-force search."""
 
+import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -9,6 +11,8 @@ from scipy import signal
 import pyrank
 from pyrank import thinning
 from pyrank.thinning import STRIDES, autocorrelation, best_stride
+
+from harness import make_plan, start
 
 CHAIN = pyrank.Chain(16)
 OPTIONS = {"chains": 8, "progress": False}
@@ -80,6 +84,23 @@ def test_the_choice_is_that_of_a_brute_force_search(monkeypatch):
         noise = math.sqrt(2 / run[measure].dof)  # relative standard error of a squared standard error
     assert errors[chosen] <= min(errors.values()) * (1 + 5 * noise)
     assert errors[1] > errors[chosen]
+
+
+def test_a_device_that_is_slow_to_start_does_not_spoil_the_pilot(monkeypatch):
+    """By a clock that counts layers, but for the first call, which takes longer than the whole pilot may."""
+    engine = pyrank.backends.choose(CHAIN)
+    now, calls = [0.0], []
+
+    def advance(plan, state, first_layer, layers, *record):
+        now[0] += layers * thinning.PILOT_SECONDS / 1_000 + (0 if calls else 10)
+        calls.append((layers, bool(plan.measures)))
+        engine.advance(plan, state, first_layer, layers, *record)
+
+    monkeypatch.setattr(thinning.time, "perf_counter", lambda: now[0])
+    plan = make_plan(CHAIN)
+    thinning.choose(plan, dataclasses.replace(engine, advance=advance), start(plan)[0])
+    unrecorded = [layers for layers, _ in itertools.takewhile(lambda call: not call[1], calls)]
+    assert sum(unrecorded) >= 1_000  # as many layers to settle in as fit
 
 
 def test_a_checkpoint_keeps_its_stride(tmp_path, monkeypatch):

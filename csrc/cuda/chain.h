@@ -16,12 +16,13 @@ public:
 
     PYRANK_HD BlockChain(const Job& job, Workspace workspace)
         : job_(job), chain_(job.chain), width_(int(chain_.width)), batch_(int(chain_.batch)), layer_(chain_, workspace),
-          of_threads_(workspace.take<T>(Layer::max_threads)), h_(Layer::take_state(chain_, workspace)),
-          f_(observes_f() ? Layer::take_state(chain_, workspace) : h_),
+          of_threads_(workspace.take<T>(chain_.drifts() ? Layer::max_threads : 0)),
+          h_(Layer::take_state(chain_, workspace)), f_(observes_f() ? Layer::take_state(chain_, workspace) : h_),
           spectrum_(measured_width(), batch_, Place::shared, workspace),
           exact_(measured_width(), batch_, Place::global, workspace),
           exact_work_(workspace.take<double>(rotated_size(measured_width(), batch_), Place::global)),
-          shared_used_(workspace.shared_used()), global_used_(workspace.global_used()) {}
+          values_(workspace.take<double>(job.measure_count)), shared_used_(workspace.shared_used()),
+          global_used_(workspace.global_used()) {}
 
     PYRANK_HD int64_t shared_used() const { return shared_used_; }
     PYRANK_HD int64_t global_used() const { return global_used_; }
@@ -74,6 +75,7 @@ private:
     Spectrum<T> spectrum_;
     Spectrum<double> exact_;  // redoes counts in double
     Array<double> exact_work_;
+    Array<double> values_;  // of the measures, to be recorded by a thread for each
     int64_t shared_used_, global_used_;
 };
 
@@ -157,7 +159,12 @@ PYRANK_DEVICE void BlockChain<Layer>::measure(Emit emit) const {
 
 template <class Layer>
 PYRANK_DEVICE void BlockChain<Layer>::record() {
-    measure([&](int m, double value) { push<T>(job_.accumulator, m, index_, 1, &value, samples_); });
+    measure([&](int m, double value) { values_[m] = value; });
+    barrier();
+    for_each(0, job_.measure_count, [&](int m) {
+        const double value = values_[m];
+        push<T>(job_.accumulator, m, index_, 1, &value, samples_);
+    });
     ++samples_;
 }
 

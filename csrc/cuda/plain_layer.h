@@ -13,7 +13,7 @@ class PlainLayer {
 public:
     using T = T_;
     using State = Matrix<T>;
-    static constexpr int max_threads = 256, blocks_abreast = 1;  // on a multiprocessor, at least
+    static constexpr int max_threads = 256, blocks_abreast = spares_registers ? 2 : 1;  // on a multiprocessor, at least
 
     // One thread for each tile of the product with a panel, if that is not too many.
     static int threads(const ChainParams& chain) {

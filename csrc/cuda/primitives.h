@@ -22,6 +22,13 @@ PYRANK_DEVICE inline int grid_size() { return int(gridDim.x); }
 // No thread of a block goes on before all are here; then each sees what the others wrote.
 PYRANK_DEVICE inline void barrier() { __syncthreads(); }
 
+// Whether the compiler can do with half of the registers: for older devices it would spill some of them to memory.
+#if __CUDA_ARCH__ >= 900
+constexpr bool spares_registers = true;
+#else
+constexpr bool spares_registers = false;
+#endif
+
 // Threads of a warp go through all that concerns the warp together.
 constexpr int warp_size = 32;
 
@@ -43,7 +50,8 @@ PYRANK_DEVICE inline float from_lane(float x, int from) { return __shfl_sync(~0u
 PYRANK_DEVICE inline void multiply_tile(float (&upper)[2], float (&lower)[2], const float (&a)[4],
                                         const float (&b)[2]) {
 #if __CUDA_ARCH__ >= 800
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
         "{%0, %1, %2, %3};"
         : "+f"(upper[0]), "+f"(upper[1]), "+f"(lower[0]), "+f"(lower[1])
         : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])),

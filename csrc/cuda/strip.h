@@ -9,12 +9,13 @@ namespace pyrank::cuda {
 
 constexpr int strip_rows = 16, tile_columns = 8;
 
-// A state row by row. Their distance is odd and known when the kernel is compiled: neither rows nor columns meet in a
-// bank of shared memory, and a lane reaches all its columns from one address.
+// A state row by row. Their distance is known when the kernel is compiled, so that a lane reaches all its columns from
+// one address. It is odd, so that the rows of a column lie on different banks of shared memory; with 3 in excess no
+// more than two lanes of a strip meet, which a larger excess would not change.
 template <int columns>
 struct RowMajor {
     using T = float;
-    static constexpr int distance = columns + 9;
+    static constexpr int distance = columns + 3;
     Array<float> data;
     PYRANK_DEVICE decltype(auto) operator()(int row, int column) const { return data[row * distance + column]; }
 };

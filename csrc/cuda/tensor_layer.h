@@ -15,7 +15,8 @@ public:
     static constexpr int panel_columns = tiles * tile_columns, columns = panels * panel_columns;
     using State = RowMajor<columns>;
     // Room in the registers for the sums, and in shared memory for a measured state of as many rows as columns.
-    static constexpr int max_threads = tiles > 8 ? 256 : 128, blocks_abreast = tiles > 8 ? 1 : 3;
+    static constexpr int max_threads = tiles > 8 ? 256 : 128;
+    static constexpr int blocks_abreast = tiles > 8 ? 1 : tiles == 2 && spares_registers ? 4 : 3;
 
     // One warp for each strip, if that is not too many.
     static int threads(const ChainParams& chain) { return pieces(int(chain.width), strip_rows) * warp_size; }
@@ -124,6 +125,8 @@ PYRANK_DEVICE Strip<tiles> TensorLayer<tiles, panels>::product(const WeightParam
                                                                const StreamPosition& position, int first,
                                                                int first_column) const {
     const Affine<float> affine(weights);
+    const Operand<columns> operand = operand_;  // copies: to the compiler, a matrix instruction may write anywhere
+    const Law law = chain_.law;
     const int g = lane() / 4, t = lane() % 4, upper = first + g;
     const int rows = int(weights.fan_out), depth = int(weights.fan_in);
     const WeightRow drawn[2] = {{position, upper}, {position, upper + 8}};
@@ -136,7 +139,7 @@ PYRANK_DEVICE Strip<tiles> TensorLayer<tiles, panels>::product(const WeightParam
         PYRANK_UNROLL
         for (int h = 0; h < 2; ++h) {
             float w[4];
-            drawn[h].draw(chain_.law, mine, w);
+            drawn[h].draw(law, mine, w);
             PYRANK_UNROLL
             for (int q = 0; q < 4; ++q) {
                 const bool exists = upper + 8 * h < rows && mine + q < depth;
@@ -148,7 +151,7 @@ PYRANK_DEVICE Strip<tiles> TensorLayer<tiles, panels>::product(const WeightParam
         PYRANK_UNROLL
         for (int j = 0; j < tiles; ++j) {
             const int column = first_column + j * tile_columns + g;
-            const Four<float> f = operand_.leading(mine, column), rest = operand_.following(mine, column);
+            const Four<float> f = operand.leading(mine, column), rest = operand.following(mine, column);
             float (&upper_sum)[2] = sum.half[0].z[j], (&lower_sum)[2] = sum.half[1].z[j];
             float upper_rest[2] = {0, 0}, lower_rest[2] = {0, 0};
             PYRANK_UNROLL

@@ -19,6 +19,7 @@ inline int block_index() { return machine().block(); }
 inline int grid_size() { return machine().blocks(); }
 inline void barrier(std::source_location where = std::source_location::current()) { machine().barrier(where); }
 
+constexpr bool spares_registers = false;
 constexpr int warp_size = emulator::warp_size;
 inline int lane() { return thread_index() % warp_size; }
 inline float from_lane(float x, int from, std::source_location where = std::source_location::current()) {
@@ -130,6 +131,7 @@ int resident_blocks(void (*)(P...), int, int, int64_t) {
 
 template <class... P, class... A>
 void launch(void (*kernel)(P...), int blocks, int threads, int64_t shared_bytes, Queue, A... arguments) {
+    emulator::shared_bytes_of_last_launch = shared_bytes;
     machine().launch(blocks, threads, shared_bytes, [&] { kernel(arguments...); });
 }
 

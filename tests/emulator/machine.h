@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -28,6 +29,7 @@ struct Settings {
     int devices = 1, resident_blocks = 2, compute_capability = 90;
 };
 inline Settings settings;
+inline std::atomic<int64_t> shared_bytes_of_last_launch;
 
 constexpr int word_bytes = 4;
 constexpr int warp_size = 32;

@@ -18,5 +18,6 @@ PYBIND11_MODULE(emulated, m) {
         },
         py::kw_only(), py::arg("seed") = 0, py::arg("shared_limit") = 48 << 10, py::arg("devices") = 1,
         py::arg("resident_blocks") = 2, py::arg("compute_capability") = 90, py::arg("free_memory") = int64_t(1) << 40);
+    m.def("shared_bytes_of_last_launch", [] { return emulator::shared_bytes_of_last_launch.load(); });
     m.def("run_control", &emulator::run_control, py::arg("name"), py::arg("planted"));
 }
