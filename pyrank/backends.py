@@ -39,6 +39,8 @@ class Backend:
     reason: str
     state_dtype: torch.dtype
     advance: Advance
+    call_seconds: float = 0.2
+    """Aim of one call: long enough to cost nothing, short enough to interrupt."""
 
 
 def choose(chain: Chain, device: str = "cpu", backend: str = "auto", threads: int | None = None) -> Backend:
@@ -99,7 +101,8 @@ def _on_gpus(chain: Chain, device: str, backend: str) -> Backend:
     where = ", ".join(f"{names[gpu]} (cuda:{gpu})" for gpu in gpus)
     reason = f"compiled {'tensor-core' if kernel == 'tensor' else kernel} kernels for CUDA on {where}"
     advance = functools.partial(native.advance, gpus=gpus, cuda_kernel=kernel)
-    return Backend("cuda", f"cuda {kernel}", reason, getattr(torch, chain.dtype), advance)
+    # With every call the state and the record go to the GPU and back.
+    return Backend("cuda", f"cuda {kernel}", reason, getattr(torch, chain.dtype), advance, call_seconds=0.8)
 
 
 def _check_has_kernel(chain: Chain) -> None:

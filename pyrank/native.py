@@ -95,9 +95,10 @@ def _kernels(isa: str, layout: str, threads: int, gpus: tuple[int, ...], cuda_ke
         module = _extension()
         return module, module.Cpu(isa or isa_in_use(), LAYOUTS.index(layout), threads)
     module = _cuda_extension()
-    # The kernels follow what the caller has asked of torch on this device.
-    stream = torch.cuda.current_stream(gpus[0]).cuda_stream if torch.cuda.is_available() else 0
-    return module, module.Cuda(list(gpus), stream, CUDA_KERNELS.index(cuda_kernel))
+    # The kernels follow what the caller has asked of torch on these devices.
+    present = torch.cuda.is_available()
+    streams = [torch.cuda.current_stream(gpu).cuda_stream if present else 0 for gpu in gpus]
+    return module, module.Cuda(list(gpus), streams, CUDA_KERNELS.index(cuda_kernel))
 
 
 def _params(module: Any, chain: Chain, seed: int) -> Any:

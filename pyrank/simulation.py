@@ -28,7 +28,6 @@ from pyrank.run import Run
 from pyrank.snapshots import Snapshots
 
 DEFAULT_MEASURES = ("participation_ratio", "soft_rank(0.5)")
-CALL_SECONDS = 0.2  # aim of one call into a backend: long enough to cost nothing, short enough to interrupt
 CHECKPOINT_SECONDS = 30.0
 SNAPSHOT_PREFIX = "snapshot_"
 
@@ -171,7 +170,7 @@ def simulate(
             now.seconds += elapsed
             now.snapshots.record(now.state, now.layer - 1)
             report(stretch)
-            layers = max(1, min(4 * layers, int(stretch * CALL_SECONDS / max(elapsed, 1e-9))))
+            layers = max(1, min(16 * layers, int(stretch * engine.call_seconds / max(elapsed, 1e-9))))
             if path is not None and time.monotonic() - saved > CHECKPOINT_SECONDS and now.layer < depth:
                 now.save(path, plan, engine)
                 saved = time.monotonic()

@@ -53,6 +53,7 @@ void call_weights(const Options& options, const Chain& chain, int64_t layer, int
     const ChainParams params = chain.view();
     const std::vector<int64_t> shape{params.weights_of(layer).fan_out, params.weights_of(layer).fan_in};
     void* data = out.is_double() ? static_cast<void*>(out.data<double>(shape)) : out.data<float>(shape);
+    py::gil_scoped_release release;
     weights(params, precision_of(out), options, layer, index, data);
 }
 
@@ -72,11 +73,12 @@ py::class_<Options> define_backend(py::module_& m, const char* name) {
 inline void define_cuda(py::module_& m) {
     m.def("cuda_devices", &cuda::devices);
     define_backend<cuda::Options>(m, "Cuda")
-        .def(py::init([](std::vector<int> devices, uintptr_t stream, int32_t kernel) {
+        .def(py::init([](std::vector<int> devices, std::vector<uintptr_t> streams, int32_t kernel) {
                  if (devices.empty()) throw py::value_error("devices: expected at least one");
-                 return cuda::Options{std::move(devices), stream, cuda::Kernel(kernel)};
+                 if (streams.size() != devices.size()) throw py::value_error("streams: expected one a device");
+                 return cuda::Options{std::move(devices), std::move(streams), cuda::Kernel(kernel)};
              }),
-             py::arg("devices"), py::arg("stream") = 0, py::arg("kernel") = 0)
+             py::arg("devices"), py::arg("streams"), py::arg("kernel") = 0)
         .def(
             "kernel_for",
             [](const cuda::Options& options, const Chain& chain, bool twice) {

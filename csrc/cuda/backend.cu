@@ -115,7 +115,7 @@ void for_devices(const Job& job, Precision precision, const Options& options, Wo
         try {
             const int64_t first = job.chains * d / devices, last = job.chains * (d + 1) / devices;
             if (first == last) return;
-            const Queue queue = d == 0 ? reinterpret_cast<Queue>(options.queue) : Queue();
+            const Queue queue = reinterpret_cast<Queue>(options.queues[size_t(d)]);
             const int device = options.devices[size_t(d)];
             const DeviceInUse use(device);
             DevicePart part(job, first, last - first, number, device, queue);
@@ -173,8 +173,10 @@ void measure(const Job& job, Precision precision, const Options& options, double
 void weights(const ChainParams& chain, Precision precision, const Options& options, int64_t layer, int64_t index,
              void* out) {
     check_chain(chain);
-    const Queue queue = reinterpret_cast<Queue>(options.queue);
+    const Queue queue = reinterpret_cast<Queue>(options.queues.front());
     const WeightParams& w = chain.weights_of(layer);
+    if (double(w.fan_out) * double(w.fan_in) >= 0x1p31)
+        throw std::invalid_argument("CUDA: expected fewer than 2^31 weights in a layer that is drawn to be looked at");
     const DeviceInUse use(options.devices.front());
     with_type(precision, [&]<class T>(T) {
         Workspace counted(nullptr, shared_anywhere, nullptr);

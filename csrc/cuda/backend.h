@@ -12,7 +12,7 @@ enum class Kernel : int32_t { automatic, plain, tensor };
 
 struct Options {
     std::vector<int> devices;           // that share the chains
-    uintptr_t queue = 0;                // CUDA stream of the first device; 0 is the default one
+    std::vector<uintptr_t> queues;      // a CUDA stream of each device; 0 is its default one
     Kernel kernel = Kernel::automatic;  // the tensor cores where they can be used, or as asked for
 };
 

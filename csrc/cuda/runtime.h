@@ -11,7 +11,10 @@
 namespace pyrank::cuda {
 
 inline void check(cudaError_t status) {
-    if (status != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(status));
+    if (status == cudaSuccess) return;
+    cudaGetLastError();  // or the next launch would be blamed for it
+    if (status == cudaErrorMemoryAllocation) throw std::bad_alloc();
+    throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(status));
 }
 
 inline int attribute(cudaDeviceAttr name, int device) {
@@ -76,12 +79,7 @@ inline int64_t free_memory() {
 class Buffer {
 public:
     explicit Buffer(size_t bytes) {
-        const cudaError_t status = bytes ? cudaMalloc(&memory_, bytes) : cudaSuccess;
-        if (status == cudaErrorMemoryAllocation) {
-            cudaGetLastError();  // nothing else is wrong with the device
-            throw std::bad_alloc();
-        }
-        check(status);
+        if (bytes) check(cudaMalloc(&memory_, bytes));
     }
     Buffer(Buffer&& other) noexcept : memory_(other.memory_) { other.memory_ = nullptr; }
     ~Buffer() { cudaFree(memory_); }
@@ -105,10 +103,11 @@ inline void copy_rows(void* to, size_t to_pitch, const void* from, size_t from_p
 
 inline void wait(Queue queue) { check(cudaStreamSynchronize(queue)); }
 
-// How many blocks of a kernel the device holds at a time; allows the kernel that much shared memory.
+// How many blocks of a kernel the device holds at a time; allows the kernel as much shared memory as there is, because
+// other threads of the host may need more of it than this one.
 template <class... P>
 int resident_blocks(void (*kernel)(P...), int device, int threads, int64_t shared_bytes) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)));
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_limit(device))));
     int blocks = 0;
     check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, size_t(shared_bytes)));
     return blocks * attribute(cudaDevAttrMultiProcessorCount, device);
