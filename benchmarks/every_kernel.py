@@ -9,7 +9,9 @@ import pyrank
 from pyrank import native
 from pyrank.measures import parse_measures
 
-WIDTHS = ((8, 8), (17, 33), (64, 64), (130, 40), (40, 300))
+SHAPES = ((8, 8), (17, 30), (64, 64), (130, 100), (40, 300))
+"""Widths and batches: on the tensor cores a kernel each for at most 16, 32, 64 and 128 samples, then the plain one."""
+
 LAWS = ("gaussian", "uniform", "rademacher")
 MEASURES = ("participation_ratio", "soft_rank(0.5)")
 
@@ -17,7 +19,7 @@ MEASURES = ("participation_ratio", "soft_rank(0.5)")
 def main() -> None:
     rng = np.random.default_rng(0)
     for dtype in ("float32", "float64"):
-        for number, (width, batch) in enumerate(WIDTHS):
+        for number, (width, batch) in enumerate(SHAPES):
             law = LAWS[number % len(LAWS)]
             chain = pyrank.Chain(width, batch, gamma=0.5, activation="relu", normalization="batch", dtype=dtype,
                                  weights=law)  # fmt: skip
