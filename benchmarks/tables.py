@@ -96,7 +96,8 @@ def _goals(title: str, what: str, goals: Sequence[Goal], number: Callable[[float
 
 
 def _missing(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    return _list("Missing:", {name: reason for result in results for name, reason in result["missing"].items()})
+    reasons = [f"{name}: {reason}" for result in results for name, reason in result["missing"].items()]
+    return _list("Missing:", dict.fromkeys(reasons, ""))
 
 
 def _list(title: str, reasons: Mapping[str, str]) -> list[str]:
