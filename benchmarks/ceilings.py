@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
+from contenders import PATIENCE
 from roofline import Roofline, rate
 
 import pyrank
@@ -14,7 +15,7 @@ SIDE = 8192
 COPIED = 2**30
 DRAWN = 2**27
 CHAINS = 2112
-WIDTHS, BATCHES = (16, 64, 256), (1, 16)
+WIDTHS, BATCH = (16, 64, 256), 8
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class Ceiling:
 def measure(seconds: float, device: str = "cuda") -> dict[str, Ceiling]:
     """Measure all ceilings of a device, each as the best of several repetitions.
 
-    Normals: chains with few samples, whose layer hardly does more than draw; and a fill by torch, which writes them to
-    memory. Products: of large square matrices with random entries, since zeros take less power and run faster.
+    Normals: chains with few samples, as many as a product has columns, whose layer hardly does more than draw; and a
+    fill by torch, which writes them to memory. Products: of large square matrices with random entries, since zeros take
+    less power and run faster.
     """
     found = {
         "normals, drawn by chains": max(
-            (_normals(d, n, seconds, device) for d in WIDTHS for n in BATCHES), key=lambda c: c.per_second
+            (_normals(d, BATCH, PATIENCE * seconds, device) for d in WIDTHS), key=lambda c: c.per_second
         ),
         "normals, filled by torch": _fill(seconds, device),
     }

@@ -86,17 +86,17 @@ def measure_within(
     wanted: Sequence[Case], limit: Roofline, rounds: int, seconds: float, deadline: float, measured: Measured,
     publish: Callable[[], object],
 ) -> None:  # fmt: skip
-    """Measure the dropped cases, cheap ones first, until too little time is left for one as long as the longest before.
+    """Measure the dropped cases, cheap ones first, until too little time is left for one as long as the last.
 
     A case in which pyrank fails or has a red gate is not timed; the others go on, unless the GPU is lost to this
     process. ``deadline`` is by `time.monotonic`; ``publish`` is called before and after each case.
     """
-    longest = 0.0
+    last = 0.0
     for case in sorted(wanted, key=lambda case: (case.width, case.flops)):
         began, name = time.monotonic(), str(case)
         if name not in measured.dropped:
             continue
-        if began + longest > deadline:
+        if began + last > deadline:
             break
         measured.dropped.remove(name)
         measured.begun = name
@@ -111,7 +111,7 @@ def measure_within(
         finally:
             faulthandler.cancel_dump_traceback_later()
         measured.begun = None
-        longest = max(longest, time.monotonic() - began)
+        last = time.monotonic() - began
         publish()
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # raises what no later call in this process would survive

@@ -397,10 +397,11 @@ def test_tests_are_those_that_use_a_gpu(monkeypatch, tmp_path):
 @pytest.mark.parametrize(("code", "output", "verdict", "told"), [
     (0, "every kernel ran\n===== ERROR SUMMARY: 0 errors", "passed", "ERROR SUMMARY: 0 errors"),
     (0, "", "failed", "ended with status 0"),
+    (0, "every kernel ran\n===== Error: No attachable process found", "failed", "ended with status 0"),
     (86, "Invalid __shared__ read\n===== RACECHECK SUMMARY: 2 hazards", "failed", "RACECHECK SUMMARY: 2 hazards"),
     (1, "Traceback", "failed", "ended with status 1"),
     (1, "===== Error: Device not supported", "absent", "does not support this device"),
-    (None, "", "failed", "stopped after 120 s"),
+    (None, "", "failed", "stopped after 75 s"),
 ])  # fmt: skip
 def test_sanitizer(code, output, verdict, told, monkeypatch, tmp_path):
     monkeypatch.setattr(gpu.machine, "find_cuda_tool", lambda name: Path("/bin") / name)
