@@ -39,11 +39,6 @@ class Outcome:
     seconds: float
     detail: str
 
-    @property
-    def fine(self) -> bool:
-        """Whether nothing speaks against the package."""
-        return self.verdict in ("passed", "absent")
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)
