@@ -16,7 +16,7 @@ import torch
 from cases import Case
 from roofline import Roofline
 
-CASE_SECONDS = 100.0
+CASE_SECONDS = 120.0
 """On a GPU a case that takes longer has stopped for good, and its process with it."""
 
 

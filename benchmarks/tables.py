@@ -37,6 +37,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         *_goals("Goals, against the limit", "share of the limit", shares(report["results"]), percent),
         *_missing(report["results"]),
         *_list("Not timed, because the gate is red or pyrank failed:", report.get("failed", {})),
+        *_list("Not finished:", dict.fromkeys(filter(None, [report.get("begun")]), "")),
         *_list("Not begun, because the time was up:", dict.fromkeys(report.get("dropped", ()), "")),
         *_ceilings(report.get("ceilings", {})),
         "## Machine",

@@ -314,7 +314,7 @@ def invented_times():
     how = {"fp32 products": {"per_second": 5.1e13, "unit": "FLOP/s", "how": "8192 x 8192"}}
     return {
         "settings": {"rounds": 6, "seconds": 0.1}, "results": found, "failed": {"64x64": "state is off"},
-        "dropped": ["256x256"], "ceilings": how, "limits": {"float32": LIMIT.to_dict()},
+        "dropped": ["256x256"], "begun": "128x128", "ceilings": how, "limits": {"float32": LIMIT.to_dict()},
         "machine": {"GPU": "H200"}, "command": "python benchmarks/report.py --device cuda",
     }  # fmt: skip
 
@@ -335,6 +335,7 @@ def test_the_markdown_says_everything():
         "FAILED | test_x",
         "| fp32 products | 5.1e+13 FLOP/s | 8192 x 8192 |",
         "- 64x64: state is off",
+        "Not finished:\n\n- 128x128",
         "- 256x256",
         "- torch graph: no graph",
         "| 16x16-linear-none-99-float32-cuda | 3.33e+09 | 3.33e+09 to 3.33e+09 | 3.33e+08 | jax vmap | 2.5e+09 | met |",
