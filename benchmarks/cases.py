@@ -94,8 +94,11 @@ QUICK = tuple(case for case in CORE if case.width in (8, 32, 128))
 
 SELECTIONS = {"core": CORE, "quick": QUICK, "all": CORE + EXTENDED}
 
-GPU_CHAINS = {8: 4224, 16: 4224, 32: 4224, 64: 1056, 128: 528, 256: 264, 512: 132}
-"""Chains by width: whole waves on the 132 multiprocessors of an H200, and states and records that are soon copied."""
+GPU_CHAINS = {8: 4224, 16: 4224, 32: 3168, 64: 792, 128: 264, 256: 132, 512: 132}
+"""Chains by width, few enough that states and records are soon copied, and as many as an H200 advances in whole waves.
+
+Each of its 132 multiprocessors holds 16, 16, 6, 3, 1, 1 and 1 of the blocks at a time, as registers allow.
+"""
 
 ON_GPU = tuple(Case(d, d, m, chains=GPU_CHAINS[d], device="cuda") for d in WIDTHS for m in ("none", "rank"))
 GPU_SELECTIONS = {"core": ON_GPU, "quick": tuple(case for case in ON_GPU if case.width in (8, 32)), "all": ON_GPU}

@@ -9,8 +9,8 @@ import pyrank
 from pyrank import native
 from pyrank.measures import parse_measures
 
-WIDTHS = ((8, 8), (17, 30), (64, 64), (130, 128), (40, 200), (40, 300))
-"""Widths and batches: for float32 each has a kernel of its own."""
+SHAPES = ((8, 8), (17, 30), (64, 64), (130, 100), (40, 200), (40, 300))
+"""Widths and batches: on the tensor cores a kernel each for at most 16, 32, 64, 128 and 256 samples, then the plain one."""
 
 LAWS = ("gaussian", "uniform", "rademacher")
 MEASURES = ("participation_ratio", "soft_rank(0.5)")
@@ -19,7 +19,7 @@ MEASURES = ("participation_ratio", "soft_rank(0.5)")
 def main() -> None:
     rng = np.random.default_rng(0)
     for dtype in ("float32", "float64"):
-        for number, (width, batch) in enumerate(WIDTHS):
+        for number, (width, batch) in enumerate(SHAPES):
             law = LAWS[number % len(LAWS)]
             chain = pyrank.Chain(width, batch, gamma=0.5, activation="relu", normalization="batch", dtype=dtype,
                                  weights=law)  # fmt: skip

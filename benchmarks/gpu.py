@@ -9,14 +9,17 @@ no compiler for it.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
@@ -32,10 +35,16 @@ ROOT = HERE.parent
 TOTAL = 470.0
 """Seconds for everything; what the other steps leave is for the times."""
 
-LIMITS = {"build": 120.0, "tests": 150.0, "memcheck": 60.0, "racecheck": 60.0}
-TESTS = ("tests/test_cuda.py", "tests/test_layer.py", "tests/test_spectrum.py")
+LIMITS = {"build": 150.0, "tests": 120.0, "memcheck": 75.0, "racecheck": 75.0}
+TESTS = ("tests/test_cuda.py", "tests/test_cuda_tensor.py", "tests/test_layer.py", "tests/test_spectrum.py")
 WATCH = {"memcheck": ["--report-api-errors", "no"], "racecheck": []}
 """Tools of compute-sanitizer and their options; that torch asks the driver for what it lacks is not an error."""
+
+PATIENT = ["--launch-timeout", "0"]
+"""By default the sanitizer gives up a program that has not called CUDA after ten seconds, as a slow import may not."""
+
+WATCHING = Lock()
+"""Two sanitizers at a time would ask for the same ports."""
 
 FOUND_ERRORS = 86
 """The exit status by which the sanitizer says so."""
@@ -79,29 +88,41 @@ def why_not() -> str:
 
 
 def run_steps(report: dict[str, Any], out: Path, deadline: float) -> None:
-    """Run all steps, and write the report after each of them; what cannot be used cannot be tested."""
+    """Run all steps, and write the report after each of them; what cannot be used cannot be tested.
+
+    The checks take no times, and share the GPU; the times have it for themselves.
+    """
     environment = gpu_build.environment(out)
-    built = _step(report, out, "build", lambda: gpu_build.build(ROOT, out, LIMITS["build"], environment))
-    others: dict[str, Callable[[], Outcome]] = {
+    checks: dict[str, Callable[[], Outcome]] = {
         "tests": lambda: test(out, environment),
         "memcheck": lambda: sanitize("memcheck", out, environment),
         "racecheck": lambda: sanitize("racecheck", out, environment),
-        "times": lambda: measure(report, out, environment, deadline - time.monotonic()),
     }
-    for name, work in others.items():
-        skipped = Outcome(name, "not run", 0.0, "the build failed")
-        _step(report, out, name, work if built.fine else lambda skipped=skipped: skipped)
+    times = {"times": lambda: measure(report, out, environment, deadline)}
+    _take(report, out, {"build": lambda: gpu_build.build(ROOT, out, LIMITS["build"], environment)})
+    if report["steps"][-1]["verdict"] == "passed":
+        _take(report, out, checks)
+        _take(report, out, times)
+    else:
+        for name in (*checks, *times):
+            report["steps"].append(Outcome(name, "not run", 0.0, "the build failed").to_dict())
 
 
-def _step(report: dict[str, Any], out: Path, name: str, work: Callable[[], Outcome]) -> Outcome:
+def _take(report: dict[str, Any], out: Path, works: Mapping[str, Callable[[], Outcome]]) -> None:
+    """Take steps, several of them side by side, and write the report after each."""
+    with ThreadPoolExecutor() as pool:
+        for outcome in (pool.map if len(works) > 1 else map)(_outcome, works, works.values()):
+            report["steps"].append(outcome.to_dict())
+            publish(report, out)
+
+
+def _outcome(name: str, work: Callable[[], Outcome]) -> Outcome:
     print(f"{name} ...", file=sys.stderr, flush=True)
     try:
         outcome = work()
     except Exception as error:  # the other steps shall go on
         outcome = Outcome(name, "failed", 0.0, f"{type(error).__name__}: {error}")
     print(f"{name}: {outcome.verdict} after {outcome.seconds:.0f} s", file=sys.stderr, flush=True)
-    report["steps"].append(outcome.to_dict())
-    publish(report, out)
     return outcome
 
 
@@ -121,33 +142,39 @@ def sanitize(tool: str, out: Path, environment: dict[str, str]) -> Outcome:
     program = machine.find_cuda_tool("compute-sanitizer")
     if program is None:
         return Outcome(tool, "absent", 0.0, "compute-sanitizer is not on the PATH, and not in $CUDA_HOME/bin")
-    command = [program, "--tool", tool, *WATCH[tool], "--error-exitcode", str(FOUND_ERRORS), sys.executable,
+    command = [program, "--tool", tool, *PATIENT, *WATCH[tool], "--error-exitcode", str(FOUND_ERRORS), sys.executable,
                HERE / "every_kernel.py"]  # fmt: skip
-    done = steps.run(command, LIMITS[tool], out / f"{tool}.log", ROOT, environment)
-    if done.code == 0 and "every kernel ran" in done.output:
-        return Outcome(tool, "passed", done.seconds, _summary(done.output))
+    with WATCHING:
+        done = steps.run(command, LIMITS[tool], out / f"{tool}.log", ROOT, environment)
+    summary = re.search(r"(?:ERROR|RACECHECK) SUMMARY: .+", done.output)
+    if done.code == 0 and summary and "every kernel ran" in done.output:
+        return Outcome(tool, "passed", done.seconds, summary[0])
     if "Device not supported" in done.output:
         return Outcome(tool, "absent", done.seconds, "compute-sanitizer does not support this device here")
-    found = f"{_summary(done.output)}\n" if done.code == FOUND_ERRORS else ""
+    found = f"{summary[0]}\n" if done.code == FOUND_ERRORS and summary else ""
     return Outcome(tool, "failed", done.seconds, found + steps.stopped(done, LIMITS[tool]))
 
 
-def _summary(output: str) -> str:
-    found = re.search(r"(?:ERROR|RACECHECK) SUMMARY: .+", output)
-    return found[0] if found else "the tool gave no summary"
+def measure(report: dict[str, Any], out: Path, environment: dict[str, str], deadline: float) -> Outcome:
+    """Measure ceilings and times in the time that is left; a report of some of the cases is a report.
 
-
-def measure(report: dict[str, Any], out: Path, environment: dict[str, str], left: float) -> Outcome:
-    """Measure ceilings and times in the time that is left; a report of some of the cases is a report."""
-    command = [sys.executable, HERE / "report.py", "--device", "cuda", "--out", out, "--within", f"{left - 30:.0f}"]
-    done = steps.run(command, left, out / "times.log", ROOT, environment)
-    written = out / "benchmarks.json"
-    report["times"] = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else None
+    A program that ends in the middle of a case is followed by one that goes on with the next.
+    """
+    command = [sys.executable, HERE / "report.py", "--device", "cuda", "--out", out]
+    began, written, resume, open_cases = time.monotonic(), out / "benchmarks.json", [], None
+    for attempt in itertools.count(1):
+        left = deadline - time.monotonic()
+        within = ["--within", f"{left - 20:.0f}", *resume]
+        done = steps.run([*command, *within], left, out / f"times-{attempt}.log", ROOT, environment)
+        report["times"] = times = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else None
+        if done.code in (0, None) or times is None or times["dropped"] == open_cases:
+            break
+        resume, open_cases = ["--resume"], times["dropped"]
+    seconds = time.monotonic() - began
     if done.code != 0:
-        return Outcome("times", "failed", done.seconds, steps.stopped(done, left))
-    times = report["times"]
+        return Outcome("times", "failed", seconds, steps.stopped(done, left))
     detail = f"{len(times['results'])} cases timed, {len(times['failed'])} failed, {len(times['dropped'])} not begun"
-    return Outcome("times", "failed" if times["failed"] else "passed", done.seconds, detail)
+    return Outcome("times", "failed" if times["failed"] else "passed", seconds, detail)
 
 
 def publish(report: dict[str, Any], out: Path) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cases import Case
 
 SCHEMA = 3
+NAME = "benchmarks.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,21 +86,30 @@ def measure(
 
 
 def _on_gpu(wanted: Sequence[Case], options: argparse.Namespace, deadline: float, report: dict[str, Any]) -> None:
-    """Fill the report, and write it after each case: who runs out of time keeps what there is."""
+    """Fill the report, and write it before and after each case: who runs out of time keeps what there is."""
     import ceilings
     import measuring
+    from roofline import Roofline
 
-    found = ceilings.measure(options.seconds)
-    limit = ceilings.limit(found)
-    report["ceilings"] = {name: ceiling.to_dict() for name, ceiling in found.items()}
-    report["limits"] = {"float32": limit.to_dict()}
+    if options.resume:
+        earlier = json.loads((options.out / NAME).read_text(encoding="utf-8"))
+        report |= {key: earlier[key] for key in ("ceilings", "limits")}
+        measured = measuring.Measured(earlier["results"], earlier["failed"], earlier["dropped"])
+        if earlier["begun"]:
+            measured.failed[earlier["begun"]] = "the program ended, or was stopped because it stood still"
+    else:
+        found = ceilings.measure(options.seconds)
+        report["ceilings"] = {name: ceiling.to_dict() for name, ceiling in found.items()}
+        report["limits"] = {"float32": ceilings.limit(found).to_dict()}
+        measured = measuring.Measured(dropped=[str(case) for case in wanted])
 
-    def publish(measured: measuring.Measured) -> None:
-        _publish(report | vars(measured), options.out)
+    def publish() -> None:
+        report.update(vars(measured))
+        _publish(report, options.out)
 
-    publish(measuring.Measured(dropped=[str(case) for case in wanted]))
-    measured = measuring.measure_within(wanted, limit, options.rounds, options.seconds, deadline, publish)
-    report.update(vars(measured))
+    limit = Roofline(**report["limits"]["float32"])
+    measuring.measure_within(wanted, limit, options.rounds, options.seconds, deadline, measured, publish)
+    publish()
 
 
 def _publish(report: dict[str, Any], out: Path) -> str:
@@ -107,7 +117,7 @@ def _publish(report: dict[str, Any], out: Path) -> str:
 
     text = tables.markdown(report)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "benchmarks.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (out / NAME).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (out / "benchmarks.md").write_text(text, encoding="utf-8")
     return text
 
@@ -132,6 +142,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="one core (default), or one GPU")
     parser.add_argument("--within", type=float, default=300, help="on a GPU: seconds after which no case begins (300)")
+    parser.add_argument("--resume", action="store_true", help="on a GPU: go on with the report that ended in --out")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to (results)")
     options = parser.parse_args(arguments)
     options.select = options.select or ("quick" if options.quick else "core")

@@ -37,6 +37,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         *_goals("Goals, against the limit", "share of the limit", shares(report["results"]), percent),
         *_missing(report["results"]),
         *_list("Not timed, because the gate is red or pyrank failed:", report.get("failed", {})),
+        *_list("Not finished:", dict.fromkeys(filter(None, [report.get("begun")]), "")),
         *_list("Not begun, because the time was up:", dict.fromkeys(report.get("dropped", ()), "")),
         *_ceilings(report.get("ceilings", {})),
         "## Machine",
@@ -96,7 +97,8 @@ def _goals(title: str, what: str, goals: Sequence[Goal], number: Callable[[float
 
 
 def _missing(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    return _list("Missing:", {name: reason for result in results for name, reason in result["missing"].items()})
+    reasons = [f"{name}: {reason}" for result in results for name, reason in result["missing"].items()]
+    return _list("Missing:", dict.fromkeys(reasons, ""))
 
 
 def _list(title: str, reasons: Mapping[str, str]) -> list[str]:

@@ -18,6 +18,9 @@ Loop = Callable[[int], tuple[Any, Any]]
 PYRANK = "pyrank"
 SEED = 2020
 
+PATIENCE = 10.0
+"""Runs of pyrank on a GPU begin and end in the memory of the host, and find out how many layers to launch at once."""
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -120,8 +123,7 @@ def build(case: Case, name: str) -> Contender | Missing:
         if name == PYRANK:
             raise
         return Missing(name, str(error))
-    # Runs of pyrank begin and end in the memory of the host, and find out how many layers to launch at once.
-    patience = 10.0 if name == PYRANK and case.device != "cpu" else 1.0
+    patience = PATIENCE if name == PYRANK and case.device != "cpu" else 1.0
     return Contender(name, chains, layer, run, patience)
 
 
