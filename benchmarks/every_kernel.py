@@ -10,7 +10,7 @@ from pyrank import native
 from pyrank.measures import parse_measures
 
 SHAPES = ((8, 8), (17, 30), (64, 64), (130, 100), (40, 200), (40, 300))
-"""Widths and batches: on the tensor cores a kernel each for at most 16, 32, 64, 128 and 256 samples, then the plain one."""
+"""Widths and batches: kernels for at most 16, 32, 64, 128 and 256 samples on the tensor cores, then the plain one."""
 
 LAWS = ("gaussian", "uniform", "rademacher")
 MEASURES = ("participation_ratio", "soft_rank(0.5)")

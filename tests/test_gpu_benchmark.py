@@ -68,7 +68,7 @@ def test_every_width_is_timed_with_and_without_measures():
     assert {(c.width, c.batch, c.measures) for c in ON_GPU} == {(d, d, m) for d in WIDTHS for m in ("none", "rank")}
     assert {c.device for c in ON_GPU} == {"cuda"}
     assert {c.activation for c in ON_GPU} | {c.dtype for c in ON_GPU} == {"linear", "float32"}
-    at_a_time = {8: 12, 16: 12, 32: 6, 64: 3, 128: 1, 256: 1, 512: 1}
+    at_a_time = {8: 16, 16: 16, 32: 6, 64: 3, 128: 1, 256: 1, 512: 1}
     assert all(c.chains % (132 * at_a_time[c.width]) == 0 for c in ON_GPU), "whole waves"
     assert all(c.chains * c.width**2 * 4 < 2**27 * 1.1 for c in ON_GPU), "states that are soon copied"
     assert all(GPU_CHAINS[d] >= 1000 for d in WIDTHS if d <= 32)
