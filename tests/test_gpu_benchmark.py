@@ -73,7 +73,7 @@ def test_every_width_is_timed_with_and_without_measures():
     assert all(c.chains * c.width**2 * 4 < 2**27 * 1.1 for c in ON_GPU), "states that are soon copied"
     assert all(GPU_CHAINS[d] >= 1000 for d in WIDTHS if d <= 32)
     assert [str(c) for c in select("16x16", "cuda")] == [
-        "16x16-linear-none-3168-float32-cuda", "16x16-linear-rank-3168-float32-cuda",
+        "16x16-linear-none-4224-float32-cuda", "16x16-linear-rank-4224-float32-cuda",
     ]  # fmt: skip
     with pytest.raises(SystemExit, match="3168-float32-cuda"):
         select("1024", "cuda")
