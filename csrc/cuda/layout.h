@@ -67,10 +67,11 @@ PYRANK_DEVICE inline void for_each(int first, int last, Body body) {
     for (int index = first + thread_index(); index < last; index += block_size()) body(index);
 }
 
-// body(row, column) for every entry of a matrix, shared out among the threads.
+// body(row, column) for every entry of a matrix, shared out among the threads; unsigned numbers are divided faster.
 template <class Body>
 PYRANK_DEVICE inline void for_entries(int rows, int columns, Body body) {
-    for_each(0, rows * columns, [&](int p) { body(p % rows, p / rows); });
+    for_each(0, rows * columns,
+             [&](int p) { body(int(unsigned(p) % unsigned(rows)), int(unsigned(p) / unsigned(rows))); });
 }
 
 }  // namespace pyrank::cuda

@@ -92,26 +92,34 @@ PYRANK_DEVICE void TensorLayer<tiles, panels>::advance(const State& h, const Wei
 // distances from the first entry are averaged.
 template <int tiles, int panels>
 PYRANK_DEVICE void TensorLayer<tiles, panels>::set_operand(const State& h, int rows) const {
+    // copies: to the compiler, what is written may be what these are read from
+    const State from = h;
+    const Operand<columns> operand = operand_;
+    const Activation activation = chain_.activation;
+    const bool centres = chain_.centres_f();
+    const int batch = batch_;
     for_strips(rows, [&](int strip) {
         for (int row = strip + lane() / 4; row < strip + strip_rows; row += strip_rows / 2) {
             const auto f = [&](int column) {
-                return row < rows && column < batch_ ? activated(chain_.activation, float(h(row, column))) : 0.0f;
+                const bool exists = row < rows && column < batch;
+                const float x = exists ? float(from(row, column)) : 0.0f;
+                return exists && activation != Activation::linear ? activated(activation, x) : x;
             };
-            if (!chain_.centres_f()) {
-                for_columns([&](int column) { operand_.set(row, column, f(column)); });
+            if (!centres) {
+                for_columns([&](int column) { operand.set(row, column, f(column)); });
                 continue;
             }
             const float first = f(0);
             float sum = 0;
             for_columns([&](int column) {
                 const float x = f(column);
-                operand_.kept(row, column) = x;
-                if (column < batch_) sum += x - first;
+                operand.kept(row, column) = x;
+                if (column < batch) sum += x - first;
             });
-            const float mean = sum_of_row(sum) / float(batch_);
+            const float mean = sum_of_row(sum) / float(batch);
             for_columns([&](int column) {
-                const float x = operand_.kept(row, column);
-                operand_.set(row, column, column < batch_ ? (x - first) - mean : 0.0f);
+                const float x = operand.kept(row, column);
+                operand.set(row, column, column < batch ? (x - first) - mean : 0.0f);
             });
         }
     });
