@@ -36,7 +36,7 @@ TOTAL = 470.0
 """Seconds for everything; what the other steps leave is for the times."""
 
 LIMITS = {"build": 150.0, "tests": 120.0, "memcheck": 75.0, "racecheck": 75.0}
-TESTS = ("tests/test_cuda.py", "tests/test_cuda_tensor.py", "tests/test_layer.py", "tests/test_spectrum.py")
+TESTS = tuple(f"tests/test_{what}.py" for what in ("cuda", "cuda_tensor", "layer", "spectrum", "ops"))
 WATCH = {"memcheck": ["--report-api-errors", "no"], "racecheck": []}
 """Tools of compute-sanitizer and their options; that torch asks the driver for what it lacks is not an error."""
 

@@ -116,6 +116,38 @@ def test_ratio_has_two_derivatives(d, n):
     assert gradgradcheck(pyrank.participation_ratio, (H,))
 
 
+# On a GPU --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def torch_gpu(request):
+    """A GPU that torch sees."""
+    if not torch.cuda.is_available():
+        (pytest.fail if request.config.getoption("--require-gpu") else pytest.skip)("torch sees no GPU")
+    return torch.device("cuda")
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_layer_on_a_gpu(name, torch_gpu):
+    tensors = gaussian(2, 5, 7), gaussian(4, 5, seed=1)
+    there = [tensor.detach().to(torch_gpu).requires_grad_() for tensor in tensors]
+
+    def layer(H, W):
+        return pyrank.layer_step(H, W, activation="tanh", normalization=name)
+
+    torch.testing.assert_close(layer(*there).cpu(), layer(*tensors))
+    assert gradcheck(layer, there)
+    assert gradgradcheck(layer, there)
+
+
+def test_ratio_on_a_gpu(torch_gpu):
+    H = gaussian(2, 5, 7)
+    there = H.detach().to(torch_gpu).requires_grad_()
+    torch.testing.assert_close(pyrank.participation_ratio(there).cpu(), pyrank.participation_ratio(H))
+    assert gradcheck(pyrank.participation_ratio, (there,))
+    assert gradgradcheck(pyrank.participation_ratio, (there,))
+
+
 # The corners -----------------------------------------------------------------------------------------------------
 
 
