@@ -64,10 +64,11 @@ private:
     int width_;  // the largest
     int batch_;
     int index_ = 0;  // of the chain in the job
-    int64_t next_layer_ = 0;
-    int64_t samples_ = 0;  // recorded so far
-    int phase_ = 0;        // of the period of the weights
-    int rows_ = 0;         // of the present layer: those of h_ from there on are zero
+    // volatile: fetched when they are needed, not kept in registers from layer to layer
+    volatile int64_t next_layer_ = 0;
+    volatile int64_t samples_ = 0;  // recorded so far
+    int phase_ = 0;                 // of the period of the weights
+    int rows_ = 0;                  // of the present layer: those of h_ from there on are zero
     Layer layer_;
     Array<T> of_threads_;
     State h_;
@@ -94,10 +95,11 @@ PYRANK_DEVICE void BlockChain<Layer>::store() const {
 
 template <class Layer>
 PYRANK_DEVICE void BlockChain<Layer>::step(const RoundKeys& keys) {
+    layer_.prepare(h_, rows_);
     const StreamPosition position{keys, uint32_t(next_layer_), uint32_t(job_.first_chain + index_)};
     const WeightParams& weights = chain_.weights[phase_];
     rows_ = int(weights.fan_out);
-    ++next_layer_;
+    next_layer_ = next_layer_ + 1;
     phase_ = phase_ + 1 < chain_.period ? phase_ + 1 : 0;
     layer_.advance(h_, weights, position, job_.degenerate_rows + index_);
     if (chain_.drifts()) take_off_exponent(h_, rows_, batch_, of_threads_, job_.exponent + index_);
@@ -165,7 +167,7 @@ PYRANK_DEVICE void BlockChain<Layer>::record() {
         const double value = values_[m];
         push<T>(job_.accumulator, m, index_, 1, &value, samples_);
     });
-    ++samples_;
+    samples_ = samples_ + 1;
 }
 
 template <class Layer>

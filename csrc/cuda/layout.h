@@ -64,7 +64,8 @@ PYRANK_DEVICE inline bool leader() { return thread_index() == 0; }
 // body(index) for first <= index < last, shared out among the threads.
 template <class Body>
 PYRANK_DEVICE inline void for_each(int first, int last, Body body) {
-    for (int index = first + thread_index(); index < last; index += block_size()) body(index);
+    const int step = block_size();
+    for (int index = first + thread_index(); index < last; index += step) body(index);
 }
 
 // body(row, column) for every entry of a matrix, shared out among the threads; unsigned numbers are divided faster.

@@ -31,6 +31,8 @@ public:
         return {workspace.take<T>(rotated_size(width, batch)), stride_of(width)};
     }
 
+    // F(H), as `advance` needs it.
+    PYRANK_DEVICE void prepare(const State& h, int rows) const;
     // From H to H'. Rows that it does not have are left as they are.
     PYRANK_DEVICE void advance(State& h, const WeightParams& weights, const StreamPosition& position,
                                int64_t* degenerate_rows);
@@ -39,7 +41,6 @@ public:
     PYRANK_DEVICE Array<T> scratch() const { return next_.data; }
 
 private:
-    PYRANK_DEVICE Matrix<T> centred_activation(const Matrix<T>& h, int rows) const;
     PYRANK_DEVICE void multiply_weights(const Matrix<T>& h, const Matrix<T>& f, const WeightParams& weights,
                                         const StreamPosition& position) const;
 
@@ -52,7 +53,7 @@ template <class T>
 PYRANK_DEVICE void PlainLayer<T>::advance(State& h, const WeightParams& weights, const StreamPosition& position,
                                           int64_t* degenerate_rows) {
     const int rows = int(weights.fan_out);
-    multiply_weights(h, centred_activation(h, int(weights.fan_in)), weights, position);
+    multiply_weights(h, chain_.needs_f() ? f_ : h, weights, position);
     normalize(chain_.over_features ? feature_lines(next_, rows, batch_) : batch_lines(next_, rows, batch_), chain_,
               degenerate_rows);
     const Matrix<T> before = h;
@@ -60,10 +61,10 @@ PYRANK_DEVICE void PlainLayer<T>::advance(State& h, const WeightParams& weights,
     next_ = before;
 }
 
-// What the weights multiply: F(H), with its row means taken off if that changes nothing exactly.
+// With the row means taken off if that changes nothing exactly.
 template <class T>
-PYRANK_DEVICE Matrix<T> PlainLayer<T>::centred_activation(const Matrix<T>& h, int rows) const {
-    if (!chain_.needs_f()) return h;
+PYRANK_DEVICE void PlainLayer<T>::prepare(const State& h, int rows) const {
+    if (!chain_.needs_f()) return;
     for_entries(rows, batch_, [&](int i, int j) { f_(i, j) = activated(chain_.activation, T(h(i, j))); });
     barrier();
     if (chain_.centres_f()) {
@@ -71,7 +72,6 @@ PYRANK_DEVICE Matrix<T> PlainLayer<T>::centred_activation(const Matrix<T>& h, in
         for_each(0, rows, [&](int row) { recentre(lines, row); });
         barrier();
     }
-    return f_;
 }
 
 // next = H + gamma W F, one panel of W at a time; the sum over k runs in ascending order whatever the panels.

@@ -15,7 +15,6 @@
 namespace pyrank::cuda {
 
 PYRANK_DEVICE inline int thread_index() { return int(threadIdx.x); }
-PYRANK_DEVICE inline int block_size() { return int(blockDim.x); }
 PYRANK_DEVICE inline int block_index() { return int(blockIdx.x); }
 PYRANK_DEVICE inline int grid_size() { return int(gridDim.x); }
 
@@ -32,12 +31,28 @@ constexpr bool spares_registers = false;
 // Threads of a warp go through all that concerns the warp together.
 constexpr int warp_size = 32;
 
-// Asked anew every time: the compiler would keep all that follows from it in registers, from the first layer to the
+// Asked anew every time: the compiler would keep all that follows from them in registers, from the first layer to the
 // last.
+PYRANK_DEVICE inline int block_size() {
+    int threads;
+    asm volatile("mov.u32 %0, %%ntid.x;" : "=r"(threads));
+    return threads;
+}
 PYRANK_DEVICE inline int lane() {
     int own;
     asm volatile("mov.u32 %0, %%laneid;" : "=r"(own));
     return own;
+}
+PYRANK_DEVICE inline int warp() {
+    int thread;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    return thread / warp_size;
+}
+
+// The same number, and to the compiler another one, for the same reason.
+PYRANK_DEVICE inline uint32_t anew(uint32_t x) {
+    asm volatile("" : "+r"(x));
+    return x;
 }
 
 // What the lane has whose number differs in these bits, or what lane `from` has.

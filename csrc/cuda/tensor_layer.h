@@ -29,6 +29,9 @@ public:
         return {workspace.take<T>(chain.width * State::distance)};
     }
 
+    // F(H), as `advance` needs it.
+    PYRANK_DEVICE void prepare(const State& h, int rows) const;
+    // From H to H'. Rows that it does not have are left as they are.
     PYRANK_DEVICE void advance(const State& h, const WeightParams& weights, const StreamPosition& position,
                                int64_t* degenerate_rows);
     PYRANK_DEVICE Array<T> scratch() const { return operand_.memory(); }
@@ -37,8 +40,7 @@ private:
     // body(first row) for the strips of this warp.
     template <class Body>
     PYRANK_DEVICE void for_strips(int rows, Body body) const {
-        const int warp = thread_index() / warp_size, warps = block_size() / warp_size;
-        for (int first = warp * strip_rows; first < rows; first += warps * strip_rows) body(first);
+        for (int first = warp() * strip_rows; first < rows; first += block_size() / warp_size * strip_rows) body(first);
     }
     // body(column) for the columns of this lane in a strip.
     template <class Body>
@@ -48,7 +50,6 @@ private:
             body(column + 1);
         }
     }
-    PYRANK_DEVICE void set_operand(const State& h, int rows) const;
     PYRANK_DEVICE Strip<tiles> product(const WeightParams& weights, const StreamPosition& position, int first,
                                        int first_column) const;
 
@@ -62,7 +63,6 @@ PYRANK_DEVICE void TensorLayer<tiles, panels>::advance(const State& h, const Wei
                                                        const StreamPosition& position, int64_t* degenerate_rows) {
     const int rows = int(weights.fan_out);
     const float gamma = float(chain_.gamma);
-    set_operand(h, int(weights.fan_in));
     const auto count = [&](bool zeros) {
         if (zeros && lane() % 4 == 0) add_events(degenerate_rows, 1);
     };
@@ -91,7 +91,7 @@ PYRANK_DEVICE void TensorLayer<tiles, panels>::advance(const State& h, const Wei
 // F(H), with its row means taken off if that changes nothing exactly; zeros beyond the edges. As in normalize.h,
 // distances from the first entry are averaged.
 template <int tiles, int panels>
-PYRANK_DEVICE void TensorLayer<tiles, panels>::set_operand(const State& h, int rows) const {
+PYRANK_DEVICE void TensorLayer<tiles, panels>::prepare(const State& h, int rows) const {
     // copies: to the compiler, what is written may be what these are read from
     const State from = h;
     const Operand<columns> operand = operand_;
@@ -137,7 +137,8 @@ PYRANK_DEVICE Strip<tiles> TensorLayer<tiles, panels>::product(const WeightParam
     const Law law = chain_.law;
     const int g = lane() / 4, t = lane() % 4, upper = first + g;
     const int rows = int(weights.fan_out), depth = int(weights.fan_in);
-    const WeightRow drawn[2] = {{position, upper}, {position, upper + 8}};
+    const StreamPosition here{position.keys, anew(position.layer), anew(position.chain)};
+    const WeightRow drawn[2] = {{here, upper}, {here, upper + 8}};
     Strip<tiles> sum{};
     for (int k = 0; k < depth; k += slab) {
         // Four columns of W from one call of the generator feed two instructions: any order of k is as good, if the

@@ -21,6 +21,8 @@ inline void barrier(std::source_location where = std::source_location::current()
 
 constexpr bool spares_registers = false;
 constexpr int warp_size = emulator::warp_size;
+inline uint32_t anew(uint32_t x) { return x; }
+inline int warp() { return thread_index() / warp_size; }
 inline int lane() { return thread_index() % warp_size; }
 inline float from_lane(float x, int from, std::source_location where = std::source_location::current()) {
     return machine().exchange({x}, where)(from)[0];
