@@ -75,9 +75,6 @@ HOPPER_BLOCKS = {
 }
 """Where there has to be room for more of them from sm_90 on."""
 
-SPILLED = {"advance, tensor, 128 columns": 8, "advance, tensor, 256 columns": 12}
-"""Bytes: the sums leave no room for three numbers that are used once a strip."""
-
 
 @pytest.fixture(scope="module")
 def report(compiled):
@@ -105,11 +102,9 @@ def test_every_kernel_is_compiled_for_every_architecture(report):
 
 
 def test_no_register_is_spilled(report):
-    for place, numbers in report.items():
-        if place is not None:
-            assert numbers["spilled"] <= SPILLED.get(place[0], 0), place
-    assert report[None]
-    assert not any(report[None])
+    spilled = {place: numbers["spilled"] for place, numbers in report.items() if place is not None}
+    assert set(spilled.values()) == {0}, spilled
+    assert set(report[None]) == {0}
 
 
 def test_registers_leave_room_for_the_promised_blocks(report):

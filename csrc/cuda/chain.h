@@ -101,7 +101,7 @@ PYRANK_DEVICE void BlockChain<Layer>::step(const RoundKeys& keys) {
     rows_ = int(weights.fan_out);
     next_layer_ = next_layer_ + 1;
     phase_ = phase_ + 1 < chain_.period ? phase_ + 1 : 0;
-    layer_.advance(h_, weights, position, job_.degenerate_rows + index_);
+    layer_.advance(h_, weights, position, [&] { add_events(job_.degenerate_rows + index_, 1); });
     if (chain_.drifts()) take_off_exponent(h_, rows_, batch_, of_threads_, job_.exponent + index_);
     if (rows_ == width_) return;
     for_entries(width_ - rows_, batch_, [&](int i, int j) { h_(rows_ + i, j) = T(0); });

@@ -35,26 +35,26 @@ PYRANK_DEVICE inline void recentre(const Lines<T>& z, int line) {
     for (int k = 0; k < z.count; ++k) z(line, k) = (T(z(line, k)) - first) - mean;
 }
 
-template <int order, class T>
-PYRANK_DEVICE inline void rescale(const Lines<T>& z, int line, const ChainParams& chain, int64_t* degenerate) {
+template <int order, class T, class Count>
+PYRANK_DEVICE inline void rescale(const Lines<T>& z, int line, const ChainParams& chain, Count count) {
     Scalar<T> sum = T(0);
     for (int k = 0; k < z.count; ++k) sum = add_to_size<order>(Scalar<T>(T(z(line, k))), sum);
-    if (sum.v == 0) add_events(degenerate, 1);
+    if (sum.v == 0) count();
     const T factor = line_factor<order>(sum, z.count, chain).v, alpha = T(chain.alpha);
     for (int k = 0; k < z.count; ++k) z(line, k) = fma(T(z(line, k)), factor, alpha);
 }
 
-// The whole normalisation of a layer, over lines of one kind; lines of zeros are counted.
-template <class T>
-PYRANK_DEVICE inline void normalize(const Lines<T>& z, const ChainParams& chain, int64_t* degenerate) {
+// The whole normalisation of a layer, over lines of one kind; count() for each line of zeros.
+template <class T, class Count>
+PYRANK_DEVICE inline void normalize(const Lines<T>& z, const ChainParams& chain, Count count) {
     for_each(0, z.lines, [&](int line) {
         if (chain.recentre) recentre(z, line);
         if (!chain.rescale) return;
         switch (chain.order) {
-            case 0: rescale<0>(z, line, chain, degenerate); break;
-            case 1: rescale<1>(z, line, chain, degenerate); break;
-            case 2: rescale<2>(z, line, chain, degenerate); break;
-            case 3: rescale<3>(z, line, chain, degenerate); break;
+            case 0: rescale<0>(z, line, chain, count); break;
+            case 1: rescale<1>(z, line, chain, count); break;
+            case 2: rescale<2>(z, line, chain, count); break;
+            case 3: rescale<3>(z, line, chain, count); break;
         }
     });
     barrier();

@@ -33,9 +33,9 @@ public:
 
     // F(H), as `advance` needs it.
     PYRANK_DEVICE void prepare(const State& h, int rows) const;
-    // From H to H'. Rows that it does not have are left as they are.
-    PYRANK_DEVICE void advance(State& h, const WeightParams& weights, const StreamPosition& position,
-                               int64_t* degenerate_rows);
+    // From H to H'. Rows that it does not have are left as they are; count() for each row of zeros.
+    template <class Count>
+    PYRANK_DEVICE void advance(State& h, const WeightParams& weights, const StreamPosition& position, Count count);
 
     // Free between two layers.
     PYRANK_DEVICE Array<T> scratch() const { return next_.data; }
@@ -50,12 +50,13 @@ private:
 };
 
 template <class T>
+template <class Count>
 PYRANK_DEVICE void PlainLayer<T>::advance(State& h, const WeightParams& weights, const StreamPosition& position,
-                                          int64_t* degenerate_rows) {
+                                          Count count) {
     const int rows = int(weights.fan_out);
     multiply_weights(h, chain_.needs_f() ? f_ : h, weights, position);
     normalize(chain_.over_features ? feature_lines(next_, rows, batch_) : batch_lines(next_, rows, batch_), chain_,
-              degenerate_rows);
+              count);
     const Matrix<T> before = h;
     h = next_;
     next_ = before;

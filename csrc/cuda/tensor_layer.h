@@ -31,9 +31,10 @@ public:
 
     // F(H), as `advance` needs it.
     PYRANK_DEVICE void prepare(const State& h, int rows) const;
-    // From H to H'. Rows that it does not have are left as they are.
+    // From H to H'. Rows that it does not have are left as they are; count() for each row of zeros.
+    template <class Count>
     PYRANK_DEVICE void advance(const State& h, const WeightParams& weights, const StreamPosition& position,
-                               int64_t* degenerate_rows);
+                               Count count);
     PYRANK_DEVICE Array<T> scratch() const { return operand_.memory(); }
 
 private:
@@ -59,29 +60,31 @@ private:
 };
 
 template <int tiles, int panels>
+template <class Count>
 PYRANK_DEVICE void TensorLayer<tiles, panels>::advance(const State& h, const WeightParams& weights,
-                                                       const StreamPosition& position, int64_t* degenerate_rows) {
+                                                       const StreamPosition& position, Count count) {
     const int rows = int(weights.fan_out);
-    const float gamma = float(chain_.gamma);
-    const auto count = [&](bool zeros) {
-        if (zeros && lane() % 4 == 0) add_events(degenerate_rows, 1);
+    const auto count_if = [&](bool zeros) {
+        if (zeros && lane() % 4 == 0) count();
     };
     for_strips(rows, [&](int first) {
         for (int start = 0; start < columns; start += panel_columns) {
             Strip<tiles> z = product(weights, position, first, start);
             z.for_rows(first, [&](RowPart<tiles>& part, int row) {
                 const bool exists = row < rows;
-                if (chain_.skip && exists)
+                if (chain_.skip && exists) {
+                    const float gamma = float(chain_.gamma);
                     part.for_batch(batch_ - start,
                                    [&](float& x, int column) { x = fma(gamma, x, float(h(row, start + column))); });
-                if constexpr (panels == 1) count(normalize(part, batch_, chain_) && exists);
+                }
+                if constexpr (panels == 1) count_if(normalize(part, batch_, chain_) && exists);
                 if (exists) part.for_batch(batch_ - start, [&](float& x, int column) { h(row, start + column) = x; });
             });
         }
         if constexpr (panels > 1) {
             for (int row = first + lane() / 4; row < first + strip_rows; row += strip_rows / 2) {
                 RowInMemory<State> whole{h, row, row < rows};
-                count(normalize(whole, batch_, chain_) && whole.exists);
+                count_if(normalize(whole, batch_, chain_) && whole.exists);
             }
         }
     });
