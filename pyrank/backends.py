@@ -84,7 +84,14 @@ def choose(chain: Chain, device: str = "cpu", backend: str = "auto", threads: in
     return Backend("cpu", f"cpu {isa}", reason, getattr(torch, chain.dtype), advance)
 
 
-def _on_gpus(chain: Chain, device: str, backend: str) -> Backend:
+def check_device(device: str) -> None:
+    """Refuse a device that is misspelt or not there, before anything is computed."""
+    if str(device) != "cpu":
+        _gpus(str(device), "auto")
+
+
+def _gpus(device: str, backend: str) -> dict[int, str]:
+    """Return the GPUs that are asked for, with their names."""
     if not (named := _DEVICE.fullmatch(device)):
         raise invalid("device", device, "'cpu', 'cuda' or 'cuda:N'", "check the spelling")
     if backend not in ("auto", "cuda"):
@@ -95,10 +102,15 @@ def _on_gpus(chain: Chain, device: str, backend: str) -> Backend:
         raise invalid(*asked, f"a GPU, but {missing}", "use device='cpu'")
     if named[1] and int(named[1]) >= len(names):
         raise invalid("device", device, f"cuda:0 to cuda:{len(names) - 1}", "that is all this machine has")
+    return {int(named[1]): names[int(named[1])]} if named[1] else dict(enumerate(names))
+
+
+def _on_gpus(chain: Chain, device: str, backend: str) -> Backend:
+    found = _gpus(device, backend)
     _check_has_kernel(chain)
-    gpus = (int(named[1]),) if named[1] else tuple(range(len(names)))
+    gpus = tuple(found)
     kernel = native.cuda_kernel(chain, gpus)
-    where = ", ".join(f"{names[gpu]} (cuda:{gpu})" for gpu in gpus)
+    where = ", ".join(f"{name} (cuda:{gpu})" for gpu, name in found.items())
     reason = f"compiled {'tensor-core' if kernel == 'tensor' else kernel} kernels for CUDA on {where}"
     advance = functools.partial(native.advance, gpus=gpus, cuda_kernel=kernel)
     # With every call the state and the record go to the GPU and back.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrank import Interrupted, cli, experiments
+from pyrank import ArgumentError, Interrupted, cli, experiments
 from pyrank.experiments import running
 from pyrank.experiments import soft_rank_scaling as scaling
 
@@ -69,6 +69,14 @@ def test_chains_without_a_kernel_are_refused_before_any_run(tmp_path, capsys, mo
     said = "pyrank: normalization = 'whiten': expected no whitening on a GPU; use device='cpu'\n"
     assert capsys.readouterr() == ("", said)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", WITHOUT_CHAINS)
+def test_a_misspelt_device_is_refused_even_if_nothing_runs_there(name, tmp_path):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(ArgumentError, match="'cuda:N'"):
+        experiments.reproduce(name, out=tmp_path / "out", device="gpu")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", [name for name in experiments.EXPERIMENTS if name not in WITHOUT_CHAINS])

@@ -135,5 +135,8 @@ def reproduce(
         raise invalid("preset", preset, f"one of {', '.join(experiment.PRESETS)}", "use 'quick' for a first look")
     folder = Path("results", f"{name}-{preset}") if out is None else Path(out)
     plotting.require()
+    from pyrank.backends import check_device  # with torch, which mistakes found so far do not need
+
+    check_device(device)
     prepare_folder("out", folder)
     return experiment.reproduce(experiment.PRESETS[preset], folder, device=device, progress=progress)
