@@ -21,7 +21,7 @@ void accumulate(const py::object& moments, const py::object& histogram, const py
     const double* value = values.data<double>({layers, measures, chains});
     for (int64_t layer = 0; layer < layers; ++layer)
         for (int64_t m = 0; m < measures; ++m, value += chains)
-            push<void>(view, int32_t(m), 0, chains, value, sample + layer);
+            push<double>(view, int32_t(m), 0, chains, value, sample + layer);
 }
 
 std::array<uint32_t, 4> philox_words(std::array<uint32_t, 4> counter, uint64_t key) {

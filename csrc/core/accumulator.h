@@ -2,6 +2,7 @@
 // performs the same operations in the same order, so that both agree to the last bit.
 #pragma once
 #include <cstdint>
+#include <cstring>
 
 #include "host_device.h"
 
@@ -31,15 +32,16 @@ struct AccumulatorView {
     int32_t measures, ranks, bins, trace_capacity;
 };
 
-// Smallest power of two m such that `slots` slots of m samples hold n samples.
-PYRANK_HD inline int64_t slot_length(int64_t n, int64_t slots) {
-    return n <= slots ? 1 : int64_t(1) << bit_length(uint64_t((n - 1) / slots));
+// Slots hold a power of two of samples each. Smallest b such that `slots` slots of 2^b samples hold n samples; found
+// without a division, because every sample of every measure asks for it.
+PYRANK_HD inline int slot_bits(int64_t n, int64_t slots) {
+    if (n <= slots) return 0;
+    const int least = bit_length(uint64_t(n - 1)) - bit_length(uint64_t(slots));
+    return slots << least < n ? least + 1 : least;
 }
 
-// True if sample n is the first that needs slots of this length, so that neighbours have to be merged before.
-PYRANK_HD inline bool slots_double(int64_t n, int64_t slots, int64_t length) {
-    return length > 1 && 2 * n == slots * length;
-}
+// True if sample n is the first that needs slots of 2^bits samples, so that neighbours have to be merged before.
+PYRANK_HD inline bool slots_double(int64_t n, int64_t slots, int bits) { return bits > 0 && n == slots << (bits - 1); }
 
 // Entries first .. first + count - 1 of a trace.
 struct TracedEntries {
@@ -49,15 +51,14 @@ struct TracedEntries {
 // The entries that samples first .. end - 1 read or write: all of them if the stride doubles meanwhile.
 PYRANK_HD inline TracedEntries traced_entries(int64_t first, int64_t end, int64_t capacity) {
     if (!capacity || first >= end) return {0, 0};
-    const int64_t stride = slot_length(end, capacity);
-    if (slot_length(first + 1, capacity) != stride || slots_double(first, capacity, stride)) return {0, capacity};
-    const int64_t entry = (first + stride - 1) / stride;
-    return {entry, (end - 1) / stride + 1 - entry};
+    const int bits = slot_bits(end, capacity);
+    if (slot_bits(first + 1, capacity) != bits || slots_double(first, capacity, bits)) return {0, capacity};
+    const int64_t entry = (first + (int64_t(1) << bits) - 1) >> bits;
+    return {entry, ((end - 1) >> bits) + 1 - entry};
 }
 
-// Isa is a tag without content: translation units built for different instruction sets pass different tags, so that
-// the linker never merges their copies of these functions.
-template <class Isa>
+// N is what is recorded at a time: the number of one chain, or a vector with those of several.
+template <class N>
 struct Recorder {
     const AccumulatorView& view;
     int32_t measure;
@@ -71,58 +72,74 @@ struct Recorder {
         return view.trace + (int64_t(measure) * view.trace_capacity + index) * view.trace_chains + first;
     }
 
-    PYRANK_HD void start(const double* __restrict values) const {
-        double* __restrict shift = slot(kShift), * __restrict low = slot(kMin), * __restrict high = slot(kMax);
-        for (int64_t c = 0; c < count; ++c) shift[c] = low[c] = high[c] = values[c];
+    PYRANK_HD static N load(const double* p) {
+        N x;
+        std::memcpy(&x, p, sizeof(N));
+        return x;
+    }
+    PYRANK_HD static void store(double* p, N x) { std::memcpy(p, &x, sizeof(N)); }
+
+    // Call body(c) for the first chain of each N.
+    template <class Body>
+    PYRANK_HD void for_chains(Body body) const {
+        for (int64_t c = 0; c < count; c += sizeof(N) / sizeof(double)) body(c);
+    }
+
+    PYRANK_HD void copy(const double* from, double* to) const {
+        for_chains([=](int64_t c) { store(to + c, load(from + c)); });
+    }
+
+    PYRANK_HD void start(const double* values) const {
+        for (const Slot first_value : {kShift, kMin, kMax}) copy(values, slot(first_value));
     }
 
     PYRANK_HD void merge_batches() const {
         for (int64_t i = 0; i < kBatches / 2; ++i) {
             const double *left = slot(kBatchSums + 2 * i), *right = slot(kBatchSums + 2 * i + 1);
             double* merged = slot(kBatchSums + i);
-            for (int64_t c = 0; c < count; ++c) merged[c] = left[c] + right[c];
+            for_chains([=](int64_t c) { store(merged + c, load(left + c) + load(right + c)); });
         }
         for (int64_t i = kBatches / 2; i < kBatches; ++i) {
             double* freed = slot(kBatchSums + i);
-            for (int64_t c = 0; c < count; ++c) freed[c] = 0;
+            for_chains([=](int64_t c) { store(freed + c, N(0.0)); });
         }
     }
 
     // `running` becomes the dyadic block of length 1 that ends with this sample.
-    PYRANK_HD void add(const double* __restrict values, int64_t batch, double* __restrict running) const {
-        const double* __restrict shift = slot(kShift);
-        double* __restrict sum = slot(kSum), * __restrict squares = slot(kSumSquares);
-        double* __restrict low = slot(kMin), * __restrict high = slot(kMax);
-        double* __restrict batch_sum = slot(kBatchSums + batch);
-        for (int64_t c = 0; c < count; ++c) {
-            const double x = values[c], v = x - shift[c];
-            sum[c] += v;
-            squares[c] += v * v;
-            low[c] = x < low[c] || x != x ? x : low[c];
-            high[c] = x > high[c] || x != x ? x : high[c];
-            batch_sum[c] += v;
-            running[c] = v;
-        }
+    PYRANK_HD void add(const double* values, int64_t batch, double* running) const {
+        const double* shift = slot(kShift);
+        double *sum = slot(kSum), *squares = slot(kSumSquares), *low = slot(kMin), *high = slot(kMax);
+        double* batch_sum = slot(kBatchSums + batch);
+        for_chains([=](int64_t c) {
+            const N x = load(values + c), v = x - load(shift + c), lowest = load(low + c), highest = load(high + c);
+            store(sum + c, load(sum + c) + v);
+            store(squares + c, load(squares + c) + v * v);
+            store(low + c, select(x == x, select(x < lowest, x, lowest), x));
+            store(high + c, select(x == x, select(x > highest, x, highest), x));
+            store(batch_sum + c, load(batch_sum + c) + v);
+            store(running + c, v);
+        });
     }
 
-    PYRANK_HD void close_block(int64_t level, const double* __restrict running) const {
-        double* __restrict squares = slot(kBlockSquares + level);
-        for (int64_t c = 0; c < count; ++c) squares[c] += running[c] * running[c];
+    PYRANK_HD void close_block(int64_t level, const double* running) const {
+        double* squares = slot(kBlockSquares + level);
+        for_chains([=](int64_t c) {
+            const N sum = load(running + c);
+            store(squares + c, load(squares + c) + sum * sum);
+        });
     }
 
-    PYRANK_HD void join_block(int64_t level, double* __restrict running) const {
-        const double* __restrict pending = slot(kPending + level);
-        for (int64_t c = 0; c < count; ++c) running[c] = pending[c] + running[c];
+    PYRANK_HD void join_block(int64_t level, double* running) const {
+        const double* pending = slot(kPending + level);
+        for_chains([=](int64_t c) { store(running + c, load(pending + c) + load(running + c)); });
     }
 
-    PYRANK_HD void trace(const double* __restrict values, int64_t n) const {
-        const int64_t capacity = view.trace_capacity, stride = slot_length(n + 1, capacity);
-        if (slots_double(n, capacity, stride))
-            for (int64_t i = 1; i < capacity / 2; ++i)
-                for (int64_t c = 0; c < count; ++c) traced(i)[c] = traced(2 * i)[c];
-        if (n % stride) return;
-        double* __restrict entry = traced(n / stride);
-        for (int64_t c = 0; c < count; ++c) entry[c] = values[c];
+    PYRANK_HD void trace(const double* values, int64_t n) const {
+        const int64_t capacity = view.trace_capacity;
+        const int bits = slot_bits(n + 1, capacity);
+        if (slots_double(n, capacity, bits))
+            for (int64_t i = 1; i < capacity / 2; ++i) copy(traced(2 * i), traced(i));
+        if (n >> bits << bits == n) copy(values, traced(n >> bits));
     }
 
     PYRANK_HD void tally(const double* values) const {
@@ -133,21 +150,22 @@ struct Recorder {
 };
 
 // Records values[0 .. count - 1], sample number n (from 0) of one measure in chains first_chain, first_chain + 1, ...
-template <class Isa>
+// A whole number of N fits into `count`.
+template <class N>
 PYRANK_HD inline void push(const AccumulatorView& view, int32_t measure, int64_t first_chain, int64_t count,
                            const double* values, int64_t n) {
-    const Recorder<Isa> recorder{view, measure, first_chain, count};
+    const Recorder<N> recorder{view, measure, first_chain, count};
     if (n == 0) recorder.start(values);
 
-    const int64_t length = slot_length(n + 1, kBatches);
-    if (slots_double(n, kBatches, length)) recorder.merge_batches();
+    const int bits = slot_bits(n + 1, kBatches);
+    if (slots_double(n, kBatches, bits)) recorder.merge_batches();
 
     // This sample ends one block at each level up to the first zero bit of n. The pending block of that last level is
     // free, and the longest block has to end up there: it is built in place.
     int64_t last = 0;
     while (n >> last & 1 && last < kLevels - 1) ++last;
     double* running = recorder.slot(kPending + last);
-    recorder.add(values, n / length, running);
+    recorder.add(values, n >> bits, running);
     for (int64_t level = 0; level < last; ++level) {
         recorder.close_block(level, running);
         recorder.join_block(level, running);

@@ -41,7 +41,7 @@ struct ChainParams {
     double eps, alpha, beta;
     uint64_t seed;
 
-    PYRANK_HD const WeightParams& weights_of(int64_t layer) const { return weights[layer % period]; }
+    PYRANK_HD const WeightParams& weights_of(int64_t layer) const { return weights[period == 1 ? 0 : layer % period]; }
 
     // Whether the row means of F(H) are taken off before the product: a recentring of its result would do it anyway,
     // and it saves the digits that a common offset of all samples would cost.
@@ -74,8 +74,9 @@ struct Job {
     int64_t* ambiguous;        // [chains]
     int64_t* exponent;         // [chains], powers of two taken off a drifting state
 
-    PYRANK_HD bool records(int64_t layer) const {
-        return measure_count && layer >= burn_in && (layer - burn_in) % every == 0;
+    // Whether a layer is recorded, of which `samples` were before it.
+    PYRANK_HD bool records(int64_t layer, int64_t samples) const {
+        return measure_count && layer == burn_in + samples * every;
     }
     PYRANK_HD int64_t recorded(int64_t depth) const {
         return depth <= burn_in ? 0 : (depth - burn_in + every - 1) / every;

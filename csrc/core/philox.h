@@ -54,39 +54,57 @@ PYRANK_HD inline void philox(W& x, W& y, W& z, W& w, const RoundKeys& keys) {
     philox_rounds<0>(x, y, z, w, keys);
 }
 
-// Calls that differ in w alone, where x and w are plain numbers: most of the first three rounds is the same for all.
+// The calls of one x and one z, where x is a plain number: of their first three rounds, most depends on y alone or on w
+// alone, and is shared by the calls that have it in common.
 template <class W>
-class PhiloxRow {
+class PhiloxPlane {
 public:
-    PYRANK_HD PhiloxRow(Word x, W y, W z, const RoundKeys& keys) {
-        W high, low, x1;
-        Word low_x;
-        W::multiply(z, multiplier_z, high, low);
-        Word::multiply(x, multiplier_x, high_x_, low_x);
-        high_x_ = high_x_ ^ keys.key[0][1];
-        x1 = high ^ y ^ keys.key[0][0];
+    struct Row {  // what depends on y
+        W x3, y3, w2;
+    };
+    struct Column {  // what depends on w
+        Word low;
+        W high, w3;
+    };
+
+    PYRANK_HD PhiloxPlane(Word x, W z, const RoundKeys& keys) : keys_(keys) {
+        W low;
+        W::multiply(z, multiplier_z, high_z_, low);
         y1_ = low ^ keys.key[1][0];
-        W::multiply(x1, multiplier_x, high, low);
-        w2_ = low ^ keys.key[2][1];
-        W::multiply(high ^ W(low_x.value) ^ keys.key[1][1], multiplier_z, high, low);
-        x3_ = high ^ keys.key[2][0];
-        y3_ = low;
+        Word::multiply(x, multiplier_x, high_x_, low_x_);
+        high_x_ = high_x_ ^ keys.key[0][1];
+    }
+
+    PYRANK_HD Row row(W y) const {
+        Row row;
+        W high, low;
+        W::multiply(high_z_ ^ y ^ keys_.key[0][0], multiplier_x, high, low);
+        row.w2 = low ^ keys_.key[2][1];
+        W::multiply(high ^ W(low_x_.value) ^ keys_.key[1][1], multiplier_z, high, row.y3);
+        row.x3 = high ^ keys_.key[2][0];
+        return row;
+    }
+
+    PYRANK_HD Column column(uint32_t w) const {
+        Column column;
+        Word high;
+        Word::multiply(high_x_ ^ Word{w}, multiplier_z, high, column.low);
+        W::multiply(y1_ ^ W(high.value), multiplier_x, column.high, column.w3);
+        return column;
     }
 
     // The four words after the first three rounds.
-    PYRANK_HD void start(uint32_t w, W& x, W& y, W& z, W& w3) const {
-        Word high, low;
-        W high_x;
-        Word::multiply(high_x_ ^ Word{w}, multiplier_z, high, low);
-        W::multiply(y1_ ^ W(high.value), multiplier_x, high_x, w3);
-        x = x3_ ^ W(low.value);
-        y = y3_;
-        z = high_x ^ w2_;
+    PYRANK_HD static void start(const Row& row, const Column& column, W& x, W& y, W& z, W& w) {
+        x = row.x3 ^ W(column.low.value);
+        y = row.y3;
+        z = column.high ^ row.w2;
+        w = column.w3;
     }
 
 private:
-    Word high_x_;
-    W y1_, w2_, x3_, y3_;
+    const RoundKeys& keys_;
+    Word high_x_, low_x_;
+    W high_z_, y1_;
 };
 
 }  // namespace pyrank

@@ -18,18 +18,19 @@ class GroupChain {
 public:
     using V = typename Layout::V;
     using T = typename Layout::T;
+    using Double = typename Layout::Double;
 
     GroupChain(const Job& job, Group group, Workspace workspace, cpu::Team& team)
-        : team_(team), job_(job), chain_(job.chain), group_(group), width_(chain_.width),
+        : team_(team), job_(job), chain_(job.chain), keys_(chain_.seed), group_(group), width_(chain_.width),
           rows_(chain_.weights_of(job.first_layer).fan_in), batch_(chain_.batch), stride_(stride_of<Layout>(width_)),
-          vectors_(vectors_of<Layout>(width_)), h_(workspace.take<T>(batch_ * stride_)),
-          next_(workspace.take<T>(batch_ * stride_)),
-          f_(chain_.needs_f() ? workspace.take<T>(batch_ * stride_) : nullptr),
+          vectors_(vectors_of<Layout>(width_)), h_(workspace.take<T>(state_size())),
+          next_(workspace.take<T>(state_size())), f_(chain_.needs_f() ? workspace.take<T>(batch_ * stride_) : nullptr),
           panels_(workspace.take<T>(team.size() * panel_size)), r_stride_(stride_of<Layout>(batch_)),
           r_(chain_.law == Law::gram ? workspace.take<T>(batch_ * r_stride_) : nullptr),
           gram_factor_(chain_.law == Law::gram ? width_ : 0, chain_.law == Law::gram ? batch_ : 0, workspace),
           reflections_(chain_.law == Law::orthogonal ? width_ : 0, batch_, workspace), whitening_(chain_, workspace),
           spectrum_(width_, batch_, workspace, team), exact_(width_, batch_, workspace, team),
+          exact_room_(workspace.take<double>(Exact::room_size(width_, batch_))),
           record_(job, group, Layout::chains, workspace),
           values_(workspace.take<double>(job.measure_count * Layout::chains)), used_(workspace.used()) {}
 
@@ -40,7 +41,7 @@ public:
     void load();
     void store() const;
     void step(int64_t layer);
-    void measure(double* values, int64_t value_stride);  // [measure, chain of the group]
+    const double* measure();  // [measure, Layout::chains]
     void advance();
 
 private:
@@ -48,6 +49,10 @@ private:
     using Exact = Spectrum<Rows<Vec<double>>>;  // redoes one chain's count in double
 
     bool observes_f() const { return job_.observe_activation && chain_.activation != Activation::linear; }
+    int64_t state_size() const {
+        const int64_t state = batch_ * stride_, room = Spectrum<Layout>::room_size(width_, batch_);
+        return state > room ? state : room;
+    }
     T* state_of(int64_t chain) const { return static_cast<T*>(job_.state) + (group_.first + chain) * width_ * batch_; }
     template <Activation activation>
     void activate_all();
@@ -60,19 +65,22 @@ private:
     void clear_below(T* z, int64_t row) const;
     void settle_counts(const T* seen, double tau, const PerChain& trace, const PerChain& purity, const PerChain& S,
                        PerChain& count);
-    int64_t certain_count(const T* seen, int chain, double tau, const CountRule& rule);
+    int64_t certain_count(const T* seen, int chain, double tau, const CountRule<double>& rule);
+    template <class N>
+    void record(int64_t sample);
 
     static constexpr int64_t panel_size = panel_depth * row_block * V::size;
 
     cpu::Team& team_;
     const Job& job_;
     const ChainParams& chain_;
+    const RoundKeys keys_;
     Group group_;
     int64_t width_;  // the largest
     int64_t rows_;   // the present one: rows of h_ from there on are zero
     int64_t batch_, stride_, vectors_;
-    T *h_, *next_, *f_;
-    T* panels_;  // one for each member of the team
+    T *h_, *next_, *f_;  // what next_ holds is done with when a layer ends: measuring works there
+    T* panels_;          // one for each member of the team
     int64_t r_stride_;
     T* r_;  // takes the place of F in the law `gram`
     GramFactor gram_factor_;
@@ -80,6 +88,7 @@ private:
     Whitening<Layout> whitening_;
     Spectrum<Layout> spectrum_;
     Exact exact_;
+    double* exact_room_;
     GroupRecord record_;
     double* values_;
     int64_t exponent_[Layout::chains] = {};  // powers of two taken off since the chains were loaded
@@ -150,8 +159,7 @@ const typename Layout::T* GroupChain<Layout>::centred_activation() {
 // next = H + gamma W F, by what the law of W asks for.
 template <class Layout>
 void GroupChain<Layout>::apply_weights(const T* f, int64_t layer) {
-    const StreamPosition<Layout> position{RoundKeys(chain_.seed), uint32_t(layer),
-                                          uint32_t(job_.first_chain + group_.first)};
+    const StreamPosition<Layout> position{keys_, uint32_t(layer), uint32_t(job_.first_chain + group_.first)};
     const WeightParams& weights = chain_.weights_of(layer);
     if (chain_.law == Law::orthogonal) return rotate(f, weights, position);
     if (chain_.law != Law::gram) return multiply_weights(f, stride_, weights.fan_in, weights, position);
@@ -170,7 +178,7 @@ void GroupChain<Layout>::multiply_weights(const T* f, int64_t f_stride, int64_t 
             T* const w = panels_ + member * panel_size;
             for (int64_t k = 0; k < inner; k += panel_depth) {
                 const int64_t depth = inner - k < panel_depth ? inner - k : panel_depth;
-                draw_panel(chain_.law, weights, position, vector, R, k, depth, w);
+                draw_panel<Layout, R>(chain_.law, weights, position, vector, k, depth, w);
                 const bool first = k == 0, last = k + depth == inner;
                 for_pieces<column_block>(0, batch_, [&]<int C>(int64_t column) {
                     const int64_t corner = column * stride_ + vector * V::size;
@@ -227,13 +235,13 @@ void GroupChain<Layout>::step(int64_t layer) {
 
 // The count of one chain that was left open: factored in double, then summed in double as well, then on both sides.
 template <class Layout>
-int64_t GroupChain<Layout>::certain_count(const T* seen, int chain, double tau, const CountRule& rule) {
+int64_t GroupChain<Layout>::certain_count(const T* seen, int chain, double tau, const CountRule<double>& rule) {
     ++job_.flagged[group_.first + chain];
     double count[1], S[1], upper[1];
-    exact_.set(spectrum_, chain);
+    exact_.set(spectrum_, chain, exact_room_);
     exact_.count(tau, count, S);
     if (rule.accepts<T, double>(S[0])) return int64_t(count[0]);
-    exact_.set(seen + chain, Layout::unit, stride_);
+    exact_.set(seen + chain, Layout::unit, stride_, exact_room_);
     exact_.count(tau, count, S);
     if (rule.accepts<double, double>(S[0])) return int64_t(count[0]);
     exact_.count(tau * (1 - tie_width), count, S);
@@ -248,20 +256,25 @@ int64_t GroupChain<Layout>::certain_count(const T* seen, int chain, double tau, 
 template <class Layout>
 void GroupChain<Layout>::settle_counts(const T* seen, double tau, const PerChain& trace, const PerChain& purity,
                                        const PerChain& S, PerChain& count) {
-    const auto rule = [&](int c) { return CountRule(tau, trace[c], purity[c], spectrum_.inner()); };
+    double open[Layout::chains];
     bool settled = true;
-    for (int c = 0; c < group_.count; ++c) settled &= rule(c).template accepts<T, T>(S[c]);
+    for_chains<Layout>([&](int c) {
+        const CountRule<Double> rule(tau, Double::load(trace + c), Double::load(purity + c), spectrum_.inner());
+        const Double left_open = select(rule.template accepts<T, T>(Double::load(S + c)), Double(0.0), Double(1.0));
+        left_open.store(open + c);
+        settled &= !any(left_open == Double(1.0));
+    });
     if (settled) return;
     for (int c = 0; c < group_.count; ++c)
-        if (!rule(c).template accepts<T, T>(S[c])) count[c] = double(certain_count(seen, c, tau, rule(c)));
+        if (open[c] == 1) count[c] = double(certain_count(seen, c, tau, {tau, trace[c], purity[c], spectrum_.inner()}));
 }
 
 template <class Layout>
-void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
+const double* GroupChain<Layout>::measure() {
     PerChain trace, purity, count = {}, S;
     if (observes_f()) activate_state();
     const T* const seen = observes_f() ? f_ : h_;
-    spectrum_.set(seen, Layout::unit, stride_);
+    spectrum_.set(seen, Layout::unit, stride_, next_);
     spectrum_.moments(trace, purity);
     double counted_tau = __builtin_nan("");
     for (int m = 0; m < job_.measure_count; ++m) {
@@ -271,25 +284,39 @@ void GroupChain<Layout>::measure(double* values, int64_t value_stride) {
             spectrum_.count(counted_tau, count, S);
             settle_counts(seen, counted_tau, trace, purity, S, count);
         }
-        double* const value = values + m * value_stride;
+        double* const value = values_ + m * Layout::chains;
         with_constant_kind(what.kind, [&](auto kind) {
-            for (int c = 0; c < group_.count; ++c)
-                value[c] = Moments{trace[c], purity[c]}.template value_of<kind()>(what.tau, count[c]);
+            for_chains<Layout>([&](int c) {
+                const Moments<Double> moments{Double::load(trace + c), Double::load(purity + c)};
+                moments.template value_of<kind()>(what.tau, Double::load(count + c)).store(value + c);
+            });
         });
     }
+    return values_;
+}
+
+// Add what was measured to the record, as many chains at a time as N holds.
+template <class Layout>
+template <class N>
+void GroupChain<Layout>::record(int64_t sample) {
+    for (int m = 0; m < job_.measure_count; ++m)
+        push<N>(record_.view(), m, 0, group_.count, values_ + m * Layout::chains, sample);
 }
 
 template <class Layout>
 void GroupChain<Layout>::advance() {
     load();
     record_.load();
+    int64_t samples = job_.recorded(job_.first_layer);
     for (int64_t layer = job_.first_layer; layer < job_.first_layer + job_.layers; ++layer) {
         step(layer);
-        if (!job_.records(layer)) continue;
-        measure(values_, Layout::chains);
-        const int64_t sample = job_.recorded(layer);
-        for (int m = 0; m < job_.measure_count; ++m)
-            push<V>(record_.view(), m, 0, group_.count, values_ + m * Layout::chains, sample);
+        if (!job_.records(layer, samples)) continue;
+        measure();
+        if (group_.count % Vec<double>::size == 0)
+            record<Vec<double>>(samples);
+        else
+            record<One<double>>(samples);
+        ++samples;
     }
     record_.store();
     store();

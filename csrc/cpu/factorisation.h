@@ -25,14 +25,14 @@ public:
     using T = typename Layout::T;
     static constexpr int unit = Layout::unit;
 
-    // `l`: room for a matrix.
-    Factorisation(int64_t n, T* l, Workspace& workspace, cpu::Team& team)
+    Factorisation(int64_t n, Workspace& workspace, cpu::Team& team)
         : team_(team), n_(n), vectors_(vectors_of<Layout>(n)), stride_(stride_of<Layout>(n)),
-          minus_u_(workspace.take<T>(n * stride_)), l_(l), row_sums_(workspace.take<T>(stride_)),
+          minus_u_(workspace.take<T>(n * stride_)), row_sums_(workspace.take<T>(stride_)),
           inverses_(workspace.take<T>(panel_columns * V::size)) {}
 
-    // Eigenvalues above tau, and the S of core/inertia.h (NaN after a zero pivot), of each chain.
-    void count(const T* matrix, double tau, double (&count)[Layout::chains], double (&S)[Layout::chains]);
+    // Eigenvalues above tau, and the S of core/inertia.h (NaN after a zero pivot), of each chain. `l` is room for a
+    // matrix.
+    void count(const T* matrix, T* l, double tau, double (&count)[Layout::chains], double (&S)[Layout::chains]);
 
 private:
     PYRANK_INLINE static V in_row(int64_t first_row, int64_t row, V x) {  // x in that row of a vector, 0 elsewhere
@@ -58,7 +58,7 @@ private:
 
     cpu::Team& team_;
     int64_t n_, vectors_, stride_;
-    T *minus_u_, *l_, *row_sums_;
+    T *minus_u_, *l_ = nullptr, *row_sums_;
     T* inverses_;  // of the pivots of a panel
     V positive_pivots_, pivot_sizes_;
 };
@@ -67,8 +67,9 @@ private:
 // panel, first the rows of its own square are factored, a few columns at a time, then those below. The sum over k of
 // every entry runs in ascending order with panels of any width.
 template <class Layout>
-void Factorisation<Layout>::count(const T* matrix, double tau, double (&count)[Layout::chains],
+void Factorisation<Layout>::count(const T* matrix, T* l, double tau, double (&count)[Layout::chains],
                                   double (&S)[Layout::chains]) {
+    l_ = l;
     positive_pivots_ = pivot_sizes_ = V(T(0));
     for (int64_t p = 0; p < vectors_ * V::size; ++p) row_sums_[p] = 0;
     const T* source = matrix;

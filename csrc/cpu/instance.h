@@ -30,7 +30,10 @@ static void measure(const Job& job, Precision precision, Group group, double* va
     with_layout(precision, group.layout, [&]<class L>(L) {
         GroupChain<L> chain(job, group, Workspace(block), team);
         chain.load();
-        chain.measure(values + group.first, job.chains);
+        const double* const measured = chain.measure();
+        for (int m = 0; m < job.measure_count; ++m)
+            for (int64_t c = 0; c < group.count; ++c)
+                values[m * job.chains + group.first + c] = measured[m * L::chains + c];
     });
 }
 
@@ -40,12 +43,13 @@ static void weights(const ChainParams& chain, Precision precision, int64_t layer
     const WeightParams& w = chain.weights_of(layer);
     with_layout(precision, LayoutChoice::rows, [&]<class L>(L) {
         using T = typename L::T;
-        const StreamPosition<L> position{RoundKeys(chain.seed), uint32_t(layer), uint32_t(index)};
+        const RoundKeys keys(chain.seed);
+        const StreamPosition<L> position{keys, uint32_t(layer), uint32_t(index)};
         T* panel = static_cast<T*>(block);
         for (int64_t vector = 0; vector < vectors_of<L>(w.fan_out); ++vector)
             for (int64_t k = 0; k < w.fan_in; k += panel_depth) {
                 const int64_t depth = w.fan_in - k < panel_depth ? w.fan_in - k : panel_depth;
-                draw_panel(chain.law, w, position, vector, 1, k, depth, panel);
+                draw_panel<L, 1>(chain.law, w, position, vector, k, depth, panel);
                 for (int64_t i = vector * L::rows; i < (vector + 1) * L::rows && i < w.fan_out; ++i)
                     for (int64_t q = 0; q < depth; ++q)
                         static_cast<T*>(out)[i * w.fan_in + k + q] = panel[q * L::rows + i - vector * L::rows];

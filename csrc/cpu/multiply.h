@@ -79,11 +79,12 @@ PYRANK_INLINE void with_constant(int size, Body body) {
     }
 }
 
-// Call body<size>(first) for pieces of at most `most` that cover first .. last - 1, as even as possible.
+// Call body<size>(first) for pieces of at most `most` that cover first .. last - 1; the last two share what is left.
 template <int most, class Body>
 PYRANK_INLINE void for_pieces(int64_t first, int64_t last, Body body) {
-    for (int64_t pieces = (last - first + most - 1) / most; pieces > 0; --pieces) {
-        const int size = int((last - first + pieces - 1) / pieces);
+    while (first < last) {
+        const int64_t left = last - first;
+        const int size = int(left >= 2 * most ? most : left > most ? (left + 1) / 2 : left);
         with_constant<most>(size, [&]<int constant>() { body.template operator()<constant>(first); });
         first += size;
     }

@@ -57,19 +57,25 @@ void recentre(T* z, const Lines& lines) {
 template <class V, int order, class Lines, class T, class Found>
 void rescale(T* z, const Lines& lines, const ChainParams& chain, Found found_zeros) {
     using Number = typename Lines::Number;
-    for_pieces<6>(0, lines.lines, [&]<int R>(int64_t line) {
+    for_pieces<4>(0, lines.lines, [&]<int R>(int64_t line) {
         T* const start = z + line * lines.next;
         Number sum[R], factor[R];
         for (int r = 0; r < R; ++r) sum[r] = Number(T(0));
         for (int64_t k = 0; k < lines.count; ++k)
+#pragma GCC unroll 8
             for (int r = 0; r < R; ++r)
                 sum[r] = add_to_size<order>(Lines::read(start + k * lines.step + r * lines.next), sum[r]);
+        auto zeros = sum[0] == Number(T(0));
+#pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
             factor[r] = Number(line_factor<order>(V(sum[r]), lines.count, chain));
-            if (any(sum[r] == Number(T(0)))) found_zeros(line + r, sum[r]);
+            zeros |= sum[r] == Number(T(0));
         }
+        if (any(zeros))
+            for (int r = 0; r < R; ++r) found_zeros(line + r, sum[r]);
         const Number alpha = Number(T(chain.alpha));
         for (int64_t k = 0; k < lines.count; ++k)
+#pragma GCC unroll 8
             for (int r = 0; r < R; ++r) {
                 T* const p = start + k * lines.step + r * lines.next;
                 Lines::write(p, fma(Lines::read(p), factor[r], alpha));

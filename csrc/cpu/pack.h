@@ -12,7 +12,7 @@ struct Pack {
 
     Pack() = default;
     PYRANK_INLINE Pack(T x) {
-        for (U& p : part) p = U(x);
+        for (int i = 0; i < n; ++i) part[i] = U(x);
     }
     template <class F>
     PYRANK_INLINE static Pack each(F f) {

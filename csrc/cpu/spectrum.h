@@ -17,12 +17,17 @@ public:
     Spectrum(int64_t width, int64_t batch, Workspace& workspace, cpu::Team& team)
         : team_(team), width_(width), batch_(batch), n_(width < batch ? width : batch),
           inner_(width < batch ? batch : width), vectors_(vectors_of<Layout>(n_)), stride_(stride_of<Layout>(n_)),
-          x_(workspace.take<T>(inner_ * stride_)), gram_(workspace.take<T>(n_ * stride_)),
-          factorisation_(n_, x_, workspace, team) {}  // the rotated state is done with when it begins
+          gram_(workspace.take<T>(n_ * stride_)), factorisation_(n_, workspace, team) {}
+
+    // Numbers in the room that `set` asks for: there the state is rotated, and the matrix factored afterwards.
+    static int64_t room_size(int64_t width, int64_t batch) {
+        return width < batch ? batch * stride_of<Layout>(width) : width * stride_of<Layout>(batch);
+    }
 
     // Form M = H H^T / N or H^T H / N of a state whose entry (i, j) lies at state[j * column + i * row].
     template <class S>
-    void set(const S* state, int64_t row, int64_t column) {
+    void set(const S* state, int64_t row, int64_t column, T* room) {
+        room_ = room;
         if (n_ < width_)
             rotate(state, column, row);
         else
@@ -32,7 +37,8 @@ public:
 
     // Take over M of one chain from a spectrum of another layout or precision.
     template <class Other>
-    void set(const Spectrum<Other>& other, int64_t chain) {
+    void set(const Spectrum<Other>& other, int64_t chain, T* room) {
+        room_ = room;
         for_columns(n_, [&](int64_t j) {
             for (int64_t i = j; i < n_; ++i)
                 gram_[j * stride_ + i * unit] = T(other.gram_[j * other.stride_ + i * Other::unit + chain]);
@@ -46,7 +52,7 @@ public:
 
     // Eigenvalues of M above tau, and the S of core/inertia.h (NaN after a zero pivot), of each chain.
     void count(double tau, double (&count)[Layout::chains], double (&S)[Layout::chains]) {
-        factorisation_.count(gram_, tau, count, S);
+        factorisation_.count(gram_, room_, tau, count, S);
     }
 
 private:
@@ -81,7 +87,8 @@ private:
     }
     cpu::Team& team_;
     int64_t width_, batch_, n_, inner_, vectors_, stride_;
-    T *x_, *gram_;
+    T* room_ = nullptr;
+    T* gram_;
     Factorisation<Layout> factorisation_;
 };
 
@@ -100,7 +107,7 @@ PYRANK_INLINE void Spectrum<Layout>::for_columns(int64_t count, Body body) {
 template <class Layout>
 template <class S>
 void Spectrum<Layout>::rotate(const S* state, int64_t along, int64_t across) {
-    for_columns(inner_, [=, this](int64_t k) { rotate_column(state + k * across, along, x_ + k * stride_); });
+    for_columns(inner_, [=, this](int64_t k) { rotate_column(state + k * across, along, room_ + k * stride_); });
 }
 
 template <class Layout>
@@ -110,6 +117,7 @@ PYRANK_INLINE void Spectrum<Layout>::rotate_column(const S* from, int64_t along,
     if (Layout::rows > 1 && along == 1)
         turn_pairs(from, from + half, to, to + half, half);
     else
+#pragma GCC unroll 4
         for (int64_t i = 0; i < half; ++i)
             turn(entry(from + i * along), entry(from + (i + half) * along), [&](auto x, auto y) {
                 Layout::write(to + i * unit, x);
@@ -125,7 +133,7 @@ void Spectrum<Layout>::form_gram() {
     share_pieces<Layout, column_block>(team_, 0, n_, [&]<int C>(int64_t column, int) {
         for_pieces<row_block>(column / Layout::rows, vectors_, [&]<int R>(int64_t vector) {
             multiply_block<Layout, R, C>(
-                x_ + vector * V::size, stride_, x_ + column * unit, stride_, unit, inner_,
+                room_ + vector * V::size, stride_, room_ + column * unit, stride_, unit, inner_,
                 [](V(&acc)[C][R]) { fill_block(acc, V(T(0))); },
                 [&](V(&acc)[C][R]) {
                     T* to = gram_ + column * stride_ + vector * V::size;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -62,6 +63,7 @@ struct Vec {
     friend PYRANK_INLINE Vec operator-(Vec a) { return -a.v; }
     friend PYRANK_INLINE Mask operator<(Vec a, Vec b) { return (Mask)(a.v < b.v); }
     friend PYRANK_INLINE Mask operator>(Vec a, Vec b) { return (Mask)(a.v > b.v); }
+    friend PYRANK_INLINE Mask operator<=(Vec a, Vec b) { return (Mask)(a.v <= b.v); }
     friend PYRANK_INLINE Mask operator==(Vec a, Vec b) { return (Mask)(a.v == b.v); }
 };
 
@@ -143,18 +145,26 @@ PYRANK_INLINE bool any(M m) {
 template <class T_>
 struct One {
     using T = T_;
+    static constexpr int size = 1;
     T v;
 
     One() = default;
     PYRANK_INLINE One(T x) : v(x) {}
     PYRANK_INLINE explicit One(Vec<T> x) : v(x.v[0]) {}
     PYRANK_INLINE operator Vec<T>() const { return Vec<T>(v); }
+    PYRANK_INLINE static One load(const T* p) { return *p; }
+    PYRANK_INLINE void store(T* p) const { *p = v; }
     friend PYRANK_INLINE One operator+(One a, One b) { return a.v + b.v; }
     friend PYRANK_INLINE One operator-(One a, One b) { return a.v - b.v; }
     friend PYRANK_INLINE One operator*(One a, One b) { return a.v * b.v; }
     friend PYRANK_INLINE One operator/(One a, One b) { return a.v / b.v; }
+    friend PYRANK_INLINE bool operator<(One a, One b) { return a.v < b.v; }
+    friend PYRANK_INLINE bool operator>(One a, One b) { return a.v > b.v; }
+    friend PYRANK_INLINE bool operator<=(One a, One b) { return a.v <= b.v; }
     friend PYRANK_INLINE bool operator==(One a, One b) { return a.v == b.v; }
+    friend PYRANK_INLINE One select(bool m, One a, One b) { return m ? a : b; }
     friend PYRANK_INLINE One fma(One a, One b, One c) { return PYRANK_ISA::fma(a.v, b.v, c.v); }
+    friend PYRANK_INLINE One sqrt(One a) { return __builtin_sqrt(a.v); }
     friend PYRANK_INLINE One abs(One a) { return a.v < 0 ? -a.v : a.v; }
     friend PYRANK_INLINE One larger(One a, One b) { return a.v > b.v ? a : b; }
 };
@@ -228,27 +238,50 @@ struct Words {
     }
 };
 
-PYRANK_INLINE auto packed(const Words<float>& w) {
-    typedef uint32_t Packed __attribute__((vector_size(register_bytes)));
-    return (Packed)((w.cells[0] & 0xffffffffu) | (w.cells[1] << 32));
+// The words again, each in its lane: the form in which they are kept and become numbers.
+template <class T_>
+struct PackedWords {
+    using T = T_;
+    typedef std::make_unsigned_t<typename Ieee<T>::Int> Lane;
+    typedef Lane Raw __attribute__((vector_size(register_bytes)));
+    Raw v;
+
+    PYRANK_INLINE static PackedWords load(const T* p) {
+        PackedWords x;
+        std::memcpy(&x.v, p, sizeof(Raw));
+        return x;
+    }
+    PYRANK_INLINE void store(T* p) const { std::memcpy(p, &v, sizeof(Raw)); }
+};
+
+PYRANK_INLINE PackedWords<float> packed(const Words<float>& w) {
+    using Raw = PackedWords<float>::Raw;
+#if defined(__AVX512F__)
+    constexpr __mmask16 odd = 0xAAAA;
+    return {(Raw)_mm512_mask_shuffle_epi32((__m512i)w.cells[0], odd, (__m512i)w.cells[1], _MM_PERM_CCAA)};
+#else
+    return {(Raw)((w.cells[0] & 0xffffffffu) | (w.cells[1] << 32))};
+#endif
+}
+PYRANK_INLINE PackedWords<double> packed(const Words<double>& w) {
+    return {(PackedWords<double>::Raw)(w.cells[0] & 0xffffffffu)};
 }
 
 // The words as numbers, each rounded once to T.
-PYRANK_INLINE Vec<float> to_number(const Words<float>& w) {
-    return Vec<float>(__builtin_convertvector(packed(w), Vec<float>::Raw));
+PYRANK_INLINE Vec<float> to_number(PackedWords<float> w) {
+    return Vec<float>(__builtin_convertvector(w.v, Vec<float>::Raw));
 }
-PYRANK_INLINE Vec<double> to_number(const Words<double>& w) {
-    const auto bits = (w.cells[0] & 0xffffffffu) | 0x4330000000000000u;  // 2^52 + word
+PYRANK_INLINE Vec<double> to_number(PackedWords<double> w) {
+    const auto bits = w.v | 0x4330000000000000u;  // 2^52 + word
     return Vec<double>((Vec<double>::Raw)bits) - Vec<double>(0x1p52);
 }
 
 // +1 where the bit is set, -1 where it is not.
-PYRANK_INLINE Vec<float> sign_of_bit(const Words<float>& w, int bit) {
-    return Vec<float>::from_bits((Vec<float>::Mask)((~packed(w) << (31 - bit)) & 0x80000000u) | Bits<float>::one);
-}
-PYRANK_INLINE Vec<double> sign_of_bit(const Words<double>& w, int bit) {
-    return Vec<double>::from_bits((Vec<double>::Mask)((~w.cells[0] << (63 - bit)) & 0x8000000000000000u) |
-                                  Bits<double>::one);
+template <class T>
+PYRANK_INLINE Vec<T> sign_of_bit(PackedWords<T> w, int bit) {
+    constexpr int top = 8 * sizeof(T) - 1;
+    using Lane = typename PackedWords<T>::Lane;
+    return Vec<T>::from_bits((typename Vec<T>::Mask)((~w.v << (top - bit)) & (Lane(1) << top)) | Bits<T>::one);
 }
 
 }  // namespace pyrank::PYRANK_ISA

@@ -56,8 +56,8 @@ private:
     }
     PYRANK_DEVICE State observed() const;
     PYRANK_DEVICE void record();
-    PYRANK_CALLED double exact_count(const State& seen, double tau, const CountRule& rule) const;
-    PYRANK_DEVICE double certain_count(const State& seen, double tau, const CountRule& rule) const;
+    PYRANK_CALLED double exact_count(const State& seen, double tau, const CountRule<double>& rule) const;
+    PYRANK_DEVICE double certain_count(const State& seen, double tau, const CountRule<double>& rule) const;
 
     const Job& job_;
     const ChainParams& chain_;
@@ -118,14 +118,16 @@ PYRANK_DEVICE typename Layer::State BlockChain<Layer>::observed() const {
 }
 
 template <class Layer>
-PYRANK_DEVICE double BlockChain<Layer>::certain_count(const State& seen, double tau, const CountRule& rule) const {
+PYRANK_DEVICE double BlockChain<Layer>::certain_count(const State& seen, double tau,
+                                                      const CountRule<double>& rule) const {
     const Count single = spectrum_.count(tau, layer_.scratch());
     return rule.accepts<T, T>(single.S) ? single.above : exact_count(seen, tau, rule);
 }
 
 // When a count was left open: factored in double, then summed in double as well, then on both sides.
 template <class Layer>
-PYRANK_CALLED double BlockChain<Layer>::exact_count(const State& seen, double tau, const CountRule& rule) const {
+PYRANK_CALLED double BlockChain<Layer>::exact_count(const State& seen, double tau,
+                                                    const CountRule<double>& rule) const {
     if (leader()) add_events(job_.flagged + index_, 1);
     exact_.set(spectrum_);
     const Count factored = exact_.count(tau, exact_work_);
@@ -146,14 +148,14 @@ template <class Emit>
 PYRANK_DEVICE void BlockChain<Layer>::measure(Emit emit) const {
     const State seen = observed();
     spectrum_.set(seen, layer_.scratch());
-    const Moments moments = spectrum_.moments();
+    const Moments<double> moments = spectrum_.moments();
     double counted_tau = __builtin_nan(""), count = 0;
     for (int m = 0; m < job_.measure_count; ++m) {
         const Measure what = job_.measures[m];
         if (what.counts() && what.tau != counted_tau) {
             counted_tau = what.tau;
             count = certain_count(seen, counted_tau,
-                                  CountRule(counted_tau, moments.trace, moments.purity, spectrum_.inner()));
+                                  CountRule<double>(counted_tau, moments.trace, moments.purity, spectrum_.inner()));
         }
         if (leader()) emit(m, moments.value_of(what, count));
     }
@@ -165,7 +167,7 @@ PYRANK_DEVICE void BlockChain<Layer>::record() {
     barrier();
     for_each(0, job_.measure_count, [&](int m) {
         const double value = values_[m];
-        push<T>(job_.accumulator, m, index_, 1, &value, samples_);
+        push<double>(job_.accumulator, m, index_, 1, &value, samples_);
     });
     samples_ = samples_ + 1;
 }
@@ -175,7 +177,7 @@ PYRANK_DEVICE void BlockChain<Layer>::advance(const RoundKeys& keys) {
     load();
     while (next_layer_ < job_.first_layer + job_.layers) {
         step(keys);
-        if (job_.measure_count && next_layer_ > job_.burn_in + samples_ * job_.every) record();
+        if (job_.records(next_layer_ - 1, samples_)) record();
     }
     store();
 }

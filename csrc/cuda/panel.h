@@ -20,7 +20,8 @@ struct StreamPosition {
 class WeightRow {
 public:
     PYRANK_DEVICE WeightRow(const StreamPosition& position, int row)
-        : keys_(position.keys), row_(Word{position.layer}, Word{uint32_t(row)}, Word{position.chain}, keys_) {}
+        : keys_(position.keys), plane_(Word{position.layer}, Word{position.chain}, keys_),
+          row_(plane_.row(Word{uint32_t(row)})) {}
 
     // Columns first .. first + 3 of mean 0 and variance 1; `first` is a multiple of four.
     template <class T>
@@ -35,7 +36,8 @@ public:
 
 private:
     PYRANK_DEVICE void draw_words(int call, Word (&words)[4]) const {
-        row_.start(uint32_t(Stream::weights) << 24 | uint32_t(call), words[0], words[1], words[2], words[3]);
+        const auto column = plane_.column(uint32_t(Stream::weights) << 24 | uint32_t(call));
+        plane_.start(row_, column, words[0], words[1], words[2], words[3]);
         philox_rounds<3>(words[0], words[1], words[2], words[3], keys_);
     }
     template <Law law, class T>
@@ -58,7 +60,8 @@ private:
     }
 
     const RoundKeys& keys_;
-    PhiloxRow<Word> row_;
+    PhiloxPlane<Word> plane_;
+    PhiloxPlane<Word>::Row row_;
 };
 
 // What mean 0 and variance 1 become.
