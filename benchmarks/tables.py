@@ -116,14 +116,18 @@ def _ceilings(ceilings: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _limits(limits: Mapping[str, Any]) -> str:
-    weights = f"{limits['weights_per_second'] / 1e9:.3g}e9 weights/s ({limits['weights_from']})"
-    return f"{weights}, {limits['flops_per_second'] / 1e9:.3g} GFLOP/s ({limits['flops_from']})"
+    weights = f"{three_digits(limits['weights_per_second'] / 1e9)}e9 weights/s ({limits['weights_from']})"
+    return f"{weights}, {three_digits(limits['flops_per_second'] / 1e9)} GFLOP/s ({limits['flops_from']})"
+
+
+def three_digits(value: float) -> str:
+    """At least three digits, and no exponent before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def microseconds(seconds: float) -> str:
     """Three digits."""
-    value = 1e6 * seconds
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return three_digits(1e6 * seconds)
 
 
 def percent(share: float) -> str:

@@ -32,8 +32,9 @@ PYRANK_INLINE void store_block(const V (&block)[C][R], typename V::T* to, int64_
     for_block<C, R>([&](int c, int r) { block[c][r].store(to + c * stride + r * V::size); });
 }
 
-// One block: `start(acc)` sets the accumulators, `finish(acc)` takes them away.
-template <class Layout, int R, int C, class Start, class Finish>
+// One block: `start(acc)` sets the accumulators, `finish(acc)` takes them away. Of a block that is square and `lower`,
+// what lies above the diagonal is left out.
+template <class Layout, int R, int C, bool lower = false, class Start, class Finish>
 PYRANK_INLINE void multiply_block(const typename Layout::T* a, int64_t a_step, const typename Layout::T* b,
                                   int64_t b_step, int64_t b_column, int64_t depth, Start start, Finish finish) {
     using V = typename Layout::V;
@@ -47,7 +48,7 @@ PYRANK_INLINE void multiply_block(const typename Layout::T* a, int64_t a_step, c
         for (int c = 0; c < C; ++c) {
             const V y = Layout::spread(b + c * b_column);
 #pragma GCC unroll 8
-            for (int r = 0; r < R; ++r) acc[c][r] = fma(x[r], y, acc[c][r]);
+            for (int r = lower ? c : 0; r < R; ++r) acc[c][r] = fma(x[r], y, acc[c][r]);
         }
         a += a_step;
         b += b_step;

@@ -78,6 +78,8 @@ private:
     template <class S>
     PYRANK_INLINE void rotate_column(const S* from, int64_t along, T* to) const;
     void form_gram();
+    template <int R, int C, bool lower>
+    PYRANK_INLINE void gram_block(int64_t vector, int64_t column);
     template <class S>
     PYRANK_INLINE static typename Layout::Entry entry(const S* p) {
         if constexpr (Layout::rows == 1)
@@ -129,19 +131,26 @@ PYRANK_INLINE void Spectrum<Layout>::rotate_column(const S* from, int64_t along,
 
 template <class Layout>
 void Spectrum<Layout>::form_gram() {
-    const V factor = V(T(1) / T(batch_));
-    share_pieces<Layout, column_block>(team_, 0, n_, [&]<int C>(int64_t column, int) {
-        for_pieces<row_block>(column / Layout::rows, vectors_, [&]<int R>(int64_t vector) {
-            multiply_block<Layout, R, C>(
-                room_ + vector * V::size, stride_, room_ + column * unit, stride_, unit, inner_,
-                [](V(&acc)[C][R]) { fill_block(acc, V(T(0))); },
-                [&](V(&acc)[C][R]) {
-                    T* to = gram_ + column * stride_ + vector * V::size;
-                    for_block<C, R>([&](int c, int r) { acc[c][r] = acc[c][r] * factor; });
-                    store_block(acc, to, stride_);
-                });
-        });
+    // a row of Lanes is one vector, so that blocks on the diagonal can be cut along it
+    constexpr bool cut = Layout::rows == 1 && row_block == 4;
+    share_pieces<Layout, cut ? row_block : column_block>(team_, 0, n_, [&]<int C>(int64_t column, int) {
+        if constexpr (cut) gram_block<C, C, true>(column, column);
+        for_pieces<row_block>(cut ? column + C : column / Layout::rows, vectors_,
+                              [&]<int R>(int64_t vector) { gram_block<R, C, false>(vector, column); });
     });
+}
+
+template <class Layout>
+template <int R, int C, bool lower>
+PYRANK_INLINE void Spectrum<Layout>::gram_block(int64_t vector, int64_t column) {
+    const V factor = V(T(1) / T(batch_));
+    multiply_block<Layout, R, C, lower>(
+        room_ + vector * V::size, stride_, room_ + column * unit, stride_, unit, inner_,
+        [](V(&acc)[C][R]) { fill_block(acc, V(T(0))); },
+        [&](V(&acc)[C][R]) {
+            for_block<C, R>([&](int c, int r) { acc[c][r] = acc[c][r] * factor; });
+            store_block(acc, gram_ + column * stride_ + vector * V::size, stride_);
+        });
 }
 
 // Squares are taken of M / Tr M, whose entries are at most 1: none overflows or vanishes if M itself does not.
