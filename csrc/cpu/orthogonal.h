@@ -51,8 +51,9 @@ private:
 
     // Draw columns first, first + 1, ... of the gaussian matrix from their diagonal on, and turn each into its v.
     void prepare(const StreamPosition<Layout>& position, int64_t first, int count, int64_t side) {
-        for (int64_t vector = first / Layout::rows; vector < vectors_of<Layout>(side); ++vector)
-            draw_columns<Law::gaussian, 1>(position, vector, first, count, v_ + vector * V::size, v_step_);
+        for_pieces<row_block>(first / Layout::rows, vectors_of<Layout>(side), [&]<int R>(int64_t vector) {
+            draw_columns<Law::gaussian, R>(position, vector, first, count, v_ + vector * V::size, v_step_);
+        });
         for (int q = 0; q < count; ++q) {
             T* const v = v_ + q * v_step_;
             const int64_t k = first + q;
