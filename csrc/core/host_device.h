@@ -24,6 +24,5 @@ PYRANK_HD inline int bit_length(uint64_t x) {
 
 // What vectors do for each of their numbers.
 PYRANK_HD inline double select(bool chosen, double a, double b) { return chosen ? a : b; }
-PYRANK_HD inline double sqrt(double x) { return __builtin_sqrt(x); }
 
 }  // namespace pyrank

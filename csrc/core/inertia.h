@@ -25,25 +25,22 @@ constexpr double unit_roundoff<float> = 0x1p-24;
 template <>
 constexpr double unit_roundoff<double> = 0x1p-53;
 
-// When a count of a matrix at one tau may be believed. N is a double, or a vector of those of several chains.
-template <class N>
+// When a count of one matrix at one tau may be believed.
 struct CountRule {
-    N largest;      // lower bound ||M||_F^2 / Tr M of the largest eigenvalue, or 1
-    N tolerance;    // an eigenvalue further than this from tau is counted on the right side
-    double spread;  // of the rounding errors in an entry of M: the root of how many products it sums
+    double largest;    // lower bound ||M||_F^2 / Tr M of the largest eigenvalue, or 1
+    double tolerance;  // an eigenvalue further than this from tau is counted on the right side
+    double spread;     // of the rounding errors in an entry of M: the root of how many products it sums
 
     // purity = ||M||_F^2 / (Tr M)^2
-    PYRANK_HD CountRule(double tau, N trace, N purity, int64_t inner) : spread(__builtin_sqrt(double(inner))) {
-        const N bound = trace * purity, one = N(1.0), most = N(0.02 * tau);
-        largest = select(bound > one, bound, one);
-        tolerance = select(N(1e-3) * largest < most, N(1e-3) * largest, most);
-    }
+    PYRANK_HD CountRule(double tau, double trace, double purity, int64_t inner)
+        : largest(trace * purity > 1 ? trace * purity : 1),
+          tolerance(1e-3 * largest < 0.02 * tau ? 1e-3 * largest : 0.02 * tau), spread(__builtin_sqrt(double(inner))) {}
 
-    // Where the rounding of M, summed in Sum, and that of its factorisation in Factor stay within the tolerance; not
-    // where anything is NaN.
+    // Whether the rounding of M, summed in Sum, and that of its factorisation in Factor stay within the tolerance;
+    // false for NaN.
     template <class Sum, class Factor>
-    PYRANK_HD auto accepts(N S) const {
-        return N(unit_roundoff<Factor> * 0.2) * S + N(unit_roundoff<Sum> * 2 * spread) * largest <= tolerance;
+    PYRANK_HD bool accepts(double S) const {
+        return unit_roundoff<Factor> * 0.2 * S + unit_roundoff<Sum> * 2 * spread * largest <= tolerance;
     }
 };
 

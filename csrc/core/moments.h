@@ -19,24 +19,21 @@ PYRANK_HD inline void with_constant_kind(MeasureKind kind, Body body) {
     }
 }
 
-// N is a double, or a vector of those of several chains.
-template <class N>
 struct Moments {
-    N trace, purity;  // Tr M and ||M||_F^2 / (Tr M)^2
+    double trace, purity;  // Tr M and ||M||_F^2 / (Tr M)^2
 
     // `count`, of eigenvalues above tau, where the measure asks for it.
     template <MeasureKind kind>
-    PYRANK_HD N value_of(double tau, N count) const {
-        const N zero = N(0.0), one = N(1.0);
-        if constexpr (kind == MeasureKind::participation_ratio) return one / purity;
-        if constexpr (kind == MeasureKind::frobenius_norm) return select(trace == zero, zero, trace * sqrt(purity));
+    PYRANK_HD double value_of(double tau, double count) const {
+        if constexpr (kind == MeasureKind::participation_ratio) return 1 / purity;
+        if constexpr (kind == MeasureKind::frobenius_norm) return trace == 0 ? 0 : trace * __builtin_sqrt(purity);
         if constexpr (kind == MeasureKind::trace) return trace;
         if constexpr (kind == MeasureKind::soft_rank) return count;
-        if constexpr (kind == MeasureKind::rank_bound_margin) return count - N((1 - tau) * (1 - tau)) * (one / purity);
+        if constexpr (kind == MeasureKind::rank_bound_margin) return count - (1 - tau) * (1 - tau) * (1 / purity);
     }
 
-    PYRANK_HD N value_of(const Measure& what, N count) const {
-        N value = N(0.0);
+    PYRANK_HD double value_of(const Measure& what, double count) const {
+        double value = 0;
         with_constant_kind(what.kind, [&](auto kind) { value = this->value_of<kind()>(what.tau, count); });
         return value;
     }

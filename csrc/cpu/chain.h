@@ -18,7 +18,6 @@ class GroupChain {
 public:
     using V = typename Layout::V;
     using T = typename Layout::T;
-    using Double = typename Layout::Double;
 
     GroupChain(const Job& job, Group group, Workspace workspace, cpu::Team& team)
         : team_(team), job_(job), chain_(job.chain), keys_(chain_.seed), group_(group), width_(chain_.width),
@@ -65,7 +64,7 @@ private:
     void clear_below(T* z, int64_t row) const;
     void settle_counts(const T* seen, double tau, const PerChain& trace, const PerChain& purity, const PerChain& S,
                        PerChain& count);
-    int64_t certain_count(const T* seen, int chain, double tau, const CountRule<double>& rule);
+    int64_t certain_count(const T* seen, int chain, double tau, const CountRule& rule);
     template <class N>
     void record(int64_t sample);
 
@@ -235,7 +234,7 @@ void GroupChain<Layout>::step(int64_t layer) {
 
 // The count of one chain that was left open: factored in double, then summed in double as well, then on both sides.
 template <class Layout>
-int64_t GroupChain<Layout>::certain_count(const T* seen, int chain, double tau, const CountRule<double>& rule) {
+int64_t GroupChain<Layout>::certain_count(const T* seen, int chain, double tau, const CountRule& rule) {
     ++job_.flagged[group_.first + chain];
     double count[1], S[1], upper[1];
     exact_.set(spectrum_, chain, exact_room_);
@@ -256,17 +255,12 @@ int64_t GroupChain<Layout>::certain_count(const T* seen, int chain, double tau, 
 template <class Layout>
 void GroupChain<Layout>::settle_counts(const T* seen, double tau, const PerChain& trace, const PerChain& purity,
                                        const PerChain& S, PerChain& count) {
-    double open[Layout::chains];
+    const auto rule = [&](int c) { return CountRule(tau, trace[c], purity[c], spectrum_.inner()); };
     bool settled = true;
-    for_chains<Layout>([&](int c) {
-        const CountRule<Double> rule(tau, Double::load(trace + c), Double::load(purity + c), spectrum_.inner());
-        const Double left_open = select(rule.template accepts<T, T>(Double::load(S + c)), Double(0.0), Double(1.0));
-        left_open.store(open + c);
-        settled &= !any(left_open == Double(1.0));
-    });
+    for (int c = 0; c < group_.count; ++c) settled &= rule(c).template accepts<T, T>(S[c]);
     if (settled) return;
     for (int c = 0; c < group_.count; ++c)
-        if (open[c] == 1) count[c] = double(certain_count(seen, c, tau, {tau, trace[c], purity[c], spectrum_.inner()}));
+        if (!rule(c).template accepts<T, T>(S[c])) count[c] = double(certain_count(seen, c, tau, rule(c)));
 }
 
 template <class Layout>
@@ -286,10 +280,8 @@ const double* GroupChain<Layout>::measure() {
         }
         double* const value = values_ + m * Layout::chains;
         with_constant_kind(what.kind, [&](auto kind) {
-            for_chains<Layout>([&](int c) {
-                const Moments<Double> moments{Double::load(trace + c), Double::load(purity + c)};
-                moments.template value_of<kind()>(what.tau, Double::load(count + c)).store(value + c);
-            });
+            for (int c = 0; c < Layout::chains; ++c)
+                value[c] = Moments{trace[c], purity[c]}.template value_of<kind()>(what.tau, count[c]);
         });
     }
     return values_;

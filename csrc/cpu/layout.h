@@ -19,7 +19,6 @@ struct Lanes {
     using V = V_;
     using T = typename V::T;
     using Entry = V;                                  // what one matrix entry is
-    using Double = Vec<double>;                       // of a few chains
     static constexpr int unit = V::size;              // distance of two rows of a column, in numbers
     static constexpr int rows = 1, chains = V::size;  // held by one vector
     PYRANK_INLINE static V spread(const T* p) { return V::load(p); }
@@ -32,7 +31,6 @@ struct Rows {
     using V = V_;
     using T = typename V::T;
     using Entry = One<T>;
-    using Double = One<double>;
     static constexpr int unit = 1;
     static constexpr int rows = V::size, chains = 1;
     PYRANK_INLINE static V spread(const T* p) { return V(*p); }
@@ -48,12 +46,6 @@ constexpr int64_t vectors_of(int64_t rows) {
 template <class Layout>
 constexpr int64_t stride_of(int64_t rows) {
     return (vectors_of<Layout>(rows) | 1) * Layout::V::size;
-}
-
-// Call body(chain) for the first chain of each Layout::Double.
-template <class Layout, class Body>
-PYRANK_INLINE void for_chains(Body body) {
-    for (int chain = 0; chain < Layout::chains; chain += Layout::Double::size) body(chain);
 }
 
 // A bump allocator over one aligned block, so that a thread allocates once; with no block it only counts.

@@ -63,7 +63,6 @@ struct Vec {
     friend PYRANK_INLINE Vec operator-(Vec a) { return -a.v; }
     friend PYRANK_INLINE Mask operator<(Vec a, Vec b) { return (Mask)(a.v < b.v); }
     friend PYRANK_INLINE Mask operator>(Vec a, Vec b) { return (Mask)(a.v > b.v); }
-    friend PYRANK_INLINE Mask operator<=(Vec a, Vec b) { return (Mask)(a.v <= b.v); }
     friend PYRANK_INLINE Mask operator==(Vec a, Vec b) { return (Mask)(a.v == b.v); }
 };
 
@@ -160,11 +159,9 @@ struct One {
     friend PYRANK_INLINE One operator/(One a, One b) { return a.v / b.v; }
     friend PYRANK_INLINE bool operator<(One a, One b) { return a.v < b.v; }
     friend PYRANK_INLINE bool operator>(One a, One b) { return a.v > b.v; }
-    friend PYRANK_INLINE bool operator<=(One a, One b) { return a.v <= b.v; }
     friend PYRANK_INLINE bool operator==(One a, One b) { return a.v == b.v; }
     friend PYRANK_INLINE One select(bool m, One a, One b) { return m ? a : b; }
     friend PYRANK_INLINE One fma(One a, One b, One c) { return PYRANK_ISA::fma(a.v, b.v, c.v); }
-    friend PYRANK_INLINE One sqrt(One a) { return __builtin_sqrt(a.v); }
     friend PYRANK_INLINE One abs(One a) { return a.v < 0 ? -a.v : a.v; }
     friend PYRANK_INLINE One larger(One a, One b) { return a.v > b.v ? a : b; }
 };

@@ -56,8 +56,8 @@ private:
     }
     PYRANK_DEVICE State observed() const;
     PYRANK_DEVICE void record();
-    PYRANK_CALLED double exact_count(const State& seen, double tau, const CountRule<double>& rule) const;
-    PYRANK_DEVICE double certain_count(const State& seen, double tau, const CountRule<double>& rule) const;
+    PYRANK_CALLED double exact_count(const State& seen, double tau, const CountRule& rule) const;
+    PYRANK_DEVICE double certain_count(const State& seen, double tau, const CountRule& rule) const;
 
     const Job& job_;
     const ChainParams& chain_;
@@ -118,16 +118,14 @@ PYRANK_DEVICE typename Layer::State BlockChain<Layer>::observed() const {
 }
 
 template <class Layer>
-PYRANK_DEVICE double BlockChain<Layer>::certain_count(const State& seen, double tau,
-                                                      const CountRule<double>& rule) const {
+PYRANK_DEVICE double BlockChain<Layer>::certain_count(const State& seen, double tau, const CountRule& rule) const {
     const Count single = spectrum_.count(tau, layer_.scratch());
     return rule.accepts<T, T>(single.S) ? single.above : exact_count(seen, tau, rule);
 }
 
 // When a count was left open: factored in double, then summed in double as well, then on both sides.
 template <class Layer>
-PYRANK_CALLED double BlockChain<Layer>::exact_count(const State& seen, double tau,
-                                                    const CountRule<double>& rule) const {
+PYRANK_CALLED double BlockChain<Layer>::exact_count(const State& seen, double tau, const CountRule& rule) const {
     if (leader()) add_events(job_.flagged + index_, 1);
     exact_.set(spectrum_);
     const Count factored = exact_.count(tau, exact_work_);
@@ -148,14 +146,14 @@ template <class Emit>
 PYRANK_DEVICE void BlockChain<Layer>::measure(Emit emit) const {
     const State seen = observed();
     spectrum_.set(seen, layer_.scratch());
-    const Moments<double> moments = spectrum_.moments();
+    const Moments moments = spectrum_.moments();
     double counted_tau = __builtin_nan(""), count = 0;
     for (int m = 0; m < job_.measure_count; ++m) {
         const Measure what = job_.measures[m];
         if (what.counts() && what.tau != counted_tau) {
             counted_tau = what.tau;
             count = certain_count(seen, counted_tau,
-                                  CountRule<double>(counted_tau, moments.trace, moments.purity, spectrum_.inner()));
+                                  CountRule(counted_tau, moments.trace, moments.purity, spectrum_.inner()));
         }
         if (leader()) emit(m, moments.value_of(what, count));
     }

@@ -43,7 +43,7 @@ public:
     }
 
     PYRANK_DEVICE int inner() const { return inner_; }
-    PYRANK_DEVICE Moments<double> moments() const;
+    PYRANK_DEVICE Moments moments() const;
     PYRANK_CALLED Count count(double tau, const Array<T>& work) const;
 
 private:
@@ -91,7 +91,7 @@ PYRANK_DEVICE void Spectrum<T>::rotate(const State& state, const Matrix<T>& x) c
 
 // Squares are taken of M / Tr M, whose entries are at most 1: none overflows or vanishes if M itself does not.
 template <class T>
-PYRANK_DEVICE Moments<double> Spectrum<T>::moments() const {
+PYRANK_DEVICE Moments Spectrum<T>::moments() const {
     if (leader()) {
         double trace = 0;
         for (int i = 0; i < n_; ++i) trace += T(gram_(i, i));
