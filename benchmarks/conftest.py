@@ -6,7 +6,7 @@ import pytest
 
 def pytest_configure(config):
     one_core.hold()
-    from pyrank import native
+    from pyrank.engine import native
 
     if missing := native.why_missing():
         raise pytest.UsageError(missing)

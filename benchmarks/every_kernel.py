@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 import pyrank
-from pyrank import native
-from pyrank.measures import parse_measures
+from pyrank.engine import native
+from pyrank.specs.measures import parse_measures
 
 SHAPES = ((8, 8), (17, 30), (64, 64), (130, 100), (40, 200), (40, 300))
 """Widths and batches: kernels for at most 16, 32, 64, 128 and 256 samples on the tensor cores, then the plain one."""

@@ -18,7 +18,7 @@ from contenders import PYRANK, SEED, Array, Contender, on_host
 from torch import Tensor
 
 import pyrank
-from pyrank import native
+from pyrank.engine import native
 
 LOSS_FACTOR = 4.0
 """Sums in another order."""

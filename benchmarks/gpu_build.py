@@ -13,7 +13,7 @@ import steps
 from steps import Outcome
 
 CHECK = """\
-from pyrank import native
+from pyrank.engine import native
 names, missing = native.cuda_devices()
 if native.why_missing() or missing:
     raise SystemExit(native.why_missing() or missing)

@@ -17,7 +17,7 @@ GPU_LIBRARIES = ("jax-cuda13-plugin", "cupy-cuda13x", "triton")
 def describe(threads: str, device: str = "cpu") -> dict[str, str]:
     """Processor, instruction set in use, versions; and the GPU if that is the device."""
     import pyrank
-    from pyrank import native
+    from pyrank.engine import native
 
     return {
         **describe_host(),

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import machine
     from cases import select
 
-    from pyrank import native
+    from pyrank.engine import native
 
     if missing := native.why_missing() or (native.cuda_devices()[1] if options.device != "cpu" else ""):
         sys.exit(missing)

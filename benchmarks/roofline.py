@@ -13,7 +13,7 @@ from cases import WIDTHS, Case
 from timing import calibrate
 
 import pyrank
-from pyrank import native
+from pyrank.engine import native
 
 PRODUCT_SIDE = 1024
 PRODUCT_WIDTHS = (128, 256, 512)

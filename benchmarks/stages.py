@@ -109,7 +109,7 @@ def row(width: int, seconds: float, library: str) -> list[str]:
 
 def library_with_debug_information() -> str:
     """Return the path of the extension, or stop with what is missing."""
-    from pyrank import native
+    from pyrank.engine import native
 
     if missing := native.why_missing():
         sys.exit(missing)

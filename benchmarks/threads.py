@@ -29,7 +29,7 @@ from goals import EFFICIENCY, EFFICIENCY_THREADS, Goal
 from tables import microseconds, percent
 from timing import Band, interleave
 
-from pyrank import native
+from pyrank.engine import native
 
 LANES = 16
 """Chains that fill a register of the widest instruction set."""

@@ -15,13 +15,12 @@ from pyrank._version import __version__
 
 if TYPE_CHECKING:
     from pyrank import reference, theory
-    from pyrank.chain import Chain, Normalization, Weights
-    from pyrank.checkpoint import CheckpointError
-    from pyrank.config import show_config
-    from pyrank.errors import ArgumentError
+    from pyrank.engine.checkpoint import CheckpointError
+    from pyrank.engine.config import show_config
+    from pyrank.engine.lyapunov import LyapunovSpectrum, lyapunov_spectrum
+    from pyrank.engine.run import Run
+    from pyrank.engine.simulation import Interrupted, simulate
     from pyrank.estimate import Estimate
-    from pyrank.lyapunov import LyapunovSpectrum, lyapunov_spectrum
-    from pyrank.measures import Measure
     from pyrank.ops import layer_step, participation_ratio
     from pyrank.reference import (
         draw_weights,
@@ -38,35 +37,38 @@ if TYPE_CHECKING:
         stable_rank,
         trace,
     )
-    from pyrank.run import Run
-    from pyrank.simulation import Interrupted, simulate
+    from pyrank.specs.chain import Chain
+    from pyrank.specs.measures import Measure
+    from pyrank.specs.normalization import Normalization
+    from pyrank.specs.weights import Weights
+    from pyrank.support.errors import ArgumentError
 
 # Names are looked up on first use, so that `pyrank --help` does not wait for torch.
 _HOMES = {
-    "ArgumentError": "errors",
-    "Chain": "chain",
-    "CheckpointError": "checkpoint",
+    "ArgumentError": "support.errors",
+    "Chain": "specs.chain",
+    "CheckpointError": "engine.checkpoint",
     "Estimate": "estimate",
-    "Interrupted": "simulation",
-    "LyapunovSpectrum": "lyapunov",
-    "Measure": "measures",
-    "Normalization": "chain",
-    "Run": "run",
-    "Weights": "chain",
+    "Interrupted": "engine.simulation",
+    "LyapunovSpectrum": "engine.lyapunov",
+    "Measure": "specs.measures",
+    "Normalization": "specs.normalization",
+    "Run": "engine.run",
+    "Weights": "specs.weights",
     "draw_weights": "reference",
     "effective_rank": "reference",
     "frobenius_norm": "reference",
     "isometry_gap": "reference",
     "layer_step": "ops",
-    "lyapunov_spectrum": "lyapunov",
+    "lyapunov_spectrum": "engine.lyapunov",
     "numerical_rank": "reference",
     "orthogonality_gap": "reference",
     "outlier": "reference",
     "pairwise_angles": "reference",
     "participation_ratio": "ops",
     "rank_bound_margin": "reference",
-    "show_config": "config",
-    "simulate": "simulation",
+    "show_config": "engine.config",
+    "simulate": "engine.simulation",
     "singular_values": "reference",
     "soft_rank": "reference",
     "stable_rank": "reference",

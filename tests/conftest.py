@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from pyrank import native
+from pyrank.engine import native
 
 import emulation
 

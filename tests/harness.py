@@ -5,13 +5,13 @@ import math
 import numpy as np
 import torch
 
-from pyrank import initial, native
+from pyrank.engine import initial, native
 from pyrank.estimate import Accumulator
-from pyrank.measures import parse_measures
-from pyrank.plan import COUNTERS, Plan
 from pyrank.reference.geometry import orthogonality_gap, outlier, pairwise_angles
 from pyrank.reference.layer import WHITENING_CUTOFF
 from pyrank.reference.spectral import effective_rank, isometry_gap, numerical_rank, singular_values, stable_rank
+from pyrank.specs.measures import parse_measures
+from pyrank.specs.plan import COUNTERS, Plan
 
 ALL_MEASURES = ("participation_ratio", "frobenius_norm", "trace", "soft_rank(0.5)", "soft_rank(1)",
                 "rank_bound_margin(0.5)")  # fmt: skip

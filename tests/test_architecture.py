@@ -10,64 +10,19 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE, SOURCES = ROOT / "pyrank", ROOT / "csrc"
 
 # Each part may import the parts named after it. `import_module` inside a function counts like any import.
+BASIS = {"_version", "support", "specs", "estimate"}
 PYTHON = {
     "_version": set(),
-    "errors": set(),
-    "progress": set(),
-    "optional": set(),
-    "memory": {"errors"},
-    "chain": {"errors"},
-    "measures": {"errors"},
-    "estimate": {"errors", "optional"},
-    "theory": {"errors"},
-    "checkpoint": {"errors"},
-    "plan": {"chain", "measures"},
-    "reference": {"chain", "errors", "estimate", "measures", "plan"},
-    "ops": {"chain", "reference"},
-    "native": {"chain", "errors", "estimate", "measures", "plan"},
-    "initial": {"chain", "errors", "reference"},
-    "backends": {"chain", "errors", "estimate", "native", "plan", "reference"},
-    "run": {"errors", "estimate", "measures", "optional", "plan"},
-    "snapshots": {"errors", "estimate", "memory", "plan", "reference"},
-    "thinning": {"backends", "estimate", "plan"},
-    "simulation": {
-        "_version",
-        "backends",
-        "chain",
-        "checkpoint",
-        "errors",
-        "estimate",
-        "initial",
-        "measures",
-        "memory",
-        "plan",
-        "progress",
-        "run",
-        "snapshots",
-        "thinning",
-    },
-    "lyapunov": {"backends", "chain", "errors", "estimate", "initial", "plan", "progress"},
-    "config": {"_version", "native"},
-    "plotting": {"errors", "optional"},
-    "experiments": {
-        "_version",
-        "backends",
-        "chain",
-        "checkpoint",
-        "errors",
-        "estimate",
-        "initial",
-        "lyapunov",
-        "measures",
-        "plotting",
-        "progress",
-        "reference",
-        "run",
-        "simulation",
-        "theory",
-    },
-    "arguments": {"_version", "chain", "measures", "plan"},
-    "cli": {"arguments", "chain", "checkpoint", "config", "errors", "experiments", "simulation"},
+    "support": set(),
+    "specs": {"support"},
+    "estimate": {"support"},
+    "theory": {"support"},
+    "reference": {"support", "specs", "estimate"},
+    "ops": {"specs", "reference"},
+    "engine": {*BASIS, "reference"},
+    "plotting": {"support"},
+    "experiments": {*BASIS, "reference", "theory", "engine", "plotting"},
+    "cli": {"_version", "support", "specs", "engine", "experiments"},
     "__main__": {"cli"},
 }
 INCLUDES = {
@@ -116,7 +71,13 @@ def test_imports_point_downward(path):
 
 
 def test_only_native_imports_the_extension():
-    assert {part_of(path) for path in python_files() if "_native" in imported_parts(path)} == {"native"}
+    users = [path for path in python_files() if "_native" in imported_parts(path)]
+    assert users == [PACKAGE / "engine/native.py"]
+
+
+def test_the_top_level_holds_rooms_alone():
+    assert {path.name for path in PACKAGE.glob("*.py*")} == {"__init__.py", "__main__.py", "_version.py", "_native.pyi"}
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__"} <= set(PYTHON)
 
 
 def test_layers_are_acyclic():
@@ -168,12 +129,12 @@ def test_stream_numbers_agree():
 
 def test_enumerations_agree():
     """The codes that cross the binding are positions in these lists, on both sides."""
-    from pyrank import chain, measures
+    from pyrank.specs import chain, measures, weights
 
     header = (SOURCES / "core/params.h").read_text()
     listed = {name: [word.strip() for word in body.split(",")]
               for name, body in re.findall(r"enum class (\w+) : int32_t \{([^}]*)\}", header)}  # fmt: skip
-    assert listed["Law"] == list(chain.WEIGHT_LAWS)
+    assert listed["Law"] == list(weights.WEIGHT_LAWS)
     assert listed["Activation"] == list(chain.ACTIVATIONS)
     assert listed["MeasureKind"] == list(measures.KERNEL_MEASURES)
 

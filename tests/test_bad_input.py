@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import pyrank
-from pyrank import native
-from pyrank.measures import parse_measures
+from pyrank.engine import native
+from pyrank.specs.measures import parse_measures
 
 from harness import make_plan, start
 

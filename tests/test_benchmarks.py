@@ -23,7 +23,7 @@ from cases import CORE, SELECTIONS, Case, square
 from roofline import Roofline
 from timing import Band, best_peer, calibrate, interleave, ratio
 
-from pyrank import native
+from pyrank.engine import native
 
 SMALL = Case(8, 8)
 SMALL_NAME = "8x8-linear-rank-16-float32"

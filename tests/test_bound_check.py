@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pyrank import frobenius_norm, simulate
-from pyrank.experiments import bound_check as experiment
+from pyrank.experiments.chains import bound_check as experiment
+from pyrank.experiments.chains.soft_rank_scaling import Setting
 from pyrank.experiments.running import run_all
-from pyrank.experiments.soft_rank_scaling import Setting
 
 from tolerances import SIGMAS, gram_tolerance
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyrank import checkpoint
-from pyrank.checkpoint import CheckpointError, check_writable, differences, exists, load, save
-from pyrank.errors import ArgumentError
+from pyrank.engine import checkpoint
+from pyrank.engine.checkpoint import CheckpointError, check_writable, differences, exists, load, save
+from pyrank.support.errors import ArgumentError
 
 HEADER = {"seed": 1, "chain": {"width": 32, "gamma": math.inf}, "note": "Größe", "measures": ["a", "b"]}
 PREFIX_SIZE = 20

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from pyrank import experiments
-from pyrank.errors import ArgumentError
 from pyrank.experiments import Claim
+from pyrank.support.errors import ArgumentError
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pyrank import Chain, Weights, __version__, cli, experiments, simulate
-from pyrank.arguments import _integer
+from pyrank.cli.arguments import _integer
 
 COMMAND = [sys.executable, "-m", "pyrank"]
 SMALL = ["simulate", "--width", "8", "--depth", "200"]
@@ -156,7 +156,7 @@ def test_missing_matplotlib_says_what_to_install(capsys, tmp_path, monkeypatch):
 
 
 def test_missing_extension_is_a_failure_in_one_line(capsys, monkeypatch):
-    from pyrank import native
+    from pyrank.engine import native
 
     monkeypatch.setattr(native, "why_missing", lambda: "no kernels; build them with `pip install .`")
     status, out, err = run([*SMALL, "--backend", "cpu"], capsys)
@@ -181,7 +181,7 @@ def test_interrupt_while_nothing_runs(capsys, monkeypatch):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pyrank.config.show_config", stopped)
+    monkeypatch.setattr("pyrank.engine.config.show_config", stopped)
     assert run(["info"], capsys) == (130, "", "pyrank: interrupted\n")
 
 

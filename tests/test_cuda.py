@@ -13,10 +13,11 @@ import pytest
 import torch
 
 import pyrank
-from pyrank import checkpoint, native
-from pyrank.chain import ACTIVATIONS, DTYPES, NORMALIZATIONS
 from pyrank.cli import main
-from pyrank.measures import parse_measures
+from pyrank.engine import checkpoint, native
+from pyrank.specs.chain import ACTIVATIONS, DTYPES
+from pyrank.specs.measures import parse_measures
+from pyrank.specs.normalization import NORMALIZATIONS
 
 from harness import ALL_MEASURES, advance, assert_same, make_plan, start
 
@@ -234,7 +235,7 @@ def test_checkpoints_move_between_devices(tmp_path, devices):
 ])  # fmt: skip
 def test_what_cuda_does_not_do_is_told_in_one_line(chain, options, message):
     with pytest.raises(pyrank.ArgumentError, match=message) as error:
-        pyrank.backends.choose(chain, **options)
+        pyrank.engine.backends.choose(chain, **options)
     assert len(str(error.value).splitlines()) == 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrank import native
+from pyrank.engine import native
 
 ROOT = Path(__file__).resolve().parents[1]
 REGISTERS = 65_536  # of a multiprocessor, on every architecture since sm_50

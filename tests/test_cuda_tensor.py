@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import pyrank
-from pyrank import backends, native
+from pyrank.engine import backends, native
 
 from harness import ALL_MEASURES, advance, assert_same, make_plan, start
 from test_layer import assert_close_to_reference

@@ -11,9 +11,9 @@ import pytest
 
 import pyrank
 from pyrank import theory
-from pyrank.arguments import new_parser
+from pyrank.cli.arguments import new_parser
 from pyrank.experiments import EXPERIMENTS, Claim
-from pyrank.experiments.output import json_text
+from pyrank.support.files import json_text
 
 from gallery import HOW, prose, write_gallery
 

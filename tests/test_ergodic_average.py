@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from pyrank.experiments import ergodic_average as ergodic
+from pyrank.experiments.chains import ergodic_average as ergodic
 
 from tolerances import FACTS_SHARE, SIGMAS
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pyrank import experiments
-from pyrank.experiments import escaped_outlier as escape
+from pyrank.experiments.chains import escaped_outlier as escape
 from pyrank.experiments.running import run_all
 
 from tolerances import SIGMAS

@@ -7,7 +7,6 @@ import warnings
 import numpy as np
 import pytest
 
-from pyrank.errors import ArgumentError
 from pyrank.estimate import Accumulator, estimate
 from pyrank.estimate.accumulator import (
     BATCH_COUNT,
@@ -20,6 +19,7 @@ from pyrank.estimate.accumulator import (
     SUM,
     SUM_SQUARES,
 )
+from pyrank.support.errors import ArgumentError
 
 
 def record(samples, ranks=None, trace=0, bins=9):

@@ -9,12 +9,13 @@ import sys
 import numpy as np
 import pytest
 
-from pyrank import Chain, Interrupted, backends, experiments, plotting, simulate
-from pyrank.errors import ArgumentError
+from pyrank import Chain, Interrupted, experiments, plotting, simulate
+from pyrank.engine import backends
+from pyrank.estimate.fitting import power_law
 from pyrank.experiments import running
-from pyrank.experiments import soft_rank_scaling as scaling
+from pyrank.experiments.chains import soft_rank_scaling as scaling
 from pyrank.experiments.claims import claims_text
-from pyrank.experiments.fitting import power_law
+from pyrank.support.errors import ArgumentError
 
 WIDTHS = np.array([8.0, 16.0, 32.0, 64.0, 128.0])
 TINY = scaling.Settings(

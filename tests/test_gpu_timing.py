@@ -123,7 +123,7 @@ def test_every_kernel_is_watched(emulator, monkeypatch, capsys):
             return getattr(self._kernels, name)
 
     spied = types.SimpleNamespace(Cuda=Cuda, Chain=emulator.Chain, cuda_devices=emulator.cuda_devices)
-    monkeypatch.setattr("pyrank.native._cuda_extension", lambda: spied)
+    monkeypatch.setattr("pyrank.engine.native._cuda_extension", lambda: spied)
     monkeypatch.setattr(every_kernel, "SHAPES", ((8, 8), (17, 5)))
     every_kernel.main()
     assert called >= {"advance", "measure", "draw_weights"}
@@ -295,7 +295,7 @@ def test_rehearsal_of_a_whole_report(monkeypatch, tmp_path):
     rates = (1e12, 1e11, 1e13, 1e14)
     invented = {kind: ceilings.Ceiling(rate, "1/s", "invented") for kind, rate in zip(kinds, rates, strict=True)}
     monkeypatch.setattr(ceilings, "measure", lambda seconds: invented)
-    monkeypatch.setattr("pyrank.native.cuda_devices", lambda: (["H200"], ""))
+    monkeypatch.setattr("pyrank.engine.native.cuda_devices", lambda: (["H200"], ""))
     monkeypatch.setattr("cases.GPU_SELECTIONS", {"core": (SMALL, Case(8, 8, "none", chains=40))})
     names = ("pyrank", "torch batched", "torch graph", "cupy")
     monkeypatch.setattr(contenders, "names", lambda case, compiled: names)

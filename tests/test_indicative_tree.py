@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pyrank.experiments import indicative_tree as tree
+from pyrank.experiments.chains import indicative_tree as tree
 
 from tolerances import SIGMAS
 

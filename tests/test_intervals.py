@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pyrank.errors import ArgumentError
-from pyrank.experiments.intervals import mean_interval, share_interval
+from pyrank.estimate.intervals import mean_interval, share_interval
+from pyrank.support.errors import ArgumentError
 
 
 def test_two_repetitions_have_the_cauchy_interval():

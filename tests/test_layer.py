@@ -9,9 +9,11 @@ import torch
 from scipy import special
 
 import pyrank
-from pyrank import native, reference
-from pyrank.chain import ACTIVATIONS, NORMALIZATIONS
+from pyrank import reference
+from pyrank.engine import native
 from pyrank.reference.weights import weights
+from pyrank.specs.chain import ACTIVATIONS
+from pyrank.specs.normalization import NORMALIZATIONS
 
 from harness import advance, assert_same, make_plan, start
 from tolerances import FLOOR_ULPS, LOSS_FACTOR, SMALLEST_NORMALS, layer_tolerance

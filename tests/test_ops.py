@@ -10,7 +10,8 @@ from torch.library import opcheck
 
 import pyrank
 from pyrank import ops, reference
-from pyrank.chain import ACTIVATIONS, NORMALIZATIONS
+from pyrank.specs.chain import ACTIVATIONS
+from pyrank.specs.normalization import NORMALIZATIONS
 
 from tolerances import gram_tolerance, layer_tolerance
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pyrank import theory
-from pyrank.experiments import outlier_stability as stability
-from pyrank.experiments import outlier_starts as starts
-from pyrank.experiments.outlier_starts import Start
+from pyrank.experiments.chains import outlier_stability as stability
+from pyrank.experiments.chains import outlier_starts as starts
+from pyrank.experiments.chains.outlier_starts import Start
 
 from tolerances import SIGMAS
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import pyrank
-from pyrank import checkpoint, native
+from pyrank.engine import checkpoint, native
 
 from harness import advance, assert_same, make_plan, start
 
@@ -131,14 +131,15 @@ def test_p3_resume_at_every_layer(tmp_path, backend, chain):
 
 
 def test_p3_checkpoint_times(tmp_path, monkeypatch):
-    monkeypatch.setattr("pyrank.simulation.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("pyrank.engine.simulation.CHECKPOINT_SECONDS", 0.0)
     assert_same(as_arrays(simulate(500, tmp_path / "often.ckpt")), as_arrays(simulate(500)))
 
 
 def test_p3_sigkill_at_random_moments(tmp_path):
     """The real command is killed again and again while it works; what is left always continues to the same bits."""
     path = tmp_path / "killed.ckpt"
-    script = "import pyrank.simulation as s, sys, pyrank.cli; s.CHECKPOINT_SECONDS = 0.01; sys.exit(pyrank.cli.main())"
+    script = "import sys, pyrank.cli, pyrank.engine.simulation as s; s.CHECKPOINT_SECONDS = 0.01; "
+    script += "sys.exit(pyrank.cli.main())"
     command = [sys.executable, "-c", script, "simulate", "--width", "8", "--depth", "1e9", "--chains", "2"]
     command += ["--threads", "1", "--checkpoint", str(path)]
     rng = random.Random(1)
@@ -166,7 +167,9 @@ def test_p3_sigkill_at_random_moments(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_resume(tmp_path):
     path = tmp_path / "interrupted.ckpt"
-    script = "import pyrank.simulation as s, sys, pyrank.cli; s.CHECKPOINT_SECONDS = 0.1; sys.exit(pyrank.cli.main())"
+    script = (
+        "import sys, pyrank.cli, pyrank.engine.simulation as s; s.CHECKPOINT_SECONDS = 0.1; sys.exit(pyrank.cli.main())"
+    )
     command = [sys.executable, "-c", script, "simulate", "--width", "32", "--depth", "1e8", "--checkpoint", str(path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True,
                                env={**os.environ, "PYTHONUNBUFFERED": "1"})  # fmt: skip

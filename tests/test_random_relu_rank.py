@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pyrank import Chain, draw_weights, numerical_rank
-from pyrank.experiments import random_relu_rank as relu_rank
+from pyrank.experiments.chains import random_relu_rank as relu_rank
 
 PLANE = relu_rank.Setting(samples=6, features=2, opposite=False, seeds=12, per_sample=5)
 PAIRS = dataclasses.replace(PLANE, opposite=True)

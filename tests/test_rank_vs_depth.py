@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pyrank import simulate
-from pyrank.experiments import decades, rank_curves
-from pyrank.experiments import rank_vs_depth as experiment
+from pyrank.experiments.chains import decades, rank_curves
+from pyrank.experiments.chains import rank_vs_depth as experiment
 
 from tolerances import SIGMAS
 

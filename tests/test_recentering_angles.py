@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyrank.experiments import recentering_angles as angles
+from pyrank.experiments.chains import recentering_angles as angles
 
 from tolerances import SIGMAS
 

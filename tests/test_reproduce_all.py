@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 
 from pyrank import __version__, cli, experiments, plotting
-from pyrank.errors import ArgumentError
 from pyrank.experiments import Claim, everything, publish
+from pyrank.support.errors import ArgumentError
 
 EVIL = "<script>alert('1 & 2')</script> \"quoted\""
 VOID = {"meta", "img"}

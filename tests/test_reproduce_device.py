@@ -9,7 +9,7 @@ import pytest
 
 from pyrank import ArgumentError, Interrupted, cli, experiments
 from pyrank.experiments import running
-from pyrank.experiments import soft_rank_scaling as scaling
+from pyrank.experiments.chains import soft_rank_scaling as scaling
 
 ROOT = Path(__file__).resolve().parents[1]
 WITHOUT_CHAINS = ("indicative-tree", "random-relu-rank")

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from pyrank import plotting
-from pyrank.experiments import Claim, output, publish, results
+from pyrank.experiments import Claim, publish, results
+from pyrank.support import files
+from pyrank.support.text import plus_minus, span, text_table
 
 FORMATS = ("csv", "txt", "png", "svg", "json")
 CLAIMS = (
@@ -124,28 +126,28 @@ def test_interrupted_write_is_not_taken_for_a_finished_one(tmp_path, monkeypatch
      (1234.5, 0.0, "1234 ± 0"), (1.5, math.nan, "1.5 ± nan")],
 )  # fmt: skip
 def test_plus_minus(value, error, text):
-    assert output.plus_minus(value, error) == text
+    assert plus_minus(value, error) == text
 
 
 def test_table_columns_line_up():
-    lines = output.text_table(("a", "long", "flags"), [("1", "2", "-"), ("100", "2.5", "not converged")]).splitlines()
+    lines = text_table(("a", "long", "flags"), [("1", "2", "-"), ("100", "2.5", "not converged")]).splitlines()
     assert lines == ["  a  long  flags", "  1     2  -", "100   2.5  not converged"]
 
 
 def test_json_is_strict_and_keeps_every_number():
     data = {"x": [0.1 + 0.2, math.inf, -math.inf, math.nan, 1, None], "y": {"z": (True, "é")}}
-    read = json.loads(output.json_text(data), parse_constant=pytest.fail)
+    read = json.loads(files.json_text(data), parse_constant=pytest.fail)
     assert read == {"x": [0.1 + 0.2, "inf", "-inf", "nan", 1, None], "y": {"z": [True, "é"]}}
 
 
 def test_failed_write_leaves_the_old_file(tmp_path):
-    path = output.write(tmp_path / "x.txt", "old")
+    path = files.write(tmp_path / "x.txt", "old")
     with pytest.raises(UnicodeEncodeError):
-        output.write(path, "\ud800")
+        files.write(path, "\ud800")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]
 
 
 @pytest.mark.parametrize(("values", "text"), [([32, 32], "32"), ([4096, 8, 64], "8 to 4,096"), ([0.5], "0.5")])
 def test_span(values, text):
-    assert output.span(values) == text
+    assert span(values) == text

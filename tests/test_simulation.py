@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import pyrank
-from pyrank import native, reference
+from pyrank import reference
+from pyrank.engine import native
 
 from harness import make_plan, start
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pyrank
-from pyrank.measures import RESERVED, SNAPSHOT_MEASURES
+from pyrank.specs.measures import RESERVED, SNAPSHOT_MEASURES
 
 CHAIN = pyrank.Chain(6, 5, gamma=0.5, activation="relu", normalization="batch", dtype="float64")
 OPTIONS = {"chains": 3, "progress": False}

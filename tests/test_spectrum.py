@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import pyrank
-from pyrank import native, reference
-from pyrank.measures import parse_measures
+from pyrank import reference
+from pyrank.engine import native
+from pyrank.specs.measures import parse_measures
 
 from tolerances import COUNT_MARGIN, gram_tolerance
 

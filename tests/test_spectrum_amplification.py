@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pyrank import Chain, Weights, simulate
-from pyrank.experiments import spectrum_amplification as experiment
-from pyrank.experiments.decades import recorded_depths
+from pyrank.experiments.chains import spectrum_amplification as experiment
+from pyrank.experiments.chains.decades import recorded_depths
 
 from tolerances import SIGMAS
 

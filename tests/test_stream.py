@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 import pyrank
-from pyrank import native
+from pyrank.engine import native
 from pyrank.reference import stream
 
 from tolerances import GAUSSIAN_ULPS, SIGMAS

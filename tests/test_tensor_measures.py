@@ -8,11 +8,11 @@ import scipy.spatial.distance
 import scipy.stats
 import torch
 
-from pyrank.errors import ArgumentError
 from pyrank.reference import layer_step
 from pyrank.reference.geometry import Outlier, orthogonality_gap, outlier, pairwise_angles
 from pyrank.reference.matrix import power_of_two
 from pyrank.reference.spectral import effective_rank, isometry_gap, numerical_rank, singular_values, stable_rank
+from pyrank.support.errors import ArgumentError
 
 from harness import TENSOR_MEASURES
 from tolerances import gram_tolerance

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pyrank.theory as theory
-from pyrank.errors import ArgumentError
+from pyrank.support.errors import ArgumentError
 
 BAD = {
     "ginibre_lyapunov_exponents": [(0,), (2.5,), ("six",), (4, 0.0), (4, math.nan), ([3, 4],)],

@@ -9,8 +9,8 @@ import pytest
 from scipy import signal
 
 import pyrank
-from pyrank import thinning
-from pyrank.thinning import STRIDES, autocorrelation, best_stride
+from pyrank.engine import thinning
+from pyrank.engine.thinning import STRIDES, autocorrelation, best_stride
 
 from harness import make_plan, start
 
@@ -88,7 +88,7 @@ def test_the_choice_is_that_of_a_brute_force_search(monkeypatch):
 
 def test_a_device_that_is_slow_to_start_does_not_spoil_the_pilot(monkeypatch):
     """By a clock that counts layers, but for the first call, which takes longer than the whole pilot may."""
-    engine = pyrank.backends.choose(CHAIN)
+    engine = pyrank.engine.backends.choose(CHAIN)
     now, calls = [0.0], []
 
     def advance(plan, state, first_layer, layers, *record):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from pyrank import Chain, draw_weights, experiments, initial
+from pyrank import Chain, draw_weights, experiments
+from pyrank.engine import initial
 from pyrank.experiments import running
-from pyrank.experiments import vanilla_collapse as collapse
+from pyrank.experiments.chains import vanilla_collapse as collapse
 
 from tolerances import SIGMAS
 

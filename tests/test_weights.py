@@ -7,9 +7,11 @@ import pytest
 import torch
 
 import pyrank
-from pyrank import native, reference
-from pyrank.chain import INITIALIZATIONS, NORMALIZATIONS
+from pyrank import reference
+from pyrank.engine import native
 from pyrank.reference.weights import gram_factor, haar, weights
+from pyrank.specs.normalization import NORMALIZATIONS
+from pyrank.specs.weights import INITIALIZATIONS
 
 from harness import advance, assert_same, condition, make_plan, start
 from tolerances import GRAM_ROUNDINGS, LOSS_FACTOR, REFLECTION_ROUNDINGS, SIGMAS

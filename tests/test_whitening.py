@@ -9,10 +9,11 @@ import scipy.linalg
 import torch
 
 import pyrank
-from pyrank import native, reference
-from pyrank.chain import ACTIVATIONS
+from pyrank import reference
+from pyrank.engine import native
 from pyrank.reference.layer import WHITENING_CUTOFF, whiten
 from pyrank.reference.weights import weights
+from pyrank.specs.chain import ACTIVATIONS
 
 from harness import condition, make_plan, start
 from tolerances import gram_tolerance, layer_tolerance, whitening_tolerance

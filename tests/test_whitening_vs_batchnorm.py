@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pyrank
-from pyrank.experiments import whitening_vs_batchnorm as experiment
+from pyrank.experiments.chains import whitening_vs_batchnorm as experiment
 
 SMALL = experiment.Settings(widths=(4, 8, 16, 24), depth=200, chains=8, timed=5, seed=3)
 

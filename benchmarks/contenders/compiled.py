@@ -10,7 +10,7 @@ from cases import Case
 from contenders import SEED, Array, Layer, Loop
 
 import pyrank
-from pyrank import native
+from pyrank.engine import native
 
 TRACE = {"cpu": 4096, "cuda": 64}
 """Samples kept of each chain; of thousands of chains fewer, since nobody wants gigabytes of them."""

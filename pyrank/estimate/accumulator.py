@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pyrank.errors import invalid
+from pyrank.support.errors import invalid
 
 BATCH_COUNT = 128
 LEVEL_COUNT = 40

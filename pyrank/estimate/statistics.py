@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special  # type: ignore[import-untyped]
 
-from pyrank import optional
-from pyrank.errors import as_integer, invalid
 from pyrank.estimate.accumulator import (
     BATCH_COUNT,
     BATCHES,
@@ -31,6 +29,8 @@ from pyrank.estimate.accumulator import (
     Accumulator,
     slot_length,
 )
+from pyrank.support import optional
+from pyrank.support.errors import as_integer, invalid
 
 Floats = NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """Published results, reproduced: each experiment is one question in one file, with the citation as its docstring.
 
-An experiment ``name-of-it`` lives in the module ``name_of_it``, which has
+An experiment ``name-of-it`` lives in the module ``chains/name_of_it``, which has
 
 * ``PRESETS``: what to compute, for at least ``"quick"`` (a minute or so) and ``"paper"`` (the published size),
 * ``reproduce(settings, out, *, device, progress)``: compute it, end with `publish`, which writes the files into the
@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from pyrank import plotting
-from pyrank.errors import invalid
 from pyrank.experiments.claims import Claim, at_least, at_most, close_to, provisional
 from pyrank.experiments.everything import reproduce_all
-from pyrank.experiments.output import prepare_folder
 from pyrank.experiments.overview import Outcome, Overview
 from pyrank.experiments.results import Result, publish
+from pyrank.support.errors import invalid
+from pyrank.support.files import prepare_folder
 
 __all__ = [
     "EXPERIMENTS",
@@ -89,7 +89,7 @@ def load(name: str) -> Experiment:
     """
     if name not in EXPERIMENTS:
         raise invalid("experiment", name, f"one of {', '.join(EXPERIMENTS)}", "see `pyrank reproduce --list`")
-    return cast("Experiment", import_module(f"pyrank.experiments.{name.replace('-', '_')}"))
+    return cast("Experiment", import_module(f"pyrank.experiments.chains.{name.replace('-', '_')}"))
 
 
 def reproduce(
@@ -135,7 +135,7 @@ def reproduce(
         raise invalid("preset", preset, f"one of {', '.join(experiment.PRESETS)}", "use 'quick' for a first look")
     folder = Path("results", f"{name}-{preset}") if out is None else Path(out)
     plotting.require()
-    from pyrank.backends import check_device  # with torch, which mistakes found so far do not need
+    from pyrank.engine.backends import check_device  # with torch, which mistakes found so far do not need
 
     check_device(device)
     prepare_folder("out", folder)

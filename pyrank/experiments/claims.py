@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pyrank.errors import as_choice
-from pyrank.experiments.output import plus_minus
+from pyrank.support.errors import as_choice
+from pyrank.support.text import plus_minus
 
 VERDICTS = ("holds", "fails", "undecided")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyrank import experiments, plotting
-from pyrank.errors import as_choice
 from pyrank.experiments.index_page import html
-from pyrank.experiments.output import prepare_folder, write
 from pyrank.experiments.overview import Outcome, Overview
 from pyrank.experiments.results import finished
+from pyrank.support.errors import as_choice
+from pyrank.support.files import prepare_folder, write
 
 if TYPE_CHECKING:
     from pyrank.experiments import Experiment

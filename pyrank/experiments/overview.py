@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyrank.experiments.claims import VERDICTS
-from pyrank.experiments.output import text_table
 from pyrank.experiments.results import Result
+from pyrank.support.text import text_table
 
 
 @dataclass(frozen=True)

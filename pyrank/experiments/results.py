@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pyrank import plotting
 from pyrank._version import __version__
 from pyrank.experiments.claims import Claim, claims_text
-from pyrank.experiments.output import csv_text, json_text, prepare_folder, write
+from pyrank.support.files import csv_text, json_text, prepare_folder, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +72,7 @@ def publish(
     rows
         The numbers: dataclasses of one type whose fields become the columns of the CSV file.
     table
-        The numbers for people, see `pyrank.experiments.output.text_table`.
+        The numbers for people, see `pyrank.support.text.text_table`.
     claims
         What was checked.
     figure

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyrank import backends, checkpoint
-from pyrank.chain import Chain
-from pyrank.errors import ArgumentError
-from pyrank.experiments.output import prepare_folder
-from pyrank.progress import bar
-from pyrank.run import Run
-from pyrank.simulation import Interrupted, simulate
+from pyrank.engine import backends, checkpoint
+from pyrank.engine.run import Run
+from pyrank.engine.simulation import Interrupted, simulate
+from pyrank.specs.chain import Chain
+from pyrank.support.errors import ArgumentError
+from pyrank.support.files import prepare_folder
+from pyrank.support.progress import bar
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pyrank.estimate.intervals import share_interval
 from pyrank.experiments.claims import Claim
-from pyrank.experiments.intervals import share_interval
 
 
 def share_claim(

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrank.chain import Normalization
 from pyrank.ops.gradients import with_gradient
 from pyrank.reference import layer as reference
+from pyrank.specs.normalization import Normalization
 
 aten = torch.ops.aten
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from pyrank import optional
+from pyrank.support import optional
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyrank.errors import invalid
 from pyrank.reference.matrix import as_matrix, power_of_two
 from pyrank.reference.measures import gram, trace
+from pyrank.support.errors import invalid
 
 
 def orthogonality_gap(H: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pyrank.chain import NORMALIZATIONS, Normalization
-from pyrank.errors import as_choice, as_number, invalid
+from pyrank.specs.normalization import NORMALIZATIONS, Normalization
+from pyrank.support.errors import as_choice, as_number, invalid
 
 LEAKY_SLOPE = 0.01
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyrank.errors import invalid
+from pyrank.support.errors import invalid
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 

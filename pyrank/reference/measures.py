@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pyrank.measures import Measure
 from pyrank.reference.matrix import as_matrix, power_of_two
+from pyrank.specs.measures import Measure
 
 
 def gram(H: Tensor) -> Tensor:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pyrank.errors import invalid
-from pyrank.measures import Measure
 from pyrank.reference.geometry import orthogonality_gap, outlier, pairwise_angles
 from pyrank.reference.spectral import effective_rank, isometry_gap, numerical_rank, singular_values, stable_rank
+from pyrank.specs.measures import Measure
+from pyrank.support.errors import invalid
 
 
 def _angles_of_pairs(H: Tensor) -> Tensor:

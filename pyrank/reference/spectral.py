@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from pyrank.errors import as_integer, as_number
 from pyrank.reference.matrix import as_matrix, power_of_two
+from pyrank.support.errors import as_integer, as_number
 
 
 def singular_values(H: Tensor, k: int | None = None) -> Tensor:

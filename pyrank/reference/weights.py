@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from pyrank.chain import Chain
-from pyrank.errors import as_integer, invalid
 from pyrank.reference import stream
 from pyrank.reference.layer import recentre
+from pyrank.specs.chain import Chain
+from pyrank.support.errors import as_integer, invalid
 
 MAX_INDEX = 2**32 - 1
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pyrank.errors import invalid
+from pyrank.support.errors import invalid
 
 Floats = NDArray[np.float64]
 

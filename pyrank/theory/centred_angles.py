@@ -21,7 +21,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pyrank.errors import invalid
+from pyrank.support.errors import invalid
 from pyrank.theory._arguments import Floats, gram_matrices, numbers, whole_number, whole_numbers
 from pyrank.theory.relu_kernel import relu_gram, relu_kernel, step_kernel
 

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pyrank.errors import invalid
+from pyrank.support.errors import invalid
 from pyrank.theory._arguments import Floats, numbers, whole_numbers
 
 _ROUNDING = 1e-5  # by which r may exceed N: ratios measured in float32 do

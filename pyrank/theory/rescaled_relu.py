@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pyrank.errors import invalid
+from pyrank.support.errors import invalid
 from pyrank.theory._arguments import Floats, numbers, whole_numbers
 from pyrank.theory.relu_kernel import relu_kernel
 

@@ -1,0 +1,1 @@
+"""How a chain is computed: backends, runs and what they leave behind."""

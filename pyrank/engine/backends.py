@@ -1,0 +1,129 @@
+"""Which backend advances a chain, and why."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyrank import reference
+from pyrank.engine import native
+from pyrank.estimate import Accumulator
+from pyrank.specs.chain import Chain
+from pyrank.specs.plan import Plan
+from pyrank.support.errors import as_choice, as_integer, invalid
+
+NAMES = ("auto", "cpu", "cuda", "reference")
+_ALL_CORES = "leave it out to use all cores"
+_DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")
+
+if hasattr(os, "register_at_fork"):
+    # The threads that torch computes with do not survive a fork: a child that asked them would wait for ever.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+Advance = Callable[[Plan, Tensor, int, int, Accumulator, NDArray[np.int64]], None]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A way to advance chains; runs of the same identity agree to the last bit."""
+
+    name: str
+    identity: str
+    reason: str
+    state_dtype: torch.dtype
+    advance: Advance
+    call_seconds: float = 0.2
+    """Aim of one call: long enough to cost nothing, short enough to interrupt."""
+
+
+def choose(chain: Chain, device: str = "cpu", backend: str = "auto", threads: int | None = None) -> Backend:
+    """Return the backend for a chain.
+
+    Parameters
+    ----------
+    chain
+        The specification.
+    device
+        ``"cpu"``, ``"cuda"`` (all GPUs share the chains) or ``"cuda:1"`` (that one).
+    backend
+        ``"auto"``, ``"cpu"`` and ``"cuda"`` (compiled) or ``"reference"`` (pure torch, float64, on the CPU). ``"cuda"``
+        uses all GPUs unless ``device`` names one.
+    threads
+        Threads of the compiled backend for the CPU; all cores if not given.
+
+    Raises
+    ------
+    ArgumentError
+        If a name is unknown, the device is not there or does not fit the backend, the kernels for CUDA do not have
+        what the chain asks for, or the number of threads is not from 1 to 4096.
+    ImportError
+        If ``"cpu"`` is asked for and the extension is missing.
+    """
+    as_choice("backend", backend, NAMES)
+    threads = torch.get_num_threads() if threads is None else as_integer("threads", threads, 1, 4096, _ALL_CORES)
+    if str(device) != "cpu" or backend == "cuda":
+        return _on_gpus(chain, str(device), backend)
+    if backend == "reference":
+        return Backend("reference", "reference", "asked for: pure torch in float64", torch.float64, reference.advance)
+    if missing := native.why_missing():
+        if backend == "cpu":
+            raise ImportError(missing)
+        return Backend(
+            "reference", "reference", f"{missing}; pure torch in float64 instead", torch.float64, reference.advance
+        )
+    isa = native.isa_in_use()
+    reason = f"compiled kernels for {isa}, {threads} thread{'s' if threads > 1 else ''}"
+    advance = functools.partial(native.advance, threads=threads, isa=isa)
+    return Backend("cpu", f"cpu {isa}", reason, getattr(torch, chain.dtype), advance)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is misspelt or not there, before anything is computed."""
+    if str(device) != "cpu":
+        _gpus(str(device), "auto")
+
+
+def _gpus(device: str, backend: str) -> dict[int, str]:
+    """Return the GPUs that are asked for, with their names."""
+    if not (named := _DEVICE.fullmatch(device)):
+        raise invalid("device", device, "'cpu', 'cuda' or 'cuda:N'", "check the spelling")
+    if backend not in ("auto", "cuda"):
+        raise invalid("backend", backend, f"'auto' or 'cuda' with device={device!r}", "or use device='cpu'")
+    names, missing = native.cuda_devices()
+    if missing:
+        asked = ("backend", backend) if device == "cpu" else ("device", device)
+        raise invalid(*asked, f"a GPU, but {missing}", "use device='cpu'")
+    if named[1] and int(named[1]) >= len(names):
+        raise invalid("device", device, f"cuda:0 to cuda:{len(names) - 1}", "that is all this machine has")
+    return {int(named[1]): names[int(named[1])]} if named[1] else dict(enumerate(names))
+
+
+def _on_gpus(chain: Chain, device: str, backend: str) -> Backend:
+    found = _gpus(device, backend)
+    _check_has_kernel(chain)
+    gpus = tuple(found)
+    kernel = native.cuda_kernel(chain, gpus)
+    where = ", ".join(f"{name} (cuda:{gpu})" for gpu, name in found.items())
+    reason = f"compiled {'tensor-core' if kernel == 'tensor' else kernel} kernels for CUDA on {where}"
+    advance = functools.partial(native.advance, gpus=gpus, cuda_kernel=kernel)
+    # With every call the state and the record go to the GPU and back.
+    return Backend("cuda", f"cuda {kernel}", reason, getattr(torch, chain.dtype), advance, call_seconds=0.8)
+
+
+def _check_has_kernel(chain: Chain) -> None:
+    """Refuse what the kernels for CUDA do not do."""
+    if chain.weights.law in ("orthogonal", "gram"):
+        raise invalid("weights", chain.weights.law, "gaussian, uniform or rademacher on a GPU", "use device='cpu'")
+    if chain.normalization.whiten:
+        raise invalid("normalization", "whiten", "no whitening on a GPU", "use device='cpu'")
+    if (chain.width + 1) * (chain.batch + 1) >= 2**31:
+        wanted = "fewer than 2^31 entries in a state on a GPU"
+        raise invalid("(width, batch)", (chain.width, chain.batch), wanted, "use device='cpu'")

@@ -1,0 +1,221 @@
+"""The only module that imports the compiled extension; it speaks numpy and specs, not codes."""
+
+from __future__ import annotations
+
+import functools
+import os
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyrank.estimate import Accumulator
+from pyrank.specs.chain import ACTIVATIONS, Chain
+from pyrank.specs.measures import KERNEL_MEASURES, Measure
+from pyrank.specs.plan import COUNTERS, Plan
+from pyrank.specs.weights import WEIGHT_LAWS
+from pyrank.support.errors import ArgumentError
+
+LAYOUTS = ("auto", "lanes", "rows")
+CUDA_KERNELS = ("auto", "plain", "tensor")
+
+
+@functools.cache
+def _load() -> tuple[ModuleType | None, str]:
+    try:
+        from pyrank import _native
+    except ImportError as error:
+        return None, str(error)
+    return _native, ""
+
+
+def why_missing() -> str:
+    """Why the extension cannot be used, in one line; empty if it can."""
+    module, reason = _load()
+    if module is not None:
+        return ""
+    return (
+        f"the compiled kernels are not there ({reason}); build them with `pip install .` and run outside the checkout"
+    )
+
+
+def _extension() -> Any:
+    module, _ = _load()
+    if module is None:
+        raise ImportError(why_missing())
+    return module
+
+
+def _cuda_extension() -> Any:
+    """Return the module with the kernels for CUDA: the extension; in the tests, an emulator of them."""
+    return _extension()
+
+
+def isas() -> list[str]:
+    """Instruction sets that were built and that this machine can run, best first."""
+    return list(_extension().available_isas())
+
+
+def isa_in_use() -> str:
+    """Return the instruction set that `PYRANK_ISA` asks for, or the best one."""
+    wanted = os.environ.get("PYRANK_ISA", "")
+    if wanted and wanted not in isas():
+        raise ArgumentError(f"PYRANK_ISA = {wanted!r}: expected one of {', '.join(isas())}; unset it to use the best")
+    return wanted or isas()[0]
+
+
+def build_info() -> dict[str, str]:
+    """Return what the extension was built with."""
+    module = _extension()
+    return {"compiler": module.compiler, "cuda_architectures": module.cuda_architectures or "none"}
+
+
+def cuda_devices() -> tuple[list[str], str]:
+    """Return the names of the GPUs, and why there is none, in one line; empty if there is one."""
+    if missing := why_missing():
+        return [], missing
+    try:
+        names = list(_cuda_extension().cuda_devices())
+    except RuntimeError as error:
+        return [], str(error)
+    return names, "" if names else "this machine has no GPU"
+
+
+def cuda_kernel(chain: Chain, gpus: tuple[int, ...]) -> str:
+    """Return which kernel advances a chain on these GPUs: ``"plain"``, or ``"tensor"`` for the tensor cores."""
+    module, options = _kernels("", "auto", 1, gpus)
+    return CUDA_KERNELS[options.kernel_for(_params(module, chain, 0), chain.dtype == "float64")]
+
+
+def _kernels(isa: str, layout: str, threads: int, gpus: tuple[int, ...], cuda_kernel: str = "auto") -> tuple[Any, Any]:
+    """Return the module with the kernels for GPUs, if there are any to use, or else for the CPU, and its options."""
+    if not gpus:
+        module = _extension()
+        return module, module.Cpu(isa or isa_in_use(), LAYOUTS.index(layout), threads)
+    module = _cuda_extension()
+    # The kernels follow what the caller has asked of torch on these devices.
+    present = torch.cuda.is_available()
+    streams = [torch.cuda.current_stream(gpu).cuda_stream if present else 0 for gpu in gpus]
+    return module, module.Cuda(list(gpus), streams, CUDA_KERNELS.index(cuda_kernel))
+
+
+def _params(module: Any, chain: Chain, seed: int) -> Any:
+    skip = np.isfinite(chain.gamma)
+    norm = chain.normalization
+    cycle = range(len(chain.widths))
+    fans = [(chain.width_at(layer + 1), chain.width_at(layer)) for layer in cycle]
+    law = chain.weights
+    return module.Chain(
+        width=chain.width,
+        batch=chain.batch,
+        gamma=chain.gamma if skip else 0.0,
+        skip=bool(skip),
+        law=WEIGHT_LAWS.index(law.law),
+        weights=[(out, into, law.mean, law.standard_deviation(into, out)) for out, into in fans],
+        activation=ACTIVATIONS.index(chain.activation),
+        over_features=norm.over == "features",
+        recentre=norm.recentre,
+        rescale=norm.rescale,
+        whiten=norm.whiten,
+        order=0 if np.isinf(norm.order) else int(norm.order),
+        eps=norm.eps,
+        alpha=norm.alpha,
+        beta=norm.beta,
+        seed=seed,
+    )
+
+
+def _codes(measures: tuple[Measure, ...]) -> list[tuple[int, float]]:
+    return [(KERNEL_MEASURES.index(measure.name), measure.argument or 0.0) for measure in measures]
+
+
+def advance(
+    plan: Plan,
+    state: Tensor,
+    first_layer: int,
+    layers: int,
+    accumulator: Accumulator,
+    counters: NDArray[np.int64],
+    *,
+    threads: int = 1,
+    isa: str = "",
+    layout: str = "auto",
+    gpus: tuple[int, ...] = (),
+    cuda_kernel: str = "auto",
+) -> None:
+    """Take ``state`` in place from H_first_layer to H_{first_layer + layers}: the compiled `pyrank.reference.advance`.
+
+    ``threads``, ``isa`` and ``layout`` change the speed; the first and the last never change a bit. With ``gpus`` these
+    share the chains, and the state may lie in the memory of one of them; ``cuda_kernel`` is "plain", "tensor" or the
+    faster that can be used.
+    """
+    module, options = _kernels(isa, layout, threads, gpus, cuda_kernel)
+    try:
+        options.advance(
+            chain=_params(module, plan.chain, plan.seed),
+            state=state,
+            first_layer=first_layer,
+            layers=layers,
+            first_chain=0,
+            observe_activation=plan.observe == "activation",
+            burn_in=plan.burn_in,
+            every=plan.every,
+            measures=_codes(plan.measures),
+            **accumulator.arrays(),
+            counters=counters,
+        )
+    except MemoryError:
+        if not gpus:
+            raise
+        raise MemoryError(
+            f"the GPU has too little free memory for {state.shape[0]} chains of {plan.chain.width} x "
+            f"{plan.chain.batch}; run fewer at a time, or free what else is on it"
+        ) from None
+
+
+def measure(
+    state: Tensor, measures: tuple[Measure, ...], *, isa: str = "", layout: str = "auto", gpus: tuple[int, ...] = ()
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.int64]]]:
+    """Evaluate kernel measures on states (chains, d, N), float32 or float64.
+
+    Returns
+    -------
+    values : ndarray, shape (measures, chains)
+    counters : dict
+        The event counters of `pyrank.specs.plan.COUNTERS`, each of shape (chains,).
+    """
+    chains, width, batch = state.shape
+    counters = np.zeros((len(COUNTERS), chains), dtype=np.int64)
+    values = np.full((len(measures), chains), np.nan)
+    module, options = _kernels(isa, layout, 1, gpus)
+    options.measure(
+        chain=_params(module, Chain(width, batch), 0),
+        state=state.contiguous(),
+        measures=_codes(measures),
+        counters=counters,
+        values=values,
+    )
+    return values, dict(zip(COUNTERS, counters, strict=True))
+
+
+def draw_weights(
+    chain: Chain, seed: int, layer: int, index: int = 0, *, isa: str = "", gpus: tuple[int, ...] = ()
+) -> NDArray[np.floating[Any]]:
+    """Return the compiled twin of `pyrank.draw_weights` for independent entries, (fan_out, fan_in)."""
+    out = np.full((chain.width_at(layer + 1), chain.width_at(layer)), np.nan, dtype=chain.dtype)
+    module, options = _kernels(isa, "auto", 1, gpus)
+    options.draw_weights(_params(module, chain, seed), layer, index, out)
+    return out
+
+
+def accumulate(accumulator: Accumulator, values: NDArray[np.float64], sample: int) -> None:
+    """Record ``values`` (samples, measures, chains), the first being number ``sample``: the twin of `push`."""
+    _extension().accumulate(**accumulator.arrays(), values=values, sample=sample)
+
+
+def philox(counter: tuple[int, int, int, int], key: int) -> list[int]:
+    """Return the four words of one call of the compiled generator."""
+    return list(_extension().philox(list(counter), key))

@@ -1,0 +1,1 @@
+"""Experiments on chains: one question a file, named after it."""

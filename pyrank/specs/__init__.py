@@ -1,0 +1,1 @@
+"""What is asked for, as immutable and validated values; nothing here computes."""

@@ -1,0 +1,1 @@
+"""What every other part stands on: errors, optional packages, progress, memory, text and files."""
