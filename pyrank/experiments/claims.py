@@ -1,74 +1,153 @@
-"""What a paper claims, what was measured about it, and whether it stands."""
+"""What is claimed, what was measured about it, and whether it stands.
+
+There are two kinds. A **published** claim is what a paper says, as its authors would word it, at its own parameters;
+words without a number ("quickly", "about", "most") are read as the authors would accept, and the reading is stated. An
+**extension** is what is asked here beyond that: other sizes, constants, closed forms, stronger readings. It tells how
+far a result reaches, and nobody is right or wrong by it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from pyrank.estimate.intervals import Interval
+from pyrank.experiments.papers import Source
 from pyrank.support.errors import as_choice
-from pyrank.support.text import plus_minus
 
+KINDS = ("published", "extension")
 VERDICTS = ("holds", "fails", "undecided")
+NEUTRAL = {"holds": "as expected", "fails": "differs", "undecided": "undecided"}
+"""The verdicts in the words for an extension."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The values at which a claim holds: from ``low`` to ``high``."""
+
+    low: float
+    high: float
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def verdict(self, measured: Interval) -> str:
+        """Return ``"holds"``, ``"fails"``, or ``"undecided"`` if the interval allows both; NaN decides nothing."""
+        if self.low <= measured.low <= measured.high <= self.high:
+            return "holds"
+        outside = measured.low <= measured.high < self.low or self.high < measured.low <= measured.high
+        return "fails" if outside else "undecided"
+
+
+def at_least(bound: float) -> Wanted:
+    """Return all values from ``bound`` on."""
+    return Wanted(bound, math.inf, f"at least {bound:.4g}")
+
+
+def at_most(bound: float) -> Wanted:
+    """Return all values up to ``bound``."""
+    return Wanted(-math.inf, bound, f"at most {bound:.4g}")
+
+
+def close_to(value: float, margin: float) -> Wanted:
+    """Return the values that count as equal; the margin is for example half a unit of the last digit in a paper."""
+    return Wanted(value - margin, value + margin, f"{value:.4g} to within {margin:.4g}" if margin else f"{value:.4g}")
+
+
+def between(low: float, high: float) -> Wanted:
+    """Return the values from ``low`` to ``high``."""
+    return Wanted(low, high, f"{low:.4g} to {high:.4g}")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A published statement, what was measured about it, and whether it stands.
+    """A statement, what was measured about it, and whether it stands; see `published` and `extension`.
 
     Attributes
     ----------
+    kind
+        ``"published"`` or ``"extension"``.
     statement
         What is claimed, as a formula where possible.
     source
-        Where: paper and theorem or figure.
-    value
-        The measured number.
-    error
-        Half-width of its 95 % interval; None for a number without sampling error, such as an observed minimum.
+        Where: paper and theorem or figure; for an extension what it follows from.
+    value, error
+        The measured number and the half-width of its 95 % interval; None for a number without sampling error.
+    measured
+        Both as text.
+    expected
+        The values at which the claim holds, as text.
     verdict
         ``"holds"``, ``"fails"``, or ``"undecided"`` if the interval allows both.
+    reading
+        How words of a published claim that name no number were read.
     note
-        What a reader must know to weigh the verdict; may be empty.
+        What a reader must know to weigh the verdict.
     """
 
+    kind: str
     statement: str
     source: str
     value: float
     error: float | None
+    measured: str
+    expected: str
     verdict: str
+    reading: str = ""
     note: str = ""
 
     def __post_init__(self) -> None:
+        as_choice("kind", self.kind, KINDS)
         as_choice("verdict", self.verdict, VERDICTS)
 
-    @property
-    def measured(self) -> str:
-        """The measured value ± error."""
-        return f"{self.value:.4g}" if self.error is None else plus_minus(self.value, self.error)
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Claim:
+        """Return a claim from what JSON keeps of `to_dict`: numbers that are not finite are words there."""
+        numbers = {key: None if fields[key] is None else float(fields[key]) for key in ("value", "error")}
+        return cls(**{**fields, **numbers})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self)
 
 
-def at_least(low: float, high: float, bound: float) -> str:
-    """Return the verdict on ``value >= bound`` for a value that lies in [low, high]; NaN decides nothing."""
-    if bound <= low <= high:
-        return "holds"
-    return "fails" if low <= high < bound else "undecided"
+def published(
+    statement: str, source: Source, measured: Interval, wanted: Wanted, *, reading: str = "", note: str = ""
+) -> Claim:
+    """Return what a paper says, with the verdict of a measured value on it.
 
-
-def at_most(low: float, high: float, bound: float) -> str:
-    """Return the verdict on ``value <= bound`` for a value that lies in [low, high]; NaN decides nothing."""
-    if low <= high <= bound:
-        return "holds"
-    return "fails" if bound < low <= high else "undecided"
-
-
-def close_to(low: float, high: float, wanted: float, margin: float) -> str:
-    """Return the verdict on ``|value - wanted| <= margin`` for a value in [low, high]; NaN decides nothing.
-
-    The margin is what still counts as equal, such as half a unit of the last digit printed in a paper.
+    Parameters
+    ----------
+    statement
+        In the authors' sense.
+    source
+        Its place.
+    measured
+        The number that decides.
+    wanted
+        Where it has to lie: `at_least`, `at_most`, `close_to` or `between`.
+    reading
+        How words without a number were read.
+    note
+        What else a reader must know.
     """
-    if wanted - margin <= low <= high <= wanted + margin:
-        return "holds"
-    return "fails" if low <= high < wanted - margin or wanted + margin < low <= high else "undecided"
+    return _judged("published", statement, str(source), measured, wanted, reading, note)
+
+
+def extension(statement: str, source: Source | str, measured: Interval, wanted: Wanted, *, note: str = "") -> Claim:
+    """Return what pyrank asks beyond the papers; the arguments are those of `published`."""
+    return _judged("extension", statement, str(source), measured, wanted, "", note)
+
+
+def _judged(
+    kind: str, statement: str, source: str, measured: Interval, wanted: Wanted, reading: str, note: str
+) -> Claim:
+    error = None if measured.low == measured.value == measured.high else measured.error
+    verdict = wanted.verdict(measured)
+    return Claim(kind, statement, source, measured.value, error, str(measured), str(wanted), verdict, reading, note)
 
 
 def provisional(what: str, flagged: Sequence[object]) -> str:
@@ -76,12 +155,33 @@ def provisional(what: str, flagged: Sequence[object]) -> str:
     return f"provisional: flagged at {what} {', '.join(map(str, flagged))}, see the table" if flagged else ""
 
 
+def of_kind(kind: str, claims: Sequence[Claim]) -> list[Claim]:
+    """Return the claims of one kind."""
+    return [claim for claim in claims if claim.kind == kind]
+
+
+def count_sentence(claims: Sequence[Claim]) -> str:
+    """Say how many published claims there are, and how many of them hold, fail and stay undecided."""
+    verdicts = [claim.verdict for claim in of_kind("published", claims)]
+    holds, fails, undecided = (verdicts.count(verdict) for verdict in VERDICTS)
+    return (
+        f"Of {len(verdicts)} published claim{'s' * (len(verdicts) != 1)} {holds} hold{'s' * (holds == 1)}, "
+        f"{fails} fail{'s' * (fails == 1)} and {undecided} stay{'s' * (undecided == 1)} undecided."
+    )
+
+
 def claims_text(claims: Sequence[Claim]) -> str:
-    """Write claims, each with its measured value, verdict and source."""
+    """Write the published claims, each with its verdict, and below how far the result reaches."""
     lines = []
-    for claim in claims:
+    for claim in of_kind("published", claims):
         lines.append(f"{claim.verdict.upper()}: {claim.statement}")
-        lines.append(f"    measured {claim.measured}  ({claim.source})")
-        if claim.note:
-            lines.append(f"    {claim.note}")
+        lines.append(f"    measured {claim.measured}, wanted {claim.expected}  ({claim.source})")
+        lines += [f"    read as: {claim.reading}"] * bool(claim.reading) + [f"    {claim.note}"] * bool(claim.note)
+    beyond = of_kind("extension", claims)
+    if beyond:
+        lines += [""] * bool(lines) + ["How far it reaches:"]
+    for claim in beyond:
+        lines.append(f"  * {claim.statement}")
+        lines.append(f"    expected {claim.expected}, measured {claim.measured}: {NEUTRAL[claim.verdict]}")
+        lines.append(f"    {'; '.join(filter(None, (claim.source, claim.note)))}")
     return "\n".join(lines)

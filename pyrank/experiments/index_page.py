@@ -9,14 +9,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pyrank._version import __version__
-from pyrank.experiments.claims import Claim
+from pyrank.experiments.claims import NEUTRAL, Claim, count_sentence, of_kind
 from pyrank.experiments.overview import Outcome, Overview
 from pyrank.experiments.results import Result
 
 TITLE = "Published results, reproduced"
 
-BADGES = {"failed": "! failed to run", "fails": "✗ fails", "undecided": "? undecided", "holds": "✓ holds"}
-"""In the order of the summary: what needs a reader's attention comes first."""
+BADGES = {"holds": "✓ holds", "fails": "✗ fails", "undecided": "? undecided", "failed": "! failed to run"}
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --faint: #57606a; --line: #d0d7de; --link: #0550ae;
@@ -31,11 +30,12 @@ h2 { font-size: 1.2rem; line-height: 1.3; margin: 0 0 .25rem; }
 p { margin: .25rem 0; }
 a { color: var(--link); }
 .faint, figcaption { color: var(--faint); font-size: .9rem; }
-table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
-caption { text-align: left; font-weight: 600; }
+table { border-collapse: collapse; width: 100%; margin: 1rem 0; font-size: .95rem; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .6rem .4rem 0; border-bottom: 1px solid var(--line); }
 article { border-top: 2px solid var(--line); padding: 1.5rem 0 1rem; }
-.number { white-space: nowrap; }
+.lead { font-size: 1.15rem; font-weight: 600; }
+nav ol { padding-left: 1.5rem; }
+summary { font-weight: 600; cursor: pointer; }
 figure { margin: 1rem 0; }
 figcaption { margin-top: .5rem; }
 img { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 4px; }
@@ -82,7 +82,7 @@ def html(overview: Overview) -> str:
 {_header(overview)}
 </header>
 <main>
-{_summary(overview)}
+{_contents(overview)}
 {articles}</main>
 </body>
 </html>
@@ -94,47 +94,38 @@ def _header(overview: Overview) -> str:
     earlier = sum(outcome.earlier for outcome in overview.outcomes)
     facts = [f"pyrank {__version__}", f"preset {overview.preset}", f"{finished} of {total} experiments",
              f"{overview.seconds:,.0f} s" + (f", {earlier} finished earlier" if earlier else "")]  # fmt: skip
-    text = f"<p>{escape(' · '.join(facts))}</p>"
+    text = f'<p class="lead">{escape(count_sentence(overview.claims))}</p>\n'
+    text += f'<p class="faint">{escape(" · ".join(facts))}</p>'
     if overview.missing:
         text += f'\n<p class="faint">Not run yet: {escape(", ".join(overview.missing))}.</p>'
     return text
 
 
-def _summary(overview: Overview) -> str:
-    """Return a table of all claims, sorted by verdict."""
+def _contents(overview: Overview) -> str:
+    """Return a list of all experiments, with a mark for each published claim."""
     lines = []
     for outcome in overview.outcomes:
-        link = f'<a href="#{escape(outcome.name)}">{escape(outcome.name)}</a>'
         if outcome.result is None:
-            lines.append(("failed", escape(outcome.error), "", link))
+            question, marks = outcome.name, _badge("failed")
         else:
-            lines += [(claim.verdict, escape(claim.statement), escape(claim.measured), link)
-                      for claim in outcome.result.claims]  # fmt: skip
-    found = [verdict for verdict, *_ in lines]
-    counts = " · ".join(f"{badge}: {found.count(verdict)}" for verdict, badge in BADGES.items() if verdict in found)
-    rows = "\n".join(
-        f'<tr><td>{_badge(verdict)}</td><td>{statement}</td><td class="number">{measured}</td><td>{link}</td></tr>'
-        for verdict, statement, measured, link in sorted(lines, key=lambda line: list(BADGES).index(line[0]))
-    )
-    return f"""<table>
-<caption>All claims: {counts or "none yet"}</caption>
-<thead><tr><th>Verdict</th><th>Claim</th><th>Measured</th><th>Experiment</th></tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table>"""
+            question = outcome.result.question
+            marks = " ".join(
+                f'<span class="{claim.verdict}" title="{escape(claim.statement)}">{BADGES[claim.verdict][0]}</span>'
+                for claim in of_kind("published", outcome.result.claims)
+            )
+        lines.append(f'<li><a href="#{escape(outcome.name)}">{escape(question)}</a> {marks}</li>')
+    return f"<nav><ol>\n{chr(10).join(lines)}\n</ol></nav>" if lines else ""
 
 
 def _article(outcome: Outcome, home: Path) -> str:
-    if outcome.result is None:
-        body = f"<p>{_badge('failed')} {escape(outcome.error)}</p>"
-    else:
-        body = _findings(outcome.result, home)
     time = "finished earlier" if outcome.earlier else f"{outcome.seconds:,.1f} s"
+    if outcome.result is None:
+        title, body = outcome.name, f"<p>{_badge('failed')} {escape(outcome.error)}</p>"
+    else:
+        title, body = outcome.result.question, _findings(outcome.result, home)
     return f"""<article id="{escape(outcome.name)}">
-<h2>{escape(outcome.question)}</h2>
-<p class="faint">{escape(outcome.citation)}</p>
-<p class="faint">{escape(outcome.name)} · {time}</p>
+<h2>{escape(title)}</h2>
+<p class="faint"><code>pyrank reproduce {escape(outcome.name)}</code> · {time}</p>
 {body}
 </article>
 """
@@ -143,24 +134,45 @@ def _article(outcome: Outcome, home: Path) -> str:
 def _findings(result: Result, home: Path) -> str:
     image = base64.b64encode(result.png.read_bytes()).decode()
     caption = escape(result.caption)
-    claims = "\n".join(map(_claim, result.claims))
+    claims = "\n".join(map(_claim, of_kind("published", result.claims)))
     links = " · ".join(f'<a href="{_address(path, home)}">{escape(path.suffix[1:])}</a>' for path in result.files)
     return f"""<figure>
 <img src="data:image/png;base64,{image}" alt="{caption}">
 <figcaption>{caption}</figcaption>
 </figure>
-<ul class="claims">
-{claims}
-</ul>
+{f'<ul class="claims">{chr(10)}{claims}{chr(10)}</ul>' if claims else ""}
+{_extensions(of_kind("extension", result.claims))}
+<p class="faint">{escape(result.citation)}</p>
 <p class="faint">Files: {links}</p>"""
 
 
 def _claim(claim: Claim) -> str:
-    note = f'\n<p class="faint">{escape(claim.note)}</p>' if claim.note else ""
+    remarks = [f"read as: {claim.reading}"] * bool(claim.reading) + [claim.note] * bool(claim.note)
+    below = "".join(f'\n<p class="faint">{escape(remark)}</p>' for remark in remarks)
     return f"""<li>
-<p>{_badge(claim.verdict)} {escape(claim.statement)}</p>
-<p>measured {escape(claim.measured)} <span class="faint">({escape(claim.source)})</span></p>{note}
+<p>{_badge(claim.verdict)} {escape(claim.statement)} <span class="faint">({escape(claim.source)})</span></p>
+<p>measured {escape(claim.measured)}, wanted {escape(claim.expected)}</p>{below}
 </li>"""
+
+
+def _extensions(claims: list[Claim]) -> str:
+    """Return what is asked beyond the papers, without red or green."""
+    if not claims:
+        return ""
+    rows = "\n".join(
+        f'<tr><td>{escape(c.statement)}<br><span class="faint">{escape("; ".join(filter(None, (c.source, c.note))))}'
+        f"</span></td><td>{escape(c.expected)}</td><td>{escape(c.measured)}</td><td>{NEUTRAL[c.verdict]}</td></tr>"
+        for c in claims
+    )
+    return f"""<details>
+<summary>How far it reaches: {len(claims)} question{"s" * (len(claims) > 1)} beyond the paper</summary>
+<table>
+<thead><tr><th>Question</th><th>Expected</th><th>Measured</th><th></th></tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+</details>"""
 
 
 def _badge(verdict: str) -> str:

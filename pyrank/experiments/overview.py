@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyrank.experiments.claims import VERDICTS
+from pyrank.experiments.claims import VERDICTS, Claim, count_sentence, of_kind
 from pyrank.experiments.results import Result
 from pyrank.support.text import text_table
 
@@ -16,7 +16,7 @@ class Outcome:
 
     Attributes
     ----------
-    name, question, citation
+    name
         Of the experiment.
     seconds
         How long it took now.
@@ -29,8 +29,6 @@ class Outcome:
     """
 
     name: str
-    question: str
-    citation: str
     seconds: float
     result: Result | None = None
     error: str = ""
@@ -62,19 +60,26 @@ class Overview:
     page: Path
 
     @property
+    def claims(self) -> list[Claim]:
+        """Those of all experiments."""
+        return [claim for outcome in self.outcomes if outcome.result for claim in outcome.result.claims]
+
+    @property
     def failed(self) -> tuple[Outcome, ...]:
         """The experiments that raised an error."""
         return tuple(outcome for outcome in self.outcomes if outcome.result is None)
 
     def __str__(self) -> str:
-        """Return a table: how many claims hold, fail or stay undecided in each experiment."""
-        return text_table((*VERDICTS, "seconds", "experiment"), [_line(outcome) for outcome in self.outcomes])
+        """Return a sentence on all published claims, and a line for each experiment."""
+        head = (*VERDICTS, "extensions", "seconds", "experiment")
+        return f"{text_table(head, [_line(outcome) for outcome in self.outcomes])}\n\n{count_sentence(self.claims)}"
 
 
 def _line(outcome: Outcome) -> tuple[str, ...]:
     seconds = f"{outcome.seconds:.1f}"
     if outcome.result is None:
-        return (*["-"] * len(VERDICTS), seconds, f"{outcome.name} (failed to run)")
-    found = [claim.verdict for claim in outcome.result.claims]
+        return (*["-"] * (1 + len(VERDICTS)), seconds, f"{outcome.name} (failed to run)")
+    found = [claim.verdict for claim in of_kind("published", outcome.result.claims)]
     counts = [str(found.count(verdict)) for verdict in VERDICTS]
-    return (*counts, seconds, outcome.name + (" (finished earlier)" if outcome.earlier else ""))
+    extensions = str(len(of_kind("extension", outcome.result.claims)))
+    return (*counts, extensions, seconds, outcome.name + (" (finished earlier)" if outcome.earlier else ""))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyrank import plotting
 from pyrank._version import __version__
 from pyrank.experiments.claims import Claim, claims_text
+from pyrank.experiments.tables import Row
 from pyrank.support.files import csv_text, json_text, prepare_folder, write
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ class Result:
 
     Attributes
     ----------
-    name
-        The experiment.
+    name, question, citation
+        Of the experiment.
     table
         The numbers as text, aligned.
     claims
@@ -36,10 +37,12 @@ class Result:
     """
 
     name: str
+    question: str
+    citation: str
     table: str
     claims: tuple[Claim, ...]
     caption: str
-    files: tuple[Path, ...]
+    files: tuple[Path, ...] = ()
 
     @property
     def png(self) -> Path:
@@ -48,64 +51,58 @@ class Result:
 
 
 def publish(
-    name: str,
+    result: Result,
     out: Path,
     *,
     settings: Any,
-    rows: Sequence[Any],
-    table: str,
-    claims: Sequence[Claim],
+    rows: Sequence[Row],
     figure: Figure,
-    caption: str,
-    data: Mapping[str, object] | None = None,
+    more: Mapping[str, object],
 ) -> Result:
-    """Write the findings of an experiment into a folder; no file is ever seen half written.
+    """Write the findings of an experiment into a folder, created if needed; no file is ever seen half written.
 
     Parameters
     ----------
-    name
-        The experiment, and the name of its files.
+    result
+        The findings in words.
     out
-        Folder, created if needed.
+        The folder.
     settings
         What was computed: a dataclass.
     rows
-        The numbers: dataclasses of one type whose fields become the columns of the CSV file.
-    table
-        The numbers for people, see `pyrank.support.text.text_table`.
-    claims
-        What was checked.
+        The numbers, whose names become the columns of the CSV file.
     figure
         See `pyrank.plotting`.
-    caption
-        The words below the figure.
-    data
+    more
         What else belongs into the JSON file, under names of its own.
 
     Returns
     -------
     Result
+        With the files.
     """
     prepare_folder("out", out)
-    paths = _paths(name, out)
-    columns = [asdict(row) for row in rows]
+    paths = _paths(result.name, out)
+    records = [vars(row) for row in rows]
     everything = {
-        "experiment": name,
+        "experiment": result.name,
         "version": __version__,
         "settings": asdict(settings),
-        "rows": columns,
-        "table": table,
-        "claims": [asdict(claim) for claim in claims],
-        "caption": caption,
-        **(data or {}),
+        "question": result.question,
+        "citation": result.citation,
+        "rows": records,
+        "table": result.table,
+        "claims": [claim.to_dict() for claim in result.claims],
+        "caption": result.caption,
+        **more,
     }
     paths["json"].unlink(missing_ok=True)  # where it is, the others belong to it
-    write(paths["csv"], csv_text(columns))
-    write(paths["txt"], f"{table}\n\n{claims_text(claims)}\n")
+    write(paths["csv"], csv_text(records))
+    write(paths["txt"], f"{result.table}\n\n{claims_text(result.claims)}\n")
     write(paths["png"], plotting.rendered(figure, "png"))
     write(paths["svg"], plotting.rendered(figure, "svg"))
     write(paths["json"], json_text(everything))
-    return Result(name, table, tuple(claims), caption, tuple(paths.values()))
+    return replace(result, files=tuple(paths.values()))
 
 
 def finished(name: str, out: Path, settings: Any) -> Result | None:
@@ -118,16 +115,12 @@ def finished(name: str, out: Path, settings: Any) -> Result | None:
         wanted = {"experiment": name, "version": __version__, "settings": json.loads(json_text(asdict(settings)))}
         if {key: known[key] for key in wanted} != wanted:
             return None
-        claims = tuple(_claim(fields) for fields in known["claims"])
-        return Result(name, known["table"], claims, known["caption"], tuple(paths.values()))
+        claims = tuple(Claim.from_dict(fields) for fields in known["claims"])
+        words = {key: known[key] for key in ("question", "citation", "table", "caption")}
+        return Result(name, claims=claims, **words, files=tuple(paths.values()))
     except (ValueError, KeyError, TypeError):  # not a file of ours
         return None
 
 
 def _paths(name: str, out: Path) -> dict[str, Path]:
     return {form: out / f"{name}.{form}" for form in ("csv", "txt", "png", "svg", "json")}
-
-
-def _claim(fields: Mapping[str, Any]) -> Claim:
-    numbers = {key: None if fields[key] is None else float(fields[key]) for key in ("value", "error")}
-    return Claim(**{**fields, **numbers})

@@ -6,8 +6,8 @@ stroke. Anything else is drawn with matplotlib's own methods of the axes.
 """
 
 from pyrank.plotting.marks import band, colour, curve, guide, marker, points
-from pyrank.plotting.paper import legend, log_ticks, sheet
-from pyrank.plotting.power_laws import Series, scaling
+from pyrank.plotting.paper import legend, log_ticks, sheet, symbol
+from pyrank.plotting.power_laws import Series, power_guide, scaling
 from pyrank.plotting.rendering import rendered, require
 
 __all__ = [
@@ -20,8 +20,10 @@ __all__ = [
     "log_ticks",
     "marker",
     "points",
+    "power_guide",
     "rendered",
     "require",
     "scaling",
     "sheet",
+    "symbol",
 ]

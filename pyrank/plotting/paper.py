@@ -95,6 +95,11 @@ def log_ticks(axis: XAxis | YAxis, at: Sequence[float]) -> None:
     axis.set_ticks([], minor=True)
 
 
+def symbol(value: float) -> str:
+    """Write a parameter for a label: ``0.01``, or the sign of infinity."""
+    return r"$\infty$" if math.isinf(value) else f"{value:g}"
+
+
 def _wrapped(figure: Figure, text: str, size: float) -> str:
     """Break text of a font size in points into lines that fit into a figure; formulas are not broken."""
     from matplotlib.cbook import is_math_text

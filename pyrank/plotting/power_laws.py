@@ -1,4 +1,4 @@
-"""How a quantity grows with a size: points and fitted power laws, beside the square root."""
+"""How a quantity grows with a size: points and fitted power laws beside a power to compare with."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pyrank.plotting.marks import curve, guide, points
-from pyrank.plotting.paper import legend, log_ticks, sheet
+from pyrank.plotting.paper import log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 OFFSET = 0.02
 """Series are drawn side by side, that part of the span of log x apart, so that equal values do not hide each other."""
@@ -32,52 +33,42 @@ class Series:
     exponent: float
 
 
-def scaling(series: Sequence[Series], *, title: str, xlabel: str, ylabel: str, caption: str) -> Figure:
-    """Draw how a quantity grows: on log-log axes beside sqrt(x), and again divided by sqrt(x).
+def scaling(axes: Axes, series: Sequence[Series], *, over: float = 0.0) -> None:
+    """Draw how quantities grow with x, divided by ``x ** over``.
 
     Parameters
     ----------
+    axes
+        Where; x becomes logarithmic, and y, too, if nothing is divided.
     series
         One line each.
-    title, xlabel, ylabel
-        Of the figure and of the left axes.
-    caption
-        Printed below the axes; should name the parameters.
+    over
+        The power to divide by: what grows like it is flat.
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator
-
-    figure, (growth, ratio) = sheet(title=title, caption=caption, columns=2)
-    ends = [min(min(s.x) for s in series), max(max(s.x) for s in series)]
-    height = min(y / x**0.5 for s in series for x, y in zip(s.x, s.y, strict=True))
     for number, s in enumerate(series):
-        shift = (ends[1] / ends[0]) ** (OFFSET * (number - (len(series) - 1) / 2))
-        _draw(growth, s, number, shift, power=0.0)
-        _draw(ratio, s, number, shift, power=0.5)
-    guide(growth, ends, [height * 0.85 * x**0.5 for x in ends], r"guide: slope of $\sqrt{d}$")
-    guide(ratio, ends, [height * 0.85] * 2)
-    growth.set_yscale("log", base=2)
-    growth.yaxis.set_major_locator(LogLocator(base=2, subs=(1.0, 1.5)))
-    growth.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    for axes in (growth, ratio):
-        log_ticks(axes.xaxis, [x for s in series for x in s.x])
-        axes.minorticks_off()
-        axes.set_xlabel(xlabel)
-    growth.set_ylabel(ylabel)
-    ratio.set_ylabel(rf"{ylabel} / $\sqrt{{d}}$")
-    legend(figure)
-    return figure
+        x = np.array(s.x, dtype=float)
+        span = max(max(each.x) for each in series) / min(min(each.x) for each in series)
+        shift = span ** (OFFSET * (number - (len(series) - 1) / 2))
+        path = np.geomspace(x.min(), x.max(), 51)
+        curve(axes, shift * path, s.prefactor * path ** (s.exponent - over), number)
+        points(axes, shift * x, np.array(s.y) / x**over, np.array(s.error) / x**over, number, s.label)
+    log_ticks(axes.xaxis, [x for s in series for x in s.x])
+    if not over:
+        log_ticks(axes.yaxis, _halvings([y for s in series for y in s.y]))
+    axes.minorticks_off()
 
 
-def _draw(axes: Axes, s: Series, number: int, shift: float, power: float) -> None:
-    """Draw one series divided by x ** power, moved to x * shift."""
-    low, high = min(s.x), max(s.x)
-    path = [low * (high / low) ** (step / 50) for step in range(51)]
-    curve(axes, [shift * at for at in path], [s.prefactor * at ** (s.exponent - power) for at in path], number)
-    points(
-        axes,
-        [shift * at for at in s.x],
-        [value / at**power for value, at in zip(s.y, s.x, strict=True)],
-        [value / at**power for value, at in zip(s.error, s.x, strict=True)],
-        number,
-        s.label,
-    )
+def power_guide(
+    axes: Axes, series: Sequence[Series], power: float, *, prefactor: float, over: float = 0.0, label: str | None = None
+) -> None:
+    """Draw ``prefactor * x ** power``, divided by ``x ** over``, beside what `scaling` has drawn."""
+    ends = np.array([min(min(s.x) for s in series), max(max(s.x) for s in series)], dtype=float)
+    guide(axes, ends, prefactor * ends ** (power - over), label)
+
+
+def _halvings(values: Sequence[float]) -> list[float]:
+    """Return about eight steps by a factor of 2, or of 4, 16, ..., or with 1.5 between, around positive values."""
+    low, high = np.floor(np.log2(min(values))), np.ceil(np.log2(max(values)))
+    step = max(1, int(np.ceil((high - low) / 8)))
+    powers = 2.0 ** np.arange(low, high + step, step)
+    return sorted([*powers, *(1.5 * powers)] if high - low <= 4 else powers)

@@ -48,6 +48,17 @@ def bar(progress: bool | None, **look: Any) -> Any:
     return tqdm(dynamic_ncols=True, disable=None if progress is None else not progress, **look)
 
 
+def percent_bar(progress: bool | None) -> Any:
+    """Return a bar from 0 to 100, gone at its end within another."""
+    look = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {rate_fmt}"
+    return bar(progress, total=100, unit="%", bar_format=look, leave=None)
+
+
+def count_bar(total: int, progress: bool | None) -> Any:
+    """Return a bar over whole things, such as experiments."""
+    return bar(progress, total=total, bar_format="{desc} {n}/{total}|{bar}| {elapsed}", leave=None)
+
+
 class _Unseen:
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,4 @@
-"""How fast does the rank of a linear BN chain grow with its width? At least like sqrt(d), says the theorem.
-
-Hadi Daneshmand, Jonas Kohler, Francis Bach, Thomas Hofmann, Aurelien Lucchi: "Batch normalization provably avoids ranks
-collapse for randomly initialised deep networks", NeurIPS 2020, arXiv:2003.01652. Figure 3a and Theorem 2.
+"""How fast does the rank of a linear BN chain grow with its width? At least like sqrt(d), says Theorem 2.
 
 The chain is ``H' = BN(H + gamma W H)`` with gaussian W, as many samples as features (N = d), and a normalisation that
 rescales only. Theorem 2 says that the average over layers of rank_tau, the number of eigenvalues >= tau of
@@ -16,42 +13,20 @@ sets the burn-in and the length of a run, and how many chains may share the work
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from pyrank import plotting
 from pyrank.engine.run import Run
-from pyrank.estimate.fitting import PowerLaw, power_law
-from pyrank.experiments import Claim, Result, at_least, provisional, publish
-from pyrank.experiments.running import Job, run_all
-from pyrank.specs.chain import Chain
-from pyrank.support.text import plus_minus, span, text_table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-NAME = "soft-rank-scaling"
-PAPER = "Daneshmand et al. 2020"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One point of the figure: ``layers`` layers of each chain after ``burn_in``, of which each ``every``-th counts."""
-
-    width: int
-    gamma: float
-    chains: int
-    burn_in: int
-    layers: int
-    every: int = 1
-
-    @property
-    def cost(self) -> float:
-        """Predicted time in arbitrary units, after measurements; to record takes about as long as a layer."""
-        layers = self.burn_in + self.layers * (1 + 1 / self.every)
-        return self.chains * layers * self.width**2 * (1 + math.pow(self.width / 64, 1.5))
+from pyrank.estimate.intervals import Interval
+from pyrank.experiments.chains.scaling_law import ScalingLaw, Setting, grid_caption, simulations
+from pyrank.experiments.claims import Claim, at_least, provisional, published
+from pyrank.experiments.declaration import Experiment, Found
+from pyrank.experiments.figures import Sheet
+from pyrank.experiments.papers import DANESHMAND
+from pyrank.experiments.tables import Column
+from pyrank.experiments.tasks import Simulation
+from pyrank.support.text import span
 
 
 @dataclass(frozen=True)
@@ -61,6 +36,11 @@ class Settings:
     grid: tuple[Setting, ...]
     tau: float = 0.5
     seed: int = 0
+
+    @property
+    def measures(self) -> tuple[str, str, str]:
+        """What is recorded."""
+        return f"soft_rank({self.tau!r})", "participation_ratio", f"rank_bound_margin({self.tau!r})"
 
 
 def _quick() -> Settings:
@@ -74,11 +54,10 @@ def _quick() -> Settings:
 
 
 def _paper() -> Settings:
-    widths = (8, 16, 32, 64, 128, 256)
     return Settings(tuple(
         Setting(width, gamma, 32 if width <= 64 else 4, burn_in=100_000 if gamma < 1 else 10_000, layers=1_000_000)
         for gamma in (0.01, 1.0, math.inf)
-        for width in widths
+        for width in (8, 16, 32, 64, 128, 256)
     ))  # fmt: skip
 
 
@@ -98,185 +77,111 @@ def _shared_by_more(setting: Setting) -> Setting:
     return replace(setting, chains=64 * setting.chains, layers=setting.layers // 64)
 
 
-PRESETS = {"quick": _quick(), "paper": _paper(), "gpu": _gpu()}
+def tasks(settings: Settings) -> list[Simulation]:
+    """Return a simulation for each point."""
+    return simulations(settings.grid, settings.seed, settings.measures, trace=0)
 
 
-@dataclass(frozen=True)
-class Row:
-    """A line of the table; errors are standard errors, ``rank`` is rank_tau and ``r`` the participation ratio."""
-
-    width: int
-    gamma: float
-    chains: int
-    recorded: int
-    rank: float
-    rank_stderr: float
-    rank_half_width: float
-    r: float
-    r_stderr: float
-    margin_min: float
-    rhat: float
-    flags: str
-
-
-def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
-    """Simulate, fit, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
-    jobs = [_job(settings, number) for number in range(len(settings.grid))]
-    runs = run_all(jobs, out, device=device, progress=progress)
-    rows = [_row(run, settings.tau) for run in runs]
-    fits = _fits(rows)
-    caption = _caption(rows, settings)
-    return publish(
-        NAME,
-        out,
-        settings=settings,
-        rows=rows,
-        table=_table(rows, fits, settings.tau),
-        claims=_judge(rows, fits, settings.tau),
-        figure=_figure(rows, fits, settings.tau, caption),
-        caption=caption,
-        data={
-            "fits": [{"gamma": gamma, **asdict(fit), "interval": fit.interval} for gamma, fit in fits.items()],
-            "runs": [run.to_dict() for run in runs],
-        },
-    )
+COLUMNS = (
+    Column("gamma", "gamma", "g"),
+    Column("width", "width d"),
+    Column("chains", "chains"),
+    Column("recorded", "layers", meaning="recorded in each chain"),
+    Column("rank", "rank_tau", error="rank_stderr", meaning="eigenvalues >= tau of H Hᵀ / N, mean"),
+    Column("rank_stderr"),
+    Column("rank_half_width"),
+    Column("", "sqrt d", lambda row: f"{math.sqrt(row.width):.3f}"),
+    Column("r", "r", error="r_stderr", meaning="participation ratio (Tr M)² / ||M||², mean"),
+    Column("r_stderr"),
+    Column("margin_min", "min margin", ".3f", meaning="smallest rank_tau - (1 - tau)^2 r that was seen"),
+    Column("rhat", "r-hat", ".3f", meaning="the larger one of rank_tau and r"),
+    Column("flags", "flags"),
+)
 
 
-def _job(settings: Settings, number: int) -> Job:
-    # Settings must not share a seed: two widths or gammas would see the same weights, and the fit takes errors as
-    # independent.
-    setting = settings.grid[number]
-    return Job(
-        name=f"d={setting.width},gamma={setting.gamma:g}",
-        chain=Chain(setting.width, gamma=setting.gamma),
-        depth=setting.burn_in + setting.layers,
-        options={
-            "chains": setting.chains,
-            "seed": settings.seed + number,
-            "measures": _measures(settings.tau),
-            "burn_in": setting.burn_in,
-            "every": setting.every,
-            "trace": 0,
-        },
-        cost=setting.cost,
-    )
+def rows(settings: Settings, runs: Sequence[Run]) -> Iterable[Mapping[str, Any]]:
+    """Return a line for each point."""
+    for run in runs:
+        rank, r, margin = (run[measure] for measure in settings.measures)
+        low, high = rank.interval(0.95)
+        yield {
+            "gamma": run.plan.chain.gamma,
+            "width": run.plan.chain.width,
+            "chains": run.plan.chains,
+            "recorded": run.recorded,
+            "rank": rank.mean,
+            "rank_stderr": rank.stderr,
+            "rank_half_width": (high - low) / 2,
+            "r": r.mean,
+            "r_stderr": r.stderr,
+            "margin_min": margin.min,
+            "rhat": max(rank.rhat, r.rhat),
+            "flags": "; ".join(dict.fromkeys((*rank.flags, *r.flags, *margin.flags))),
+        }
 
 
-def _measures(tau: float) -> tuple[str, str, str]:
-    return f"soft_rank({tau!r})", "participation_ratio", f"rank_bound_margin({tau!r})"
+LAW = ScalingLaw(
+    quantity="rank_tau",
+    symbol=r"mean rank$_\tau$",
+    value="rank",
+    stderr="rank_stderr",
+    half_width=lambda row: float(row.rank_half_width),
+    power=0.5,
+    power_symbol=r"$\sqrt{d}$",
+    guide=lambda rows: 0.85 * min(row.rank / math.sqrt(row.width) for row in rows),
+)
 
 
-def _row(run: Run, tau: float) -> Row:
-    rank, r, margin = (run[measure] for measure in _measures(tau))
-    low, high = rank.interval(0.95)
-    return Row(
-        width=run.plan.chain.width,
-        gamma=run.plan.chain.gamma,
-        chains=run.plan.chains,
-        recorded=run.recorded,
-        rank=rank.mean,
-        rank_stderr=rank.stderr,
-        rank_half_width=(high - low) / 2,
-        r=r.mean,
-        r_stderr=r.stderr,
-        margin_min=margin.min,
-        rhat=max(rank.rhat, r.rhat),
-        flags="; ".join(dict.fromkeys((*rank.flags, *r.flags, *margin.flags))),
-    )
-
-
-def _fits(rows: Sequence[Row]) -> dict[float, PowerLaw]:
-    """Fit rank = prefactor * width ** exponent for each gamma."""
-    fits = {}
-    for gamma in dict.fromkeys(row.gamma for row in rows):
-        some = [row for row in rows if row.gamma == gamma]
-        fits[gamma] = power_law([r.width for r in some], [r.rank for r in some], [r.rank_stderr for r in some])
-    return fits
-
-
-def _judge(rows: Sequence[Row], fits: dict[float, PowerLaw], tau: float) -> tuple[Claim, ...]:
-    worst = min(rows, key=lambda row: row.margin_min)
-    states = sum(row.chains * row.recorded for row in rows)
-    claims = [
-        Claim(
-            statement=f"rank_{tau:g} >= (1 - {tau:g})^2 r at every recorded layer",
-            source=f"{PAPER}, Lemma 1",
-            value=worst.margin_min,
-            error=None,
-            verdict=at_least(worst.margin_min, worst.margin_min, 0.0),
-            note=f"smallest difference of the two sides in {states:,} states, at width {worst.width}, "
-            f"gamma {worst.gamma:g}",
-        )
+def claims(found: Found) -> list[Claim]:
+    """Return the inequality of the proof, and the growth for each gamma."""
+    worst = min(found.rows, key=lambda row: float(row.margin_min))
+    states = sum(row.chains * row.recorded for row in found.rows)
+    tau = found.settings.tau
+    return [
+        published(
+            f"rank_tau(H) >= (1 - tau)^2 r(H) at every layer, tau = {tau:g}",
+            DANESHMAND.at("Lemma 1"),
+            Interval.exact(worst.margin_min),
+            at_least(0.0),
+            note=f"smallest difference of the two sides in {states:,} states, at width {worst.width}, gamma "
+            f"{worst.gamma:g}",
+        ),
+        *(_growth(found, gamma) for gamma in LAW.fits(found)),
     ]
-    for gamma, fit in fits.items():
-        flagged = [row.width for row in rows if row.gamma == gamma and row.flags]
-        claims.append(
-            Claim(
-                statement=f"mean rank_{tau:g} grows at least like d^(1/2), gamma = {gamma:g}",
-                source=f"{PAPER}, Theorem 2, Fig. 3a",
-                value=fit.exponent,
-                error=fit.half_width,
-                verdict=at_least(*fit.interval, 0.5),
-                note=provisional("width", flagged),
-            )
-        )
-    return tuple(claims)
 
 
-def _table(rows: Sequence[Row], fits: dict[float, PowerLaw], tau: float) -> str:
-    points = [
-        (f"{row.gamma:g}", str(row.width), f"{row.chains}", f"{row.recorded:,}", plus_minus(row.rank, row.rank_stderr),
-         f"{math.sqrt(row.width):.3f}", plus_minus(row.r, row.r_stderr), f"{row.margin_min:.3f}", f"{row.rhat:.3f}",
-         row.flags or "-")
-        for row in rows
-    ]  # fmt: skip
-    head = ("gamma", "width d", "chains", "layers", f"rank_{tau:g}", "sqrt d", "r", "min margin", "r-hat", "flags")
-    lines = [
-        (f"{gamma:g}", plus_minus(fit.exponent, fit.half_width), f"{fit.prefactor:.3f}", f"{fit.chi2 / fit.dof:.3g}")
-        for gamma, fit in fits.items()
-    ]
-    return "\n".join([
-        text_table(head, points),
-        "± one standard error; layers: recorded in each chain; margin: rank - (1 - tau)^2 r, smallest value seen.",
-        "",
-        f"rank_{tau:g} = c d^exponent, weighted least squares in log-log:",
-        text_table(("gamma", "exponent", "c", "chi2/dof"), lines),
-        "± half of the 95 % interval: the wider of that from the errors (normal) and that from the scatter about the",
-        "line (Student). chi2/dof far above 1: no exact power law at this precision.",
-    ])  # fmt: skip
-
-
-def _figure(rows: Sequence[Row], fits: dict[float, PowerLaw], tau: float, caption: str) -> Figure:
-    series = []
-    for gamma, fit in fits.items():
-        some = [row for row in rows if row.gamma == gamma]
-        name = r"$\infty$" if math.isinf(gamma) else f"{gamma:g}"
-        series.append(
-            plotting.Series(
-                label=rf"$\gamma$ = {name}: exponent {plus_minus(fit.exponent, fit.half_width)}",
-                x=[row.width for row in some],
-                y=[row.rank for row in some],
-                error=[row.rank_half_width for row in some],
-                prefactor=fit.prefactor,
-                exponent=fit.exponent,
-            )
-        )
-    return plotting.scaling(
-        series,
-        title="Rank of linear batch-normalised chains against width",
-        xlabel="width d (features) = batch N (samples)",
-        ylabel=rf"mean rank$_{{{tau:g}}}$",
-        caption=caption,
+def _growth(found: Found, gamma: float) -> Claim:
+    fit, some = LAW.fits(found)[gamma], found.rows_by("gamma")[gamma]
+    return published(
+        f"the mean rank_tau over layers grows at least like sqrt(d), gamma = {gamma:g}",
+        DANESHMAND.at("Theorem 2, Fig. 3a"),
+        Interval.around(fit.exponent, fit.half_width),
+        at_least(0.5),
+        reading=f"exponent of the mean as a power of d, d = {span(row.width for row in some)}",
+        note=provisional("width", [row.width for row in some if row.flags]),
     )
 
 
-def _caption(rows: Sequence[Row], settings: Settings) -> str:
-    grid = settings.grid
+def caption(found: Found) -> str:
+    """Say what is shown."""
     return (
-        f"After {PAPER}, Fig. 3a. Number of eigenvalues >= tau = {settings.tau:g} of H Hᵀ / N, averaged over layers "
-        f"and chains; gaussian weights, rescaling only. Chains: {span(s.chains for s in grid)}; layers after burn-in: "
-        f"{span(s.layers for s in grid)}; burn-in: {span(s.burn_in for s in grid)}; recorded: every "
-        f"{span(s.every for s in grid)}; seeds {settings.seed} to {settings.seed + len(grid) - 1}. Error bars and ±: "
-        "95 % intervals. Lines: weighted fits. Series are drawn side by side. Flagged estimates: "
-        f"{sum(bool(row.flags) for row in rows)} of {len(rows)}."
+        f"Number of eigenvalues >= tau = {found.settings.tau:g} of H Hᵀ / N, averaged over layers and chains; gaussian "
+        f"weights, rescaling only. {grid_caption(found.settings.grid)}"
     )
+
+
+EXPERIMENT = Experiment(
+    name="soft-rank-scaling",
+    question="How fast does the rank of a linear BN chain grow with its width?",
+    sources=(DANESHMAND.at("Fig. 3a"), DANESHMAND.at("Theorem 2")),
+    presets={"quick": _quick(), "paper": _paper(), "gpu": _gpu()},
+    tasks=tasks,
+    columns=COLUMNS,
+    rows=rows,
+    note="± one standard error.",
+    tables=(LAW.table(),),
+    claims=claims,
+    sheet=Sheet("Rank of linear batch-normalised chains against width", LAW.panels()),
+    caption=caption,
+    more=lambda found: {"runs": [run.to_dict() for run in found.data]},
+)

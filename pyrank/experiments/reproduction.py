@@ -1,24 +1,72 @@
-"""All experiments in a row, on one page."""
+"""One experiment, or all of them on one page."""
 
 from __future__ import annotations
 
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pyrank import experiments, plotting
+from pyrank import plotting
+from pyrank.experiments.catalogue import EXPERIMENTS, load
 from pyrank.experiments.index_page import html
 from pyrank.experiments.overview import Outcome, Overview
-from pyrank.experiments.results import finished
-from pyrank.support.errors import as_choice
+from pyrank.experiments.results import Result, finished
+from pyrank.support.errors import as_choice, invalid
 from pyrank.support.files import prepare_folder, write
-
-if TYPE_CHECKING:
-    from pyrank.experiments import Experiment
+from pyrank.support.progress import count_bar
 
 PRESETS = ("quick", "paper")
 """Every experiment has these."""
+
+
+def reproduce(
+    name: str,
+    preset: str = "quick",
+    out: str | os.PathLike[str] | None = None,
+    *,
+    device: str = "cpu",
+    progress: bool | None = None,
+) -> Result:
+    """Reproduce a published result, or run an experiment of your own.
+
+    Parameters
+    ----------
+    name
+        One of `EXPERIMENTS`, or the path of a Python file that declares an `Experiment`.
+    preset
+        ``"quick"`` or ``"paper"``; ``"gpu"`` for ``"soft-rank-scaling"``: the published size for a GPU.
+    out
+        Folder for the files, created if needed; ``results/<name>-<preset>`` if not given. An unfinished run found
+        there is continued.
+    device
+        Where chains are simulated, as in `pyrank.simulate`; all else is computed on the CPU.
+    progress
+        Whether to show a progress bar; if not given, only on a terminal.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ArgumentError
+        If a name is unknown, the folder cannot be used or belongs to another run, or the device is not there or has
+        no kernel for one of the chains.
+    ImportError
+        If matplotlib is missing.
+    KeyboardInterrupt
+        On Ctrl-C; the same call continues.
+    """
+    experiment = load(name)
+    if preset not in experiment.presets:
+        raise invalid("preset", preset, f"one of {', '.join(experiment.presets)}", "use 'quick' for a first look")
+    folder = Path("results", f"{experiment.name}-{preset}") if out is None else Path(out)
+    plotting.require()
+    from pyrank.engine.backends import check_device  # with torch, which mistakes found so far do not need
+
+    check_device(device)
+    prepare_folder("out", folder)
+    return experiment.run(experiment.presets[preset], folder, device=device, progress=progress)
 
 
 def reproduce_all(
@@ -62,21 +110,18 @@ def reproduce_all(
     plotting.require()
     folder = Path("results", f"all-{preset}") if out is None else Path(out)
     prepare_folder("out", folder)
-
-    from pyrank.experiments.running import count_bar
-
     began = time.perf_counter()
     outcomes: list[Outcome] = []
 
     def show() -> Overview:
-        missing = tuple(experiments.EXPERIMENTS)[len(outcomes) :]
+        missing = tuple(EXPERIMENTS)[len(outcomes) :]
         overview = Overview(preset, time.perf_counter() - began, tuple(outcomes), missing, folder / "index.html")
         write(overview.page, html(overview))
         return overview
 
     overview = show()
-    with count_bar(len(experiments.EXPERIMENTS), progress) as bar:
-        for name in experiments.EXPERIMENTS:
+    with count_bar(len(EXPERIMENTS), progress) as bar:
+        for name in EXPERIMENTS:
             bar.set_description(name)
             try:
                 outcomes.append(_outcome(name, preset, folder / name, device, progress))
@@ -91,20 +136,11 @@ def reproduce_all(
 def _outcome(name: str, preset: str, out: Path, device: str, progress: bool | None) -> Outcome:
     """Reproduce one experiment, whatever goes wrong in it."""
     began = time.perf_counter()
-    result, error, citation, earlier = None, "", "", False
+    result, error, earlier = None, "", False
     try:
-        experiment = experiments.load(name)
-        citation = _citation(experiment)
-        result = finished(name, out, experiment.PRESETS[preset])
+        result = finished(name, out, load(name).presets[preset])
         earlier = result is not None
-        result = result or experiments.reproduce(name, preset, out, device=device, progress=progress)
+        result = result or reproduce(name, preset, out, device=device, progress=progress)
     except Exception as problem:
         error = " ".join(f"{type(problem).__name__}: {problem}".split())
-    seconds = time.perf_counter() - began
-    return Outcome(name, experiments.EXPERIMENTS[name], citation, seconds, result, error, earlier)
-
-
-def _citation(experiment: Experiment) -> str:
-    """Return the second paragraph of the docstring."""
-    paragraphs = (experiment.__doc__ or "").split("\n\n")
-    return " ".join(paragraphs[1].split()) if len(paragraphs) > 1 else ""
+    return Outcome(name, time.perf_counter() - began, result, error, earlier)

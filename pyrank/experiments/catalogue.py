@@ -1,0 +1,74 @@
+"""The experiments by name, and how one is found: in this package, or in a file of your own."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+from pyrank.experiments.declaration import Experiment
+from pyrank.support.errors import invalid
+
+EXPERIMENTS = {
+    "rank-vs-depth": "chains",
+    "soft-rank-scaling": "chains",
+    "bound-check": "chains",
+    "ergodic-average": "chains",
+    "whitening-vs-batchnorm": "chains",
+    "full-rank-batches": "chains",
+    "spectrum-amplification": "chains",
+    "vanilla-collapse": "chains",
+    "random-relu-rank": "chains",
+    "escaped-outlier": "chains",
+    "indicative-tree": "chains",
+    "recentering-angles": "chains",
+    "outlier-stability": "chains",
+}
+"""Every experiment and its folder, in the order of the papers; ``name-of-it`` is declared in ``name_of_it.py``."""
+
+DECLARED = "EXPERIMENT"
+"""What the object is called in its file."""
+
+
+def load(name: str) -> Experiment:
+    """Import an experiment.
+
+    Parameters
+    ----------
+    name
+        One of `EXPERIMENTS`, or the path of a Python file that declares one as ``EXPERIMENT``.
+
+    Returns
+    -------
+    Experiment
+
+    Raises
+    ------
+    ArgumentError
+        If there is none of this name, or the file declares none.
+    """
+    if str(name).endswith(".py"):
+        return _from_file(Path(name))
+    if name not in EXPERIMENTS:
+        wanted = f"one of {', '.join(EXPERIMENTS)}, or a file such as my_experiment.py"
+        raise invalid("experiment", name, wanted, "see `pyrank reproduce --list`")
+    module = import_module(f"pyrank.experiments.{EXPERIMENTS[name]}.{name.replace('-', '_')}")
+    experiment: Experiment = getattr(module, DECLARED)
+    return experiment
+
+
+def _from_file(path: Path) -> Experiment:
+    if not path.is_file():
+        raise invalid("experiment", str(path), "a Python file", "check the path")
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    experiment = getattr(module, DECLARED, None)
+    if not isinstance(experiment, Experiment):
+        wanted = f"a file with {DECLARED} = pyrank.experiments.Experiment(...)"
+        raise invalid("experiment", str(path), wanted, "see docs/your_own_experiment.md")
+    return experiment
