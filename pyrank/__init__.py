@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrank._version import __version__
+from pyrank.support.lazy import names_of
 
 if TYPE_CHECKING:
     from pyrank import reference, theory
@@ -43,36 +43,23 @@ if TYPE_CHECKING:
     from pyrank.specs.weights import Weights
     from pyrank.support.errors import ArgumentError
 
-# Names are looked up on first use, so that `pyrank --help` does not wait for torch.
 _HOMES = {
-    "ArgumentError": "support.errors",
-    "Chain": "specs.chain",
-    "CheckpointError": "engine.checkpoint",
-    "Estimate": "estimate",
-    "Interrupted": "engine.simulation",
-    "LyapunovSpectrum": "engine.lyapunov",
-    "Measure": "specs.measures",
-    "Normalization": "specs.normalization",
-    "Run": "engine.run",
-    "Weights": "specs.weights",
-    "draw_weights": "reference",
-    "effective_rank": "reference",
-    "frobenius_norm": "reference",
-    "isometry_gap": "reference",
-    "layer_step": "ops",
-    "lyapunov_spectrum": "engine.lyapunov",
-    "numerical_rank": "reference",
-    "orthogonality_gap": "reference",
-    "outlier": "reference",
-    "pairwise_angles": "reference",
-    "participation_ratio": "ops",
-    "rank_bound_margin": "reference",
-    "show_config": "engine.config",
-    "simulate": "engine.simulation",
-    "singular_values": "reference",
-    "soft_rank": "reference",
-    "stable_rank": "reference",
-    "trace": "reference",
+    "": "reference theory",
+    "_version": "__version__",
+    "engine.checkpoint": "CheckpointError",
+    "engine.config": "show_config",
+    "engine.lyapunov": "LyapunovSpectrum lyapunov_spectrum",
+    "engine.run": "Run",
+    "engine.simulation": "Interrupted simulate",
+    "estimate": "Estimate",
+    "ops": "layer_step participation_ratio",
+    "reference": "draw_weights effective_rank frobenius_norm isometry_gap numerical_rank orthogonality_gap "
+    "outlier pairwise_angles rank_bound_margin singular_values soft_rank stable_rank trace",
+    "specs.chain": "Chain",
+    "specs.measures": "Measure",
+    "specs.normalization": "Normalization",
+    "specs.weights": "Weights",
+    "support.errors": "ArgumentError",
 }
 
 __all__ = [
@@ -109,14 +96,4 @@ __all__ = [
     "trace",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in ("reference", "theory"):
-        return import_module(f"pyrank.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pyrank' has no attribute {name!r}")
-    return getattr(import_module(f"pyrank.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = names_of(__name__, _HOMES)

@@ -5,17 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from pyrank import frobenius_norm, simulate
+from pyrank import Chain, frobenius_norm, simulate
+from pyrank.experiments import Found, Row
 from pyrank.experiments.chains import bound_check as experiment
-from pyrank.experiments.chains.soft_rank_scaling import Setting
-from pyrank.experiments.running import run_all
+from pyrank.experiments.chains.scaling_law import Setting
+from pyrank.experiments.tasks import run_tasks
 
 from tolerances import SIGMAS, gram_tolerance
 
 
 def rows_of(folder, *grid, seed=4):
     settings = experiment.Settings(grid, seed=seed)
-    return [experiment._row(run) for run in run_all(experiment._jobs(settings), folder)]
+    return [Row(**row) for row in experiment.rows(settings, run_tasks(experiment.tasks(settings), folder))]
 
 
 def test_squares_are_averaged_not_norms(tmp_path):
@@ -24,7 +25,7 @@ def test_squares_are_averaged_not_norms(tmp_path):
     def square(H):
         return frobenius_norm(H.double()) ** 2
 
-    run = simulate(experiment.Chain(6, gamma=1.0), 220, chains=5, seed=4, burn_in=20, every=2, measures=[square],
+    run = simulate(Chain(6, gamma=1.0), 220, chains=5, seed=4, burn_in=20, every=2, measures=[square],
                    progress=False)  # fmt: skip
     assert row.square == pytest.approx(run["square"].mean, rel=2 * gram_tolerance(np.float32, 36))
     assert row.ratio == pytest.approx(row.square / 6**1.5)
@@ -54,19 +55,19 @@ def test_mean_square_agrees_with_numpy(tmp_path):
 def test_a_small_grid_runs_to_the_end(tmp_path):
     grid = tuple(Setting(width, gamma, chains=8, burn_in=50, layers=400) for gamma in (1.0, math.inf)
                  for width in (4, 8, 16))  # fmt: skip
-    result = experiment.reproduce(experiment.Settings(grid, seed=7), tmp_path)
+    result = experiment.EXPERIMENT.run(experiment.Settings(grid, seed=7), tmp_path)
     assert [path.suffix for path in result.files] == [".csv", ".txt", ".png", ".svg", ".json"]
     assert len(result.claims) == 5
-    assert "seeds 7 to 12" in result.caption
+    assert "Seeds: 7 to 12" in result.caption
 
 
 def made_up(exponent, prefactor, flags=""):
-    return [
-        experiment.Row(width=d, gamma=1.0, chains=8, recorded=10, square=prefactor * d**exponent,
+    return Found(None, [], [
+        Row(width=d, gamma=1.0, chains=8, recorded=10, square=prefactor * d**exponent,
                        square_stderr=1e-3 * d**exponent, ratio=prefactor * d ** (exponent - 1.5),
                        ratio_half_width=2e-3 * d ** (exponent - 1.5), flags=flags)
         for d in (8, 16, 32, 64)
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -75,14 +76,16 @@ def made_up(exponent, prefactor, flags=""):
      (1.6, 2.0, ["fails", "fails", "fails"]), (1.5, 1.0, ["undecided"] * 3)],
 )  # fmt: skip
 def test_verdicts_go_both_ways(exponent, prefactor, verdicts):
-    assert [claim.verdict for claim in experiment.judge(made_up(exponent, prefactor))] == verdicts
+    assert [claim.verdict for claim in experiment.claims(made_up(exponent, prefactor))] == verdicts
 
 
 def test_flags_make_verdicts_provisional():
-    assert "provisional: flagged at width 8, 16, 32, 64" in experiment.judge(made_up(1.4, 1.0, "not converged"))[0].note
+    assert (
+        "provisional: flagged at width 8, 16, 32, 64" in experiment.claims(made_up(1.4, 1.0, "not converged"))[0].note
+    )
 
 
 def test_settings_use_different_seeds_and_cover_small_gamma():
-    for preset in experiment.PRESETS.values():
-        assert len({job.options["seed"] for job in experiment._jobs(preset)}) == len(preset.grid)
+    for preset in experiment.EXPERIMENT.presets.values():
+        assert len({task.options["seed"] for task in experiment.tasks(preset)}) == len(preset.grid)
         assert min(setting.gamma for setting in preset.grid) < 1

@@ -15,6 +15,8 @@ import pytest
 
 from pyrank import Chain, Weights, __version__, cli, experiments, simulate
 from pyrank.cli.arguments import _integer
+from pyrank.estimate.intervals import Interval
+from pyrank.experiments import DANESHMAND, Experiment, Result, at_least, catalogue, published
 
 COMMAND = [sys.executable, "-m", "pyrank"]
 SMALL = ["simulate", "--width", "8", "--depth", "200"]
@@ -88,7 +90,7 @@ MISTAKES = [
     ([*SMALL, "--checkpoint", "missing/x"], "checkpoint = 'missing/x': expected"),
     ([*SMALL, "--json", "missing/x"], "--json = 'missing/x': expected"),
     ([*SMALL, "--json", "."], "--json = '.': expected a file, not a folder"),
-    (["reproduce"], "expected all or one of soft-rank-scaling"),
+    (["reproduce"], "expected all or one of rank-vs-depth"),
     (["reproduce", "nope"], "experiment = 'nope': expected one of"),
     (["reproduce", "soft-rank-scaling", "--preset", "slow"], "preset = 'slow': expected one of quick"),
     (["reproduce", "soft-rank-scaling", "--out", "file/x"], "out = 'file/x': expected a folder"),
@@ -211,20 +213,24 @@ def test_info(capsys):
 def test_list(capsys):
     status, out, err = run(["reproduce", "--list"], capsys)
     assert (status, err) == (0, "")
-    assert out.splitlines()[0].split()[:3] == ["soft-rank-scaling", "How", "fast"]
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines] == list(experiments.EXPERIMENTS)
+    assert lines[0].split()[1:3] == ["Does", "batch"]
+    assert all(line.endswith("?") for line in lines)
 
 
-class Fake:
+class Fake(Experiment):
     """An experiment that computes nothing."""
 
-    PRESETS = {"quick": "small", "paper": "large"}  # noqa: RUF012
+    def __init__(self):
+        self.__dict__.update(name="fake", presets={"quick": "small", "paper": "large"})
 
-    def reproduce(self, settings, out, *, device, progress):
+    def run(self, settings, out, *, device, progress):
         claims = (
-            experiments.Claim("a > b", "A 2020, Theorem 1", 0.5, 0.1, "holds"),
-            experiments.Claim("c > d", "A 2020, Fig. 2", -1.0, None, "fails", "seen at width 8"),
+            published("a > b", DANESHMAND.at("Theorem 1"), Interval.around(0.5, 0.1), at_least(0.0)),
+            published("c > d", DANESHMAND.at("Fig. 2"), Interval.exact(-1.0), at_least(0.0), note="seen at width 8"),
         )
-        return experiments.Result("fake", f"table of the {settings} settings", claims, "", (out / "x.json",))
+        return Result("fake", "What?", "", f"table of the {settings} settings", claims, "", (out / "x.json",))
 
 
 @pytest.mark.parametrize(
@@ -234,16 +240,16 @@ class Fake:
 )  # fmt: skip
 def test_reproduce_prints_table_verdicts_and_files(options, said, capsys, monkeypatch):
     pytest.importorskip("matplotlib")  # which is looked for although nothing is drawn
-    monkeypatch.setattr(experiments, "load", lambda name: Fake())
+    monkeypatch.setattr(catalogue, "load", lambda name: Fake())
     status, out, err = run(["reproduce", "fake", *options], capsys)
     assert (status, err) == (0, "")
     assert out.splitlines() == [
         f"table of the {said[0]} settings",
         "",
         "HOLDS: a > b",
-        "    measured 0.50 ± 0.10  (A 2020, Theorem 1)",
+        "    measured 0.50 ± 0.10, wanted at least 0  (Daneshmand et al. 2020, Theorem 1)",
         "FAILS: c > d",
-        "    measured -1  (A 2020, Fig. 2)",
+        "    measured -1, wanted at least 0  (Daneshmand et al. 2020, Fig. 2)",
         "    seen at width 8",
         "",
         "written:",

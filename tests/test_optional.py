@@ -21,7 +21,9 @@ chain = pyrank.Chain(8)
 run = pyrank.simulate(chain, 600, chains=4, measures=["trace", "stable_rank"], progress=True)
 """
 WORKS = """
-from pyrank.experiments.running import Job, count_bar, run_all
+from pyrank.experiments import Simulation
+from pyrank.experiments.tasks import run_tasks
+from pyrank.support.progress import count_bar
 
 assert "4 chains of width 8" in str(run) and "stable_rank" in str(run)
 estimate = run["stable_rank"]
@@ -32,8 +34,8 @@ assert "torch" in pyrank.show_config()
 assert cli.main(["info"]) == 0
 assert cli.main(["simulate", "--width", "8", "--depth", "50", "--checkpoint", "run.ckpt"]) == 0
 assert cli.main(["reproduce", "--list"]) == 0
-assert all(experiments.load(name).PRESETS for name in experiments.EXPERIMENTS)
-run_all([Job("a", chain, 9, {}, 1.0), Job("b", chain, 9, {}, 2.0)], Path(), progress=True)
+assert all(experiments.load(name).presets for name in experiments.EXPERIMENTS)
+run_tasks([Simulation("a", chain, 9), Simulation("b", chain, 9, cost=2.0)], Path(), progress=True)
 with count_bar(3, True) as shown:
     shown.set_description("one")
     shown.update()

@@ -7,15 +7,17 @@ from html.parser import HTMLParser
 import pytest
 
 from pyrank import __version__, cli, experiments, plotting
-from pyrank.experiments import Claim, everything, publish
+from pyrank.experiments import Claim, Column, Computation, Experiment, Panel, Sheet, catalogue, reproduction
+from pyrank.experiments.papers import Paper
 from pyrank.support.errors import ArgumentError
 
 EVIL = "<script>alert('1 & 2')</script> \"quoted\""
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "br"}
 INERT = VOID | {
-    "html", "head", "title", "style", "body", "header", "main", "h1", "h2", "p", "span", "table", "caption", "thead",
-    "tbody", "tr", "th", "td", "article", "figure", "figcaption", "ul", "li", "a",
+    "html", "head", "title", "style", "body", "header", "main", "nav", "ol", "h1", "h2", "p", "span", "table", "thead",
+    "tbody", "tr", "th", "td", "article", "figure", "figcaption", "ul", "li", "a", "code", "details", "summary",
 }  # fmt: skip
+PAPER = Paper("A 2020", 'A. Author & B. Author: "A <b>title</b>", 2020.')
 
 
 @dataclass(frozen=True)
@@ -23,46 +25,43 @@ class Settings:
     size: int = 1
 
 
-@dataclass(frozen=True)
-class Row:
-    x: float
-
-
 class Made:
-    """An experiment without simulation: its docstring is not what a reader of the page should see.
-
-    A. Author & B. Author: "A <b>title</b>",
-    2020.
-    """
-
-    PRESETS = {"quick": Settings(1), "paper": Settings(2)}  # noqa: RUF012
+    """An experiment without simulation that counts how often it is computed, and may fail."""
 
     def __init__(self, name, problem=None):
-        self.name, self.problem, self.calls = name, problem, 0
+        self.problem, self.calls = problem, 0
+        self.experiment = Experiment(
+            name=name, question=f"Is it {name}? {EVIL}", sources=(PAPER.at("Fig. 1"),),
+            presets={"quick": Settings(1), "paper": Settings(2)}, tasks=lambda _: [Computation("x", self.compute)],
+            columns=(Column("x", "x"),), rows=lambda settings, results: [{"x": x} for x in results],
+            claims=lambda _: CLAIMS, caption=lambda _: f"Caption, {EVIL}",
+            sheet=Sheet("t", [Panel(lambda axes, _: plotting.points(axes, [1], [2], None, 0, "p"))], size=(3, 2)),
+        )  # fmt: skip
 
-    def reproduce(self, settings, out, *, device, progress):
+    def compute(self):
         self.calls += 1
         if self.problem is not None:
             raise self.problem
-        figure, (axes,) = plotting.sheet(title="t", caption="c", size=(3, 2))
-        plotting.points(axes, [1], [settings.size], None, 0)
-        claims = (
-            Claim("a > b", EVIL, 0.5, 0.125, "holds", EVIL),
-            Claim(EVIL, "A 2020", -1.0, None, "fails"),
-            Claim("e = f", "A 2020", 2.0, 1.0, "undecided"),
-        )
-        return publish(self.name, out, settings=settings, rows=[Row(1.0)], table="table", claims=claims, figure=figure,
-                       caption=f"Caption, {EVIL}")  # fmt: skip
+        return 1.0
+
+
+CLAIMS = (
+    Claim("published", "a > b", EVIL, 0.5, 0.125, "0.50 ± 0.12", "at least 0", "holds", note=EVIL),
+    Claim("published", EVIL, "A 2020", -1.0, None, "-1", "at least 0", "fails", reading="as it is"),
+    Claim("published", "e = f", "A 2020", 2.0, 1.0, "2.0 ± 1.0", "2 to within 0.5", "undecided"),
+    Claim("extension", f"farther {EVIL}", "A 2020", 2.0, None, "2", "at least 3", "fails"),
+)
 
 
 @pytest.fixture
 def made(monkeypatch):
     """Replaces the experiments by three made-up ones."""
     pytest.importorskip("matplotlib")
-    experiment = {name: Made(name) for name in ("first", "second", "third")}
-    monkeypatch.setattr(experiments, "EXPERIMENTS", {name: f"Is it {name}? {EVIL}" for name in experiment})
-    monkeypatch.setattr(experiments, "load", experiment.__getitem__)
-    return experiment
+    made = {name: Made(name) for name in ("first", "second", "third")}
+    monkeypatch.setattr(catalogue, "EXPERIMENTS", dict.fromkeys(made, "made"))
+    monkeypatch.setattr(reproduction, "EXPERIMENTS", dict.fromkeys(made, "made"))
+    monkeypatch.setattr(reproduction, "load", lambda name: made[name].experiment)
+    return made
 
 
 class Page(HTMLParser):
@@ -92,9 +91,9 @@ class Page(HTMLParser):
         return [attributes for found, attributes in self.tags if found == tag]
 
     def article(self, name):
-        """The texts from the article's question on."""
-        start = next(i for i, text in enumerate(self.texts) if text.startswith(f"Is it {name}?"))
-        return self.texts[start:]
+        """The texts of an article, from its question on; the contents name it first."""
+        starts = [i for i, text in enumerate(self.texts) if text in (name, f"Is it {name}? {EVIL}")]
+        return self.texts[starts[-1] :]
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -105,21 +104,32 @@ def page(made, tmp_path):
     return Page(experiments.reproduce_all("quick", tmp_path).page)
 
 
-def test_page_shows_question_citation_claims_and_verdicts(page):
+def test_page_shows_question_claims_verdicts_and_citation(page):
     shown = page.article("second")
-    assert shown[:3] == [f"Is it second? {EVIL}", 'A. Author & B. Author: "A <b>title</b>", 2020.', shown[2]]
-    assert shown[2].startswith("second · ")
-    assert shown[3] == f"Caption, {EVIL}"
-    assert shown[4:8] == ["✓ holds", "a > b", "measured 0.50 ± 0.12", f"({EVIL})"]
-    assert shown[8:12] == [EVIL, "✗ fails", EVIL, "measured -1"]
-    assert shown[13:16] == ["? undecided", "e = f", "measured 2.0 ± 1.0"]
+    assert shown[0] == f"Is it second? {EVIL}"
+    assert shown[1] == "pyrank reproduce second"
+    caption = f"After A 2020, Fig. 1. Caption, {EVIL}"
+    assert shown[3] == caption
+    assert shown[4:9] == ["✓ holds", "a > b", f"({EVIL})", "measured 0.50 ± 0.12, wanted at least 0", EVIL]
+    assert shown[9:14] == ["✗ fails", EVIL, "(A 2020)", "measured -1, wanted at least 0", "read as: as it is"]
+    assert shown[14:16] == ["? undecided", "e = f"]
+    assert f"{PAPER.reference} Fig. 1." in shown
 
 
-def test_summary_counts_and_sorts_claims_by_verdict(page):
-    assert "All claims: ✗ fails: 3 · ? undecided: 3 · ✓ holds: 3" in page.texts
-    summary = page.texts[: page.texts.index(page.article("first")[0])]
-    badges = [text for text in summary if text in ("✗ fails", "? undecided", "✓ holds")]
-    assert badges == ["✗ fails"] * 3 + ["? undecided"] * 3 + ["✓ holds"] * 3
+def test_extensions_are_told_without_red_or_green(page, tmp_path):
+    shown = page.article("second")
+    start = shown.index("How far it reaches: 1 question beyond the paper")
+    assert shown[start + 1 : start + 4] == ["Question", "Expected", "Measured"]
+    assert shown[start + 4 : start + 9] == [f"farther {EVIL}", "A 2020", "at least 3", "2", "differs"]
+    text = (tmp_path / "index.html").read_text()
+    beyond = text[text.index("<details>") : text.index("</details>")]
+    assert not any(f'class="{verdict}' in beyond or f"badge {verdict}" in beyond for verdict in ("holds", "fails"))
+
+
+def test_page_leads_with_published_claims_and_lists_all_experiments(page):
+    assert "Of 9 published claims 3 hold, 3 fail and 3 stay undecided." in page.texts[:4]
+    contents = page.texts[: len(page.texts) - len(page.article("third"))]
+    assert contents.count("✓") == contents.count("✗") == contents.count("?") == 3
     targets = {attributes["id"] for attributes in page.all("article")}
     assert {link["href"] for link in page.all("a") if link["href"].startswith("#")} == {f"#{name}" for name in targets}
 
@@ -136,7 +146,7 @@ def test_page_is_self_contained_and_executes_nothing(page, tmp_path):
         kind, data = image["src"].split(",")
         assert kind == "data:image/png;base64"
         assert base64.b64decode(data, validate=True) == (tmp_path / name / f"{name}.png").read_bytes()
-        assert image["alt"] == f"Caption, {EVIL}"
+        assert image["alt"] == f"After A 2020, Fig. 1. Caption, {EVIL}"
     text = (tmp_path / "index.html").read_text()
     assert "http://" not in text
     assert "https://" not in text
@@ -168,20 +178,19 @@ def test_one_that_raises_does_not_stop_the_others(made, tmp_path):
     assert [outcome.result is not None for outcome in overview.outcomes] == [True, False, True]
     page = Page(overview.page)
     assert page.article("second")[3:5] == ["! failed to run", f"KeyError: {EVIL!r}"]
-    first_line = page.texts.index("! failed to run")
-    assert page.texts[first_line : first_line + 3] == ["! failed to run", f"KeyError: {EVIL!r}", "second"]
-    assert "All claims: ! failed to run: 1 · ✗ fails: 2 · ? undecided: 2 · ✓ holds: 2" in page.texts
+    assert page.texts[page.texts.index("second") + 1] == "! failed to run"
+    assert "Of 6 published claims 2 hold, 2 fail and 2 stay undecided." in page.texts
 
 
 def test_one_that_cannot_be_imported_does_not_stop_the_others(made, tmp_path, monkeypatch):
-    load = experiments.load
+    load = reproduction.load
 
     def broken_load(name):
         if name == "first":
             raise SyntaxError("a typing\n mistake")
         return load(name)
 
-    monkeypatch.setattr(experiments, "load", broken_load)
+    monkeypatch.setattr(reproduction, "load", broken_load)
     (outcome,) = experiments.reproduce_all("quick", tmp_path).failed
     assert outcome.error == "SyntaxError: a typing mistake"
     assert made["third"].calls == 1
@@ -225,13 +234,6 @@ def test_bad_input_is_told_before_any_work(made, tmp_path):
     assert not any(experiment.calls for experiment in made.values())
 
 
-def test_every_experiment_has_the_presets_of_all():
-    for name in experiments.EXPERIMENTS:
-        experiment = experiments.load(name)
-        assert set(everything.PRESETS) <= set(experiment.PRESETS)
-        assert len(everything._citation(experiment)) > 40
-
-
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
@@ -241,11 +243,12 @@ def test_command_prints_a_table_and_the_page(made, capsys, tmp_path, monkeypatch
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert err == ""  # no progress bar outside of a terminal
-    assert lines[0].split() == ["holds", "fails", "undecided", "seconds", "experiment"]
-    assert [(*line.split()[:3], line.split()[4]) for line in lines[1:4]] == [
-        ("1", "1", "1", name) for name in ("first", "second", "third")
+    assert lines[0].split() == ["holds", "fails", "undecided", "extensions", "seconds", "experiment"]
+    assert [(*line.split()[:4], line.split()[5]) for line in lines[1:4]] == [
+        ("1", "1", "1", "1", name) for name in ("first", "second", "third")
     ]
-    assert lines[4:] == ["", "written: results/all-quick/index.html"]
+    said = "Of 9 published claims 3 hold, 3 fail and 3 stay undecided."
+    assert lines[4:] == ["", said, "", "written: results/all-quick/index.html"]
 
 
 def test_command_fails_if_an_experiment_does(made, capsys, tmp_path):

@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 
 from pyrank import ArgumentError, Interrupted, cli, experiments
-from pyrank.experiments import running
+from pyrank.engine import backends, simulation
 from pyrank.experiments.chains import soft_rank_scaling as scaling
+from pyrank.experiments.chains.scaling_law import Setting
 
 ROOT = Path(__file__).resolve().parents[1]
 WITHOUT_CHAINS = ("indicative-tree", "random-relu-rank")
 GRID = [(width, gamma) for gamma in (0.5, math.inf) for width in (3, 4, 6)]
-TINY = scaling.Settings(tuple(scaling.Setting(*point, chains=3, burn_in=5, layers=40) for point in GRID), seed=3)
+TINY = scaling.Settings(tuple(Setting(*point, chains=3, burn_in=5, layers=40) for point in GRID), seed=3)
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     """The preset ``gpu`` of soft-rank-scaling, made tiny."""
     pytest.importorskip("matplotlib")
-    monkeypatch.setitem(scaling.PRESETS, "gpu", TINY)
+    monkeypatch.setitem(scaling.EXPERIMENT.presets, "gpu", TINY)
 
 
 def reproduce(folder, *options):
@@ -44,7 +45,7 @@ def test_the_same_result_on_either_device(tmp_path):
 
 @pytest.mark.usefixtures("tiny", "emulated")
 def test_an_interrupted_run_continues_from_its_checkpoints(tmp_path, monkeypatch):
-    simulate, begun = running.simulate, []
+    simulate, begun = simulation.simulate, []
 
     def stopped_at_the_third(chain, depth, **options):
         begun.append(options["device"])
@@ -52,7 +53,7 @@ def test_an_interrupted_run_continues_from_its_checkpoints(tmp_path, monkeypatch
             raise Interrupted("stopped", simulate(chain, depth // 2, **options))
         return simulate(chain, depth, **options)
 
-    monkeypatch.setattr(running, "simulate", stopped_at_the_third)
+    monkeypatch.setattr(simulation, "simulate", stopped_at_the_third)
     assert reproduce(tmp_path / "resumed", "--device", "cuda")[0] == 130
     assert begun == ["cuda"] * 3
     assert reproduce(tmp_path / "resumed", "--device", "cuda")[0] == 0
@@ -64,7 +65,7 @@ def test_an_interrupted_run_continues_from_its_checkpoints(tmp_path, monkeypatch
 @pytest.mark.usefixtures("emulated")
 def test_chains_without_a_kernel_are_refused_before_any_run(tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(running, "simulate", lambda *_, **__: pytest.fail("simulated"))
+    monkeypatch.setattr(simulation, "simulate", lambda *_, **__: pytest.fail("simulated"))
     assert cli.main(["reproduce", "whitening-vs-batchnorm", "--device", "cuda", "--out", str(tmp_path)]) == 2
     said = "pyrank: normalization = 'whiten': expected no whitening on a GPU; use device='cpu'\n"
     assert capsys.readouterr() == ("", said)
@@ -87,10 +88,10 @@ def test_the_device_reaches_the_chains_of_every_experiment(name, tmp_path, monke
     def choose(chain, device):
         raise Chosen(device)
 
-    monkeypatch.setattr(running.backends, "choose", choose)
+    monkeypatch.setattr(backends, "choose", choose)
     experiment = experiments.load(name)
     with pytest.raises(Chosen, match=r"^cuda:7$"):
-        experiment.reproduce(experiment.PRESETS["quick"], tmp_path, device="cuda:7", progress=False)
+        experiment.run(experiment.presets["quick"], tmp_path, device="cuda:7", progress=False)
 
 
 # --- the preset ------------------------------------------------------------------------------------------------------
@@ -98,7 +99,7 @@ def test_the_device_reaches_the_chains_of_every_experiment(name, tmp_path, monke
 
 def pairs():
     """Each setting of the published size with that for a GPU."""
-    return zip(scaling.PRESETS["paper"].grid, scaling.PRESETS["gpu"].grid, strict=True)
+    return zip(scaling.EXPERIMENT.presets["paper"].grid, scaling.EXPERIMENT.presets["gpu"].grid, strict=True)
 
 
 def test_gpu_records_the_states_of_the_published_size():

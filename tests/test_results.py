@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from pyrank import plotting
-from pyrank.experiments import Claim, publish, results
+from pyrank.experiments import Claim, Result, Row, results
 from pyrank.support import files
 from pyrank.support.text import plus_minus, span, text_table
 
 FORMATS = ("csv", "txt", "png", "svg", "json")
 CLAIMS = (
-    Claim("a > b", "A 2020, Theorem 1", 0.1 + 0.2, 0.125, "holds"),
-    Claim("c > d", "A 2020, Fig. 2", math.nan, None, "undecided", "a note"),
-    Claim("e > f", "A 2020, Fig. 3", 1.0, math.inf, "undecided"),
+    Claim("published", "a > b", "A 2020, Theorem 1", 0.1 + 0.2, 0.125, "0.30 ± 0.12", "at least 0", "holds"),
+    Claim("published", "c > d", "A 2020, Fig. 2", math.nan, None, "nan", "1", "undecided", "as it is", "a note"),
+    Claim("extension", "e > f", "A 2020, Fig. 3", 1.0, math.inf, "1 ± inf", "at most 2", "undecided"),
 )
 
 
@@ -27,21 +27,13 @@ class Settings:
     gamma: float = math.inf
 
 
-@dataclass(frozen=True)
-class Row:
-    width: int
-    rank: float
-
-
 def published(folder, settings=Settings(), rank=0.1 + 0.2):
     figure, (axes,) = plotting.sheet(title="A title", caption="A caption.")
     plotting.points(axes, [8, 16], [1, 2], None, 0, "points")
-    rows = [Row(8, rank), Row(16, np.float64(2))]
-    data = {"angles": np.array([[1.0, math.inf], [2.5, 3.0]]), "n": np.int64(3)}
-    return publish(
-        "made-up", folder, settings=settings, rows=rows, table="a table", claims=CLAIMS, figure=figure,
-        caption="A caption.", data=data,
-    )  # fmt: skip
+    rows = [Row(width=8, rank=rank), Row(width=16, rank=np.float64(2))]
+    more = {"angles": np.array([[1.0, math.inf], [2.5, 3.0]]), "n": np.int64(3)}
+    result = Result("made-up", "What?", "A: title, 2020.", "a table", CLAIMS, "A caption.")
+    return results.publish(result, folder, settings=settings, rows=rows, figure=figure, more=more)
 
 
 def same(result):
@@ -63,12 +55,17 @@ def test_published_files_hold_everything(tmp_path):
     assert data["settings"] == {"widths": [8, 16], "gamma": "inf"}
     assert data["rows"] == [{"width": 8, "rank": 0.1 + 0.2}, {"width": 16, "rank": 2.0}]
     assert (data["angles"], data["n"]) == ([[1.0, "inf"], [2.5, 3.0]], 3)
-    assert data["claims"][1] == {"statement": "c > d", "source": "A 2020, Fig. 2", "value": "nan", "error": None,
-                                 "verdict": "undecided", "note": "a note"}  # fmt: skip
+    assert data["claims"][1] == {
+        "kind": "published", "statement": "c > d", "source": "A 2020, Fig. 2", "value": "nan", "error": None,
+        "measured": "nan", "expected": "1", "verdict": "undecided", "reading": "as it is", "note": "a note",
+    }  # fmt: skip
+    assert (data["question"], data["citation"]) == ("What?", "A: title, 2020.")
     with (folder / "made-up.csv").open() as file:
         assert [float(row["rank"]) for row in csv.DictReader(file)] == [0.1 + 0.2, 2.0]
     text = (folder / "made-up.txt").read_text()
-    assert text.startswith("a table\n\nHOLDS: a > b\n    measured 0.30 ± 0.12  (A 2020, Theorem 1)\n")
+    assert text.startswith(
+        "a table\n\nHOLDS: a > b\n    measured 0.30 ± 0.12, wanted at least 0  (A 2020, Theorem 1)\n"
+    )
     assert "    a note\n" in text
 
 

@@ -1,15 +1,14 @@
 """Collapse to rank one: measured ratios against products in numpy, rates against closed forms, verdicts both ways."""
 
-import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from pyrank import Chain, draw_weights, experiments
+from pyrank import Chain, draw_weights
 from pyrank.engine import initial
-from pyrank.experiments import running
+from pyrank.experiments import Found, Row
 from pyrank.experiments.chains import vanilla_collapse as collapse
 
 from tolerances import SIGMAS
@@ -27,17 +26,16 @@ TINY = collapse.Settings(
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    result = collapse.reproduce(TINY, folder)
-    runs = running.run_all([collapse._job(TINY, number) for number in range(len(TINY.grid))], folder, progress=False)
-    return result, runs
+    result = collapse.EXPERIMENT.run(TINY, folder)
+    return result, collapse.EXPERIMENT.find(TINY, folder)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_ratios_are_those_of_the_product(finished, number):
-    run, setting = finished[1][number], TINY.grid[number]
+    run, setting = finished[1].data[number], TINY.grid[number]
     chain = Chain(4, gamma=setting.gamma, weights=setting.weights, normalization="none", dtype="float64")
     H = initial.state("gaussian", chain, 2, TINY.seed + number, torch.float64)[1].numpy()
-    depth, ratio = collapse._ratios(run)
+    depth, ratio = collapse.ratios(run)
     expected = []
     for layer in range(depth[4]):
         A = draw_weights(chain, TINY.seed + number, layer, 1).numpy() @ H
@@ -49,8 +47,7 @@ def test_ratios_are_those_of_the_product(finished, number):
 
 
 def test_rates_are_the_predicted_gaps(finished):
-    for run in finished[1]:
-        row = collapse._row(run, TINY)
+    for row in finished[1].rows:
         assert abs(row.deviation) <= SIGMAS  # at gamma = 0.2 uniform weights are as good as gaussian ones
         assert row.half_width < 0.1 * row.gap
         assert row.half_width == pytest.approx(
@@ -66,30 +63,31 @@ def test_predicted_gap_of_two_features():
 
 def test_depth_of_collapse_is_read_off_an_exponential():
     depth = np.array([1, 101, 201, 301])
-    assert collapse._passes(depth, np.exp(-0.04 * depth)) == pytest.approx(math.log(1000) / 0.04)
-    assert collapse._passes(depth, np.exp(-0.001 * depth)) == math.inf
-    assert collapse._passes(depth, np.exp(-10.0 * depth)) == 1
+    assert collapse.passes(depth, np.exp(-0.04 * depth)) == pytest.approx(math.log(1000) / 0.04)
+    assert collapse.passes(depth, np.exp(-0.001 * depth)) == math.inf
+    assert collapse.passes(depth, np.exp(-10.0 * depth)) == 1
 
 
 def test_verdicts(finished):
-    result = finished[0]
-    assert [claim.verdict for claim in result.claims[:2]] == ["holds", "holds"]
-    row = collapse._row(finished[1][0], TINY)
+    assert {claim.verdict for claim in finished[0].claims[:4]} == {"holds"}
+    plain, skip, uniform = finished[1].rows
 
-    def judge(**changes):
-        return [claim.verdict for claim in collapse._judge([dataclasses.replace(row, **changes)])]
+    def judge(number, **changes):
+        rows = [plain, Row(**(vars(skip) | changes)), uniform]
+        return collapse.claims(Found(TINY, [], rows))[number].verdict
 
-    exact = {"rate": row.gap, "half_width": 0.01 * row.gap}
-    assert judge(**exact) == ["holds", "holds", "holds"]
-    assert judge(**exact, final=1e-3, collapse=1e5) == ["fails", "fails", "holds"]
-    assert judge(rate=0.9 * row.gap, half_width=0.01 * row.gap)[2] == "fails"
-    assert judge(rate=0.9 * row.gap, half_width=0.1 * row.gap)[2] == "undecided"
+    assert judge(0, final=1e-3) == "fails"
+    exact = {"rate": skip.gap, "half_width": 0.01 * skip.gap}
+    assert judge(5, **exact) == "holds"
+    assert judge(5, **(exact | {"rate": 0.9 * skip.gap})) == "fails"
+    assert judge(5, rate=0.9 * skip.gap, half_width=0.1 * skip.gap) == "undecided"
+    assert judge(-1, collapse=1e5) == "fails"
+    assert [claim.kind for claim in finished[0].claims] == ["published"] * 5 + ["extension"] * 3
 
 
 def test_presets_cover_both_laws_with_and_without_skip():
-    for preset in collapse.PRESETS.values():
+    for preset in collapse.EXPERIMENT.presets.values():
         for law in ("gaussian", "uniform"):
             gammas = {setting.gamma for setting in preset.grid if setting.weights == law}
             assert {math.inf, 1.0, 0.3, 0.1} <= gammas
         assert any(setting.gamma == 0.01 for setting in preset.grid)
-    assert "vanilla-collapse" in experiments.EXPERIMENTS

@@ -115,15 +115,16 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
     if arguments.list:
         wide = max(map(len, experiments.EXPERIMENTS))
-        for name, question in experiments.EXPERIMENTS.items():
-            print(f"{name:<{wide}}  {question}")
+        for name in experiments.EXPERIMENTS:
+            print(f"{name:<{wide}}  {experiments.question(name)}")
         return 0
     if arguments.name is None:
         raise ArgumentError(f"NAME is missing: expected all or one of {', '.join(experiments.EXPERIMENTS)}; "
                             "see `pyrank reproduce --list`")  # fmt: skip
     if arguments.name == "all":
         return _reproduce_all(arguments)
-    result = experiments.reproduce(arguments.name, arguments.preset, arguments.out, device=arguments.device)
+    experiment = experiments.load(arguments.name)
+    result = experiments.reproduce(experiment, arguments.preset, arguments.out, device=arguments.device)
 
     from pyrank.experiments.claims import claims_text
 

@@ -4,25 +4,34 @@
 resumed, and their results become rows, claims, a table, a figure and a page. Nothing here prints.
 """
 
-from pyrank.experiments.catalogue import EXPERIMENTS, load
-from pyrank.experiments.claims import (
-    Claim,
-    at_least,
-    at_most,
-    between,
-    close_to,
-    extension,
-    provisional,
-    published,
-)
-from pyrank.experiments.declaration import Experiment, Found, Table
-from pyrank.experiments.figures import Panel, Sheet
-from pyrank.experiments.overview import Outcome, Overview
-from pyrank.experiments.papers import DANESHMAND, MORWANI, NACHUM, TALK, Paper, Source
-from pyrank.experiments.reproduction import reproduce, reproduce_all
-from pyrank.experiments.results import Result
-from pyrank.experiments.tables import Column, Row
-from pyrank.experiments.tasks import Computation, Simulation
+from typing import TYPE_CHECKING
+
+from pyrank.support.lazy import names_of
+
+if TYPE_CHECKING:
+    from pyrank.experiments.catalogue import EXPERIMENTS, load, question
+    from pyrank.experiments.claims import Claim, at_least, at_most, between, close_to, extension, provisional, published
+    from pyrank.experiments.declaration import Experiment, Found, Table
+    from pyrank.experiments.figures import Panel, Sheet
+    from pyrank.experiments.overview import Outcome, Overview
+    from pyrank.experiments.papers import DANESHMAND, MORWANI, NACHUM, TALK, Paper, Source
+    from pyrank.experiments.reproduction import reproduce, reproduce_all
+    from pyrank.experiments.results import Result
+    from pyrank.experiments.tables import Column, Row
+    from pyrank.experiments.tasks import Computation, Simulation
+
+_HOMES = {
+    "catalogue": "EXPERIMENTS load question",
+    "claims": "Claim at_least at_most between close_to extension provisional published",
+    "declaration": "Experiment Found Table",
+    "figures": "Panel Sheet",
+    "overview": "Outcome Overview",
+    "papers": "DANESHMAND MORWANI NACHUM TALK Paper Source",
+    "reproduction": "reproduce reproduce_all",
+    "results": "Result",
+    "tables": "Column Row",
+    "tasks": "Computation Simulation",
+}
 
 __all__ = [
     "DANESHMAND",
@@ -53,6 +62,9 @@ __all__ = [
     "load",
     "provisional",
     "published",
+    "question",
     "reproduce",
     "reproduce_all",
 ]
+
+__getattr__, __dir__ = names_of(__name__, _HOMES)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pyrank.experiments.declaration import Experiment
 from pyrank.support.errors import invalid
+
+if TYPE_CHECKING:
+    from pyrank.experiments.declaration import Experiment
 
 EXPERIMENTS = {
     "rank-vs-depth": "chains",
@@ -29,6 +33,13 @@ EXPERIMENTS = {
 
 DECLARED = "EXPERIMENT"
 """What the object is called in its file."""
+
+
+def question(name: str) -> str:
+    """Return the question of an experiment, which begins its file, without the wait for importing it."""
+    file = Path(__file__).parent / EXPERIMENTS[name] / f"{_module(name)}.py"
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.partition("?")[0].split()) + "?"
 
 
 def load(name: str) -> Experiment:
@@ -53,12 +64,18 @@ def load(name: str) -> Experiment:
     if name not in EXPERIMENTS:
         wanted = f"one of {', '.join(EXPERIMENTS)}, or a file such as my_experiment.py"
         raise invalid("experiment", name, wanted, "see `pyrank reproduce --list`")
-    module = import_module(f"pyrank.experiments.{EXPERIMENTS[name]}.{name.replace('-', '_')}")
+    module = import_module(f"pyrank.experiments.{EXPERIMENTS[name]}.{_module(name)}")
     experiment: Experiment = getattr(module, DECLARED)
     return experiment
 
 
+def _module(name: str) -> str:
+    return name.replace("-", "_")
+
+
 def _from_file(path: Path) -> Experiment:
+    from pyrank.experiments.declaration import Experiment
+
     if not path.is_file():
         raise invalid("experiment", str(path), "a Python file", "check the path")
     spec = spec_from_file_location(path.stem, path)

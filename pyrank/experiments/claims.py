@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pyrank.estimate.intervals import Interval
@@ -105,13 +105,9 @@ class Claim:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Claim:
-        """Return a claim from what JSON keeps of `to_dict`: numbers that are not finite are words there."""
+        """Return a claim from its fields as JSON has them: numbers that are not finite are words there."""
         numbers = {key: None if fields[key] is None else float(fields[key]) for key in ("value", "error")}
         return cls(**{**fields, **numbers})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields by name."""
-        return asdict(self)
 
 
 def published(

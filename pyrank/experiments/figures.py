@@ -13,24 +13,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
 class Panel:
     """One pair of axes.
 
-    Attributes
+    Parameters
     ----------
     draw
         Called with the axes and what was found.
-    look
+    **look
         What `matplotlib.axes.Axes.set` takes: title, xlabel, ylabel, xscale, yscale, xlim, ...
     """
 
-    draw: Callable[[Axes, Any], None]
-    look: Mapping[str, Any] = field(default_factory=dict)
-
     def __init__(self, draw: Callable[[Axes, Any], None], **look: Any) -> None:
-        object.__setattr__(self, "draw", draw)
-        object.__setattr__(self, "look", look)
+        self.draw, self.look = draw, look
 
 
 @dataclass(frozen=True)

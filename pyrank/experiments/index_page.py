@@ -17,48 +17,7 @@ TITLE = "Published results, reproduced"
 
 BADGES = {"holds": "✓ holds", "fails": "✗ fails", "undecided": "? undecided", "failed": "! failed to run"}
 
-STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --faint: #57606a; --line: #d0d7de; --link: #0550ae;
-  --holds: #116329; --fails: #a40e26; --undecided: #7d4e00; --failed: #6e40c9; }
-@media (prefers-color-scheme: dark) { :root { --paper: #0d1117; --ink: #e6edf3; --faint: #9da7b3; --line: #3d444d;
-  --link: #79b8ff; --holds: #56d364; --fails: #ff8182; --undecided: #e3b341; --failed: #d2a8ff; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 62rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0; }
-h2 { font-size: 1.2rem; line-height: 1.3; margin: 0 0 .25rem; }
-p { margin: .25rem 0; }
-a { color: var(--link); }
-.faint, figcaption { color: var(--faint); font-size: .9rem; }
-table { border-collapse: collapse; width: 100%; margin: 1rem 0; font-size: .95rem; }
-th, td { text-align: left; vertical-align: top; padding: .4rem .6rem .4rem 0; border-bottom: 1px solid var(--line); }
-article { border-top: 2px solid var(--line); padding: 1.5rem 0 1rem; }
-.lead { font-size: 1.15rem; font-weight: 600; }
-nav ol { padding-left: 1.5rem; }
-summary { font-weight: 600; cursor: pointer; }
-figure { margin: 1rem 0; }
-figcaption { margin-top: .5rem; }
-img { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 4px; }
-ul.claims { list-style: none; padding: 0; }
-ul.claims li { margin: 0 0 1rem; }
-.badge { display: inline-block; border: 1px solid currentColor; border-radius: 1em; padding: 0 .6em; font-weight: 600;
-  font-size: .9rem; white-space: nowrap; }
-.holds { color: var(--holds); } .fails { color: var(--fails); }
-.undecided { color: var(--undecided); } .failed { color: var(--failed); }
-@media (max-width: 40rem) {
-  thead { display: none; }
-  tr { display: block; padding: .6rem 0; border-bottom: 1px solid var(--line); }
-  td { display: block; padding: 0; border: 0; }
-}
-@media print {
-  :root { --paper: #fff; --ink: #000; --faint: #444; --line: #999; --link: #000; --holds: #116329; --fails: #a40e26;
-    --undecided: #7d4e00; --failed: #6e40c9; font-size: 10pt; }
-  body { max-width: none; padding: 0; }
-  article { break-before: page; }
-  figure, li, tr { break-inside: avoid; }
-  h2 { break-after: avoid; }
-}
-"""
+STYLE = Path(__file__).with_suffix(".css")
 
 ALLOWED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """What a browser may load for the page: nothing from elsewhere."""
@@ -74,7 +33,8 @@ def html(overview: Overview) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{escape(ALLOWED)}">
 <title>{TITLE}: pyrank {escape(__version__)}, {escape(overview.preset)}</title>
-<style>{STYLE}</style>
+<style>
+{STYLE.read_text(encoding="utf-8")}</style>
 </head>
 <body>
 <header>

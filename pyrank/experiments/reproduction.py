@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyrank import plotting
 from pyrank.experiments.catalogue import EXPERIMENTS, load
+from pyrank.experiments.declaration import Experiment
 from pyrank.experiments.index_page import html
 from pyrank.experiments.overview import Outcome, Overview
 from pyrank.experiments.results import Result, finished
@@ -20,7 +21,7 @@ PRESETS = ("quick", "paper")
 
 
 def reproduce(
-    name: str,
+    experiment: str | Experiment,
     preset: str = "quick",
     out: str | os.PathLike[str] | None = None,
     *,
@@ -31,8 +32,8 @@ def reproduce(
 
     Parameters
     ----------
-    name
-        One of `EXPERIMENTS`, or the path of a Python file that declares an `Experiment`.
+    experiment
+        One of `EXPERIMENTS`, the path of a Python file that declares an `Experiment`, or such an object.
     preset
         ``"quick"`` or ``"paper"``; ``"gpu"`` for ``"soft-rank-scaling"``: the published size for a GPU.
     out
@@ -50,14 +51,15 @@ def reproduce(
     Raises
     ------
     ArgumentError
-        If a name is unknown, the folder cannot be used or belongs to another run, or the device is not there or has
+        If the experiment or preset is unknown, the folder cannot be used or belongs to another run, or the device is not there or has
         no kernel for one of the chains.
     ImportError
         If matplotlib is missing.
     KeyboardInterrupt
         On Ctrl-C; the same call continues.
     """
-    experiment = load(name)
+    if not isinstance(experiment, Experiment):
+        experiment = load(experiment)
     if preset not in experiment.presets:
         raise invalid("preset", preset, f"one of {', '.join(experiment.presets)}", "use 'quick' for a first look")
     folder = Path("results", f"{experiment.name}-{preset}") if out is None else Path(out)
@@ -138,9 +140,10 @@ def _outcome(name: str, preset: str, out: Path, device: str, progress: bool | No
     began = time.perf_counter()
     result, error, earlier = None, "", False
     try:
-        result = finished(name, out, load(name).presets[preset])
+        experiment = load(name)
+        result = finished(name, out, experiment.presets[preset])
         earlier = result is not None
-        result = result or reproduce(name, preset, out, device=device, progress=progress)
+        result = result or reproduce(experiment, preset, out, device=device, progress=progress)
     except Exception as problem:
         error = " ".join(f"{type(problem).__name__}: {problem}".split())
     return Outcome(name, time.perf_counter() - began, result, error, earlier)

@@ -51,35 +51,11 @@ class Result:
 
 
 def publish(
-    result: Result,
-    out: Path,
-    *,
-    settings: Any,
-    rows: Sequence[Row],
-    figure: Figure,
-    more: Mapping[str, object],
+    result: Result, out: Path, *, settings: Any, rows: Sequence[Row], figure: Figure, more: Mapping[str, object]
 ) -> Result:
     """Write the findings of an experiment into a folder, created if needed; no file is ever seen half written.
 
-    Parameters
-    ----------
-    result
-        The findings in words.
-    out
-        The folder.
-    settings
-        What was computed: a dataclass.
-    rows
-        The numbers, whose names become the columns of the CSV file.
-    figure
-        See `pyrank.plotting`.
-    more
-        What else belongs into the JSON file, under names of its own.
-
-    Returns
-    -------
-    Result
-        With the files.
+    ``more`` is what else belongs into the JSON file. The result comes back with its files.
     """
     prepare_folder("out", out)
     paths = _paths(result.name, out)
@@ -92,7 +68,7 @@ def publish(
         "citation": result.citation,
         "rows": records,
         "table": result.table,
-        "claims": [claim.to_dict() for claim in result.claims],
+        "claims": [asdict(claim) for claim in result.claims],
         "caption": result.caption,
         **more,
     }
