@@ -61,13 +61,6 @@ def test_predicted_gap_of_two_features():
     assert collapse.predicted_gap(2, 1e6) == pytest.approx(math.log(2))
 
 
-def test_depth_of_collapse_is_read_off_an_exponential():
-    depth = np.array([1, 101, 201, 301])
-    assert collapse.passes(depth, np.exp(-0.04 * depth)) == pytest.approx(math.log(1000) / 0.04)
-    assert collapse.passes(depth, np.exp(-0.001 * depth)) == math.inf
-    assert collapse.passes(depth, np.exp(-10.0 * depth)) == 1
-
-
 def test_verdicts(finished):
     assert {claim.verdict for claim in finished[0].claims[:4]} == {"holds"}
     plain, skip, uniform = finished[1].rows

@@ -51,8 +51,8 @@ def reproduce(
     Raises
     ------
     ArgumentError
-        If the experiment or preset is unknown, the folder cannot be used or belongs to another run, or the device is not there or has
-        no kernel for one of the chains.
+        If the experiment or preset is unknown, the folder cannot be used or belongs to another run, or the device is
+        not there or has no kernel for one of the chains.
     ImportError
         If matplotlib is missing.
     KeyboardInterrupt
