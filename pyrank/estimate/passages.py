@@ -18,9 +18,9 @@ def falls_below(depth: ArrayLike, values: ArrayLike, level: float) -> float:
     level
         A positive number.
     """
-    at, logs = np.asarray(depth, dtype=float), np.log(np.asarray(values, dtype=float))
-    below = np.flatnonzero(logs < math.log(level))
+    at, values = np.asarray(depth, dtype=float), np.asarray(values, dtype=float)
+    below = np.flatnonzero(values < level)
     if not below.size:
         return math.inf
     around = slice(max(0, below[0] - 1), below[0] + 1)
-    return float(np.interp(-math.log(level), -logs[around], at[around]))
+    return float(np.interp(-math.log(level), -np.log(values[around]), at[around]))
