@@ -40,17 +40,18 @@ def is_understood(command):
     return arguments.command != "reproduce" or arguments.name in EXPERIMENTS
 
 
-def is_a_test(name):
-    path, _, function = name.partition("::")
+def is_a_test(command):
+    """Whether ``pytest FILE -k WORD`` has something to run."""
+    path, option, word = shlex.split(command)[1:]
     file = ROOT / path
-    return file.is_file() and (not function or f"\ndef {function}(" in file.read_text(encoding="utf-8"))
+    return option == "-k" and file.is_file() and re.search(rf"^def test_\w*{word}", file.read_text("utf-8"), re.M)
 
 
 def is_here(name):
     """Whether a command is understood, a test is there, or the package has a function or class."""
-    if name.startswith("pyrank "):
-        return is_understood(name)
-    return is_a_test(name) if name.startswith("tests/") else name.startswith("pyrank.") and exists(name)
+    if name.startswith("pytest "):
+        return is_a_test(name)
+    return is_understood(name) if name.startswith("pyrank ") else name.startswith("pyrank.") and exists(name)
 
 
 def names(text):
@@ -85,11 +86,13 @@ def test_every_experiment_has_a_row():
 @pytest.mark.parametrize("here", [
     "`pyrank reproduce vanilla-collapse`, `pyrank reproduce no-such-thing`", "`pyrank reproduce all`",
     "`pyrank repeat vanilla-collapse`", "`pyrank simulate --width 8`", "`pyrank.no_such_thing`", "`math.inf`",
-    "`tests/test_nothing.py`", "`tests/test_papers.py::test_nothing`", "a promise", "not yet:",
+    "`pytest tests/test_nothing.py -k word`", "`pytest tests/test_papers.py -k nothing`", "a promise", "not yet:",
     "not yet: `vanilla-collapse`", "not yet: `theory.residual_gap`", "`pyrank.Chain`; not yet: `vanilla-collapse`",
 ])  # fmt: skip
 def test_rows_that_break_it_are_found(here):
-    good = "`pyrank reproduce vanilla-collapse`, `pyrank.Chain`, `tests/test_papers.py`; not yet: `no-such-thing`"
+    good = (
+        "`pyrank reproduce vanilla-collapse`, `pyrank.Chain`, `pytest tests/test_papers.py -k word`; not yet: `so-so`"
+    )
     assert faults(("Fig. 1", "The rank falls", good)) == []
     assert len(faults(("Fig. 1", "The rank falls", here))) == 1
 
