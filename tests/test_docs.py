@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pyrank
-from pyrank import theory
+from pyrank import cli, theory
 from pyrank.cli.arguments import new_parser
 from pyrank.experiments import EXPERIMENTS, Claim
 from pyrank.support.files import json_text
@@ -64,6 +64,17 @@ def test_bad_examples_are_found(text, error, tmp_path):
         run_examples(page)
 
 
+def test_own_experiment_is_short_and_runs_from_its_file(tmp_path, monkeypatch):
+    page = ROOT / "docs/your_own_experiment.md"
+    code = next(code for language, code in examples(page) if language == "python").strip()
+    assert sum(bool(line.strip()) for line in code.splitlines()) < 60
+    (tmp_path / "layer_norm_rank.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    (command,) = commands(page)
+    assert cli.main(shlex.split(command)[1:]) == 0
+    assert (tmp_path / "results/layer-norm-rank-quick/layer-norm-rank.svg").is_file()
+
+
 def commands(page):
     """Lines of shell blocks, fenced or indented, from `pyrank ...` on."""
     text = page.read_text(encoding="utf-8")
@@ -79,7 +90,7 @@ COMMANDS = [*(command for page in PAGES for command in commands(page)), HOW]
 def test_commands_are_understood(command):
     arguments = new_parser().parse_args(shlex.split(command)[1:])
     if arguments.command == "reproduce":
-        assert arguments.name in (None, "all", *EXPERIMENTS)
+        assert arguments.name in (None, "all", *EXPERIMENTS) or arguments.name.endswith(".py")
 
 
 # --- reference -------------------------------------------------------------------------------------------------------
