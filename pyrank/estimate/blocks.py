@@ -17,6 +17,7 @@ from scipy import special  # type: ignore[import-untyped]
 
 from pyrank.estimate.accumulator import BLOCK_SQUARES, PENDING, SHIFT, SUM
 from pyrank.estimate.moments import Floats, mean_of, scatter_of
+from pyrank.support.errors import invalid
 
 ENOUGH_BLOCKS = 64  # a standard error from 64 blocks is itself known to about 11 %
 FEWEST_BLOCKS = 16  # below this an estimate counts as not converged
@@ -80,7 +81,8 @@ def monte_carlo_error(dyadic: Iterable[Blocks], means: Floats, count: int) -> Mo
     chains = means.size
     if chains * count < 2:
         return MonteCarloError(math.nan, math.nan, settled=False)
-    levels = [*dyadic, Blocks(count, 1, means, np.zeros_like(means))]
+    whole = Blocks(count, 1, means, np.zeros_like(means))
+    levels = [whole] if whole.total >= ENOUGH_BLOCKS else [*dyadic, whole]
     level = max((i for i, blocks in enumerate(levels) if blocks.total >= ENOUGH_BLOCKS), default=0)
     blocks = levels[level]
     variance = blocks.variance()
@@ -104,3 +106,17 @@ def monte_carlo_error(dyadic: Iterable[Blocks], means: Floats, count: int) -> Mo
         if between > within * special.fdtri(chains - 1, within_dof, DISAGREEMENT):
             variance, dof, settled = max(variance, between), chains - 1.0, False
     return MonteCarloError(float(np.sqrt(variance / (chains * count))), dof, bool(settled))
+
+
+def error_of_batches(batch_means: Floats, length: int) -> MonteCarloError:
+    """Return the standard error of the mean over all batches, [chains, batches] of ``length`` samples."""
+    return monte_carlo_error(
+        blocks_of_batches(batch_means, length), mean_of(batch_means), batch_means.shape[1] * length
+    )
+
+
+def half_width(stderr: float, dof: float, level: float) -> float:
+    """Return how far the two-sided t-interval of probability ``level`` reaches to either side."""
+    if not 0 < level < 1:
+        raise invalid("level", level, "a probability between 0 and 1", "use for example 0.95")
+    return float(special.stdtrit(dof, (1 + level) / 2)) * stderr

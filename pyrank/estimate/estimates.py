@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special  # type: ignore[import-untyped]
 
 from pyrank.estimate.accumulator import (
     BATCH_COUNT,
@@ -20,16 +19,18 @@ from pyrank.estimate.accumulator import (
     Accumulator,
     slot_length,
 )
-from pyrank.estimate.blocks import blocks_of_batches, dyadic_blocks, monte_carlo_error
+from pyrank.estimate.blocks import dyadic_blocks, error_of_batches, half_width, monte_carlo_error
 from pyrank.estimate.moments import Floats, mean_of, quiet, scatter_of
 from pyrank.estimate.rhat import RHAT_LIMIT, split_rhat
+from pyrank.estimate.running import Running, running_mean
 from pyrank.support import optional
 from pyrank.support.errors import as_integer, invalid
+from pyrank.support.text import plus_minus
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Estimate:
-    """One measure, averaged over the recorded layers and the chains.
+    """One measure, averaged over the recorded layers and the chains; shown as ``7.0412 ± 0.0021``.
 
     Attributes
     ----------
@@ -78,18 +79,24 @@ class Estimate:
     count: int
     chains: int
     flags: tuple[str, ...]
-    histogram: NDArray[np.int64] | None = field(repr=False)
-    trace: Floats | None = field(repr=False)
-    trace_stride: int = field(repr=False)
-    batch_means: Floats = field(repr=False)
-    batch_length: int = field(repr=False)
+    histogram: NDArray[np.int64] | None
+    trace: Floats | None
+    trace_stride: int
+    batch_means: Floats
+    batch_length: int
+
+    def __repr__(self) -> str:
+        doubt = f" ({', '.join(self.flags)})" if self.flags else ""
+        return plus_minus(self.mean, self.stderr) + doubt
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the two-sided t-interval that covers the true mean with probability ``level``."""
-        if not 0 < level < 1:
-            raise invalid("level", level, "a probability between 0 and 1", "use for example 0.95")
-        half_width = float(special.stdtrit(self.dof, (1 + level) / 2)) * self.stderr
-        return self.mean - half_width, self.mean + half_width
+        reach = half_width(self.stderr, self.dof, level)
+        return self.mean - reach, self.mean + reach
+
+    def running(self, level: float = 0.95) -> Running:
+        """Return mean and interval as they were after each completed batch of the record, as arrays."""
+        return running_mean(self.batch_means, self.batch_length, level)
 
     @quiet
     def after(self, samples: int) -> Estimate:
@@ -113,7 +120,7 @@ class Estimate:
         kept = self.batch_means[:, first:]
         count = kept.shape[1] * self.batch_length
         means = mean_of(kept)
-        error = monte_carlo_error(blocks_of_batches(kept, self.batch_length), means, count)
+        error = error_of_batches(kept, self.batch_length)
         return replace(
             self,
             mean=float(mean_of(means)),
