@@ -8,9 +8,13 @@ stroke. Anything else is drawn with matplotlib's own methods of the axes.
 from pyrank.plotting.marks import band, colour, curve, guide, marker, points
 from pyrank.plotting.paper import legend, log_ticks, sheet
 from pyrank.plotting.power_laws import Series, scaling
-from pyrank.plotting.rendering import rendered, require
+from pyrank.plotting.records import Record, records
+from pyrank.plotting.rendering import FORMS, rendered, require
+from pyrank.plotting.spectrum import spectrum
 
 __all__ = [
+    "FORMS",
+    "Record",
     "Series",
     "band",
     "colour",
@@ -20,8 +24,10 @@ __all__ = [
     "log_ticks",
     "marker",
     "points",
+    "records",
     "rendered",
     "require",
     "scaling",
     "sheet",
+    "spectrum",
 ]
