@@ -19,10 +19,10 @@ PYTHON = {
     "theory": {"support"},
     "reference": {"support", "specs", "estimate"},
     "ops": {"specs", "reference"},
-    "engine": {*BASIS, "reference"},
     "plotting": {"support"},
+    "engine": {*BASIS, "reference", "plotting"},  # results draw themselves, from arrays alone
     "experiments": {*BASIS, "reference", "theory", "engine", "plotting"},
-    "cli": {"_version", "support", "specs", "engine", "experiments"},
+    "cli": {"_version", "support", "specs", "plotting", "engine", "experiments"},
     "__main__": {"cli"},
 }
 INCLUDES = {

@@ -121,6 +121,7 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     add(how, "--threads", _integer, "T", "threads of the compiled backend for the CPU (default: all cores)")
     add(how, "--checkpoint", str, "FILE", "save to FILE now and then; continue from it if it exists")
     add(how, "--json", str, "FILE", "write the result as JSON; -: to the terminal instead of the table")
+    add(how, "--plot", str, "FILE", "draw what was recorded: a .png, .svg or .pdf")
 
 
 def _add_reproduce(parser: argparse.ArgumentParser) -> None:

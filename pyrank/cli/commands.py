@@ -15,7 +15,7 @@ from typing import Any
 from pyrank.cli.arguments import MISUSED, new_parser
 from pyrank.specs.chain import Chain
 from pyrank.specs.weights import INITIALIZATIONS, Weights
-from pyrank.support.errors import ArgumentError, as_choice
+from pyrank.support.errors import ArgumentError, as_choice, invalid
 
 FAILED, INTERRUPTED, PIPE_CLOSED = 1, 130, 141
 
@@ -79,24 +79,45 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def _simulate(arguments: argparse.Namespace) -> int:
     given = vars(arguments)
-    target = given.get("json")
+    target, picture = given.get("json"), given.get("plot")
     chain = Chain(arguments.width, weights=_weights(given), **_chosen(given, _CHAIN))
 
     from pyrank.support.files import check_file, json_text, write
 
     if target not in (None, "-"):
         check_file("--json", Path(target))
+    if picture is not None:
+        check_file("--plot", Path(picture))
+        form = _form(picture, given)
 
     from pyrank.engine.simulation import simulate
 
     run = simulate(chain, arguments.depth, **_chosen(given, _SIMULATE))
-    if target == "-":
-        sys.stdout.write(json_text(run.to_dict()))
-        return 0
-    if target is not None:
-        write(Path(target), json_text(run.to_dict()))
-    print(run)
+    try:
+        if target not in (None, "-"):
+            write(Path(target), json_text(run.to_dict()))
+        if picture is not None:
+            from pyrank.plotting import rendered
+
+            write(Path(picture), rendered(run.plot(), form))
+    finally:  # a file that cannot be written is no reason to lose the result
+        print(json_text(run.to_dict()) if target == "-" else f"{run}\n", end="")
     return 0
+
+
+def _form(picture: str, given: dict[str, Any]) -> str:
+    """Return the form of a figure, or raise what would keep it from being drawn after a long run."""
+    from pyrank.plotting import FORMS, require
+
+    form = Path(picture).suffix.removeprefix(".").lower()
+    if form not in FORMS:
+        raise invalid(
+            "--plot", picture, f"a name that ends in {' or '.join(f'.{name}' for name in FORMS)}", "rename it"
+        )
+    if given.get("measures") == []:
+        raise invalid("--plot", picture, "a run that measures something", "leave out --plot, or name a --measure")
+    require()
+    return form
 
 
 def _weights(given: dict[str, Any]) -> Weights:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pyrank import plotting
 from pyrank.engine import backends, initial
+from pyrank.engine.tables import MEAN, RHAT, STDERR, Report
 from pyrank.estimate import Accumulator, Estimate, estimate
 from pyrank.specs.chain import Chain
 from pyrank.specs.normalization import NORMALIZATIONS
@@ -18,12 +21,15 @@ from pyrank.specs.plan import COUNTERS, Plan
 from pyrank.support.errors import as_integer, invalid
 from pyrank.support.progress import report_to
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 TRIAL_LAYERS = 16  # factored one by one, to see how fast directions part
 LOST_DIGITS = 6.0  # that a stretch between two factorisations may cost, of the 16 of double precision
 LONGEST_STRETCH = 64
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LyapunovSpectrum:
     """Lyapunov exponents per layer, largest first.
 
@@ -39,16 +45,40 @@ class LyapunovSpectrum:
 
     exponents: NDArray[np.float64]
     stderr: NDArray[np.float64]
-    estimates: tuple[Estimate, ...] = field(repr=False)
+    estimates: tuple[Estimate, ...]
     depth: int
     stride: int
 
-    def __str__(self) -> str:
-        lines = [f"{self.depth:,} layers of {self.estimates[0].chains} chains, factored every {self.stride}", ""]
-        lines.append(f"{'k':>4}  {'exponent':>12}  {'stderr':>9}  {'r-hat':>6}  flags")
-        for k, e in enumerate(self.estimates, start=1):
-            lines.append(f"{k:>4}  {e.mean:>12.6g}  {e.stderr:>9.2g}  {e.rhat:>6.3f}  {', '.join(e.flags) or '-'}")
-        return "\n".join(lines)
+    def __repr__(self) -> str:
+        return self._report().text()
+
+    def _repr_html_(self) -> str:
+        return self._report().html()
+
+    def _report(self) -> Report:
+        rows = {f"{k:>4}": e for k, e in enumerate(self.estimates, start=1)}
+        return Report([self._origin()], "   k", rows, (replace(MEAN, heading="exponent"), STDERR, RHAT))
+
+    def _origin(self) -> str:
+        return f"{self.depth:,} layers of {self.estimates[0].chains} chains, factored every {self.stride}"
+
+    def plot(self) -> Figure:
+        """Draw the exponents with their 95 % intervals.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing.
+        """
+        plotting.require()
+        reach = np.array([e.mean - e.interval()[0] for e in self.estimates])
+        caption = f"{self._origin()}; bars: 95 % intervals."
+        ylabel = "growth of the k-th direction per layer"
+        return plotting.spectrum(self.exponents, reach, title="Lyapunov exponents", ylabel=ylabel, caption=caption)
 
 
 def lyapunov_spectrum(

@@ -5,21 +5,29 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyrank import plotting
+from pyrank.engine.picture import record, trace_layers
+from pyrank.engine.tables import ESS, MEAN, NUMBERS, RHAT, STDERR, Report, numbers
 from pyrank.estimate import Estimate
 from pyrank.specs.measures import Measure
-from pyrank.specs.plan import EVENTS, Plan
+from pyrank.specs.plan import EVENTS, Plan, Schedule
 from pyrank.support import optional
 from pyrank.support.errors import ArgumentError, invalid
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray
+    from matplotlib.figure import Figure
+
+MOST_DRAWN = 12
+"""Measures that a figure shows unless it is told which."""
 
 _ENTRY = re.compile(r"(.*)\[\s*(\d+)\s*\]\s*")
 
@@ -30,7 +38,7 @@ class MissingMeasureError(ArgumentError, KeyError):
     __str__ = ArgumentError.__str__
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run(Mapping[str, Estimate]):
     """The result of `pyrank.simulate`: a mapping from measures to estimates.
 
@@ -61,10 +69,10 @@ class Run(Mapping[str, Estimate]):
 
     plan: Plan
     depth: int
-    state: Tensor = field(repr=False)
-    estimates: Mapping[str, Estimate] = field(repr=False)
-    events: Mapping[str, NDArray[np.int64]] = field(repr=False)
-    exponent: NDArray[np.int64] = field(repr=False)
+    state: Tensor
+    estimates: Mapping[str, Estimate]
+    events: Mapping[str, NDArray[np.int64]]
+    exponent: NDArray[np.int64]
     backend: str
     reason: str
     seconds: float
@@ -119,48 +127,100 @@ class Run(Mapping[str, Estimate]):
         """Say which backend was used and why."""
         return f"backend {self.backend}: {self.reason}"
 
-    def __str__(self) -> str:
-        chain, plan = self.plan.chain, self.plan
-        widths = ", ".join(map(str, chain.widths))
-        lines = [
-            f"{plan.chains} chains of width {widths}, batch {chain.batch}, gamma {chain.gamma:g}, "
-            f"{chain.activation}, {chain.weights.law} weights, {chain.dtype}",
+    def __repr__(self) -> str:
+        return self._report().text()
+
+    def _repr_html_(self) -> str:
+        return self._report().html()
+
+    def _report(self) -> Report:
+        plan = self.plan
+        above = [
+            self._law(),
             f"{self.depth:,} layers in {self.seconds:.2f} s; {self.recorded:,} recorded per chain "
             f"(burn-in {plan.burn_in:,}, every {plan.every:,}), seed {plan.seed}; {self.backend}",
         ]
         if plan.snapshots:
             taken = plan.snapshot_schedule.recorded(self.depth)
-            lines.append(f"{taken:,} snapshots per chain (every {plan.snapshot_every:,})")
+            above.append(f"{taken:,} snapshots per chain (every {plan.snapshot_every:,})")
         if plan.observe != "state":
-            lines.append("measured at the activation F(H)")
-        if self.estimates:
-            wide = max(len("measure"), *map(len, self.estimates))
-            lines.append("")
-            lines.append(f"{'measure':<{wide}}  {'mean':>12}  {'stderr':>9}  {'ess':>10}  {'r-hat':>6}  flags")
-            for name, e in self.estimates.items():
-                flags = ", ".join(e.flags) or "-"
-                lines.append(
-                    f"{name:<{wide}}  {e.mean:>12.6g}  {e.stderr:>9.2g}  {e.ess:>10.4g}  {e.rhat:>6.3f}  {flags}"
-                )
-        events = {name: int(count.sum()) for name, count in self.events.items()}
-        lines.append("")
-        lines.append("; ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in events.items()))
-        return "\n".join(lines)
+            above.append("measured at the activation F(H)")
+        events = [f"{name.replace('_', ' ')}: {count.sum():,}" for name, count in self.events.items()]
+        return Report(above, "measure", self.estimates, (MEAN, STDERR, ESS, RHAT), ["; ".join(events)])
+
+    def _law(self) -> str:
+        chain = self.plan.chain
+        widths = ", ".join(map(str, chain.widths))
+        chains = f"{self.plan.chains:,} chains" if self.plan.chains > 1 else "1 chain"
+        return (
+            f"{chains} of width {widths}, batch {chain.batch}, gamma {chain.gamma:g}, "
+            f"{chain.activation}, {chain.weights.law} weights, {chain.dtype}"
+        )
+
+    def plot(self, *measures: str | Measure) -> Figure:
+        """Draw what was recorded: for each measure single chains by layer, the histogram, and the mean so far.
+
+        Parameters
+        ----------
+        *measures
+            What to draw; if nothing is given, all that was recorded, up to the first 12.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            To be shown in a notebook, or written by its ``savefig``.
+
+        Raises
+        ------
+        ArgumentError
+            If nothing was recorded.
+        MissingMeasureError
+            If one of the measures was not.
+        ImportError
+            If matplotlib is missing.
+        """
+        self._require_measures()
+        plotting.require()
+        plan = self.plan
+        names = [self._key(measure) for measure in measures] or list(self.estimates)[:MOST_DRAWN]
+        rows = [record(name, self[name], self._schedule(name)) for name in names]
+        caption = f"{self.depth:,} layers, burn-in {plan.burn_in:,}, seed {plan.seed}."
+        if len(names) < len(self.estimates) and not measures:
+            caption += f" {len(names)} of {len(self.estimates)} measures."
+        return plotting.records(rows, title=self._law(), caption=caption)
+
+    def _is_snapshot(self, measure: str) -> bool:
+        return measure not in map(str, self.plan.measures)
+
+    def _schedule(self, measure: str) -> Schedule:
+        return self.plan.snapshot_schedule if self._is_snapshot(measure) else self.plan.schedule
+
+    def _require_measures(self) -> None:
+        if not self.estimates:
+            raise invalid("measures", [], "at least one recorded measure", "simulate with for example ['trace']")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, ready for JSON: the plan, the counters, and each estimate's headline."""
-        headline = ("mean", "stderr", "ess", "rhat", "std", "min", "max", "count")
         return {
             "plan": self.plan.to_dict(),
             "depth": self.depth,
             "seconds": self.seconds,
             "backend": self.backend,
             "events": {name: int(self.events[name].sum()) for name in EVENTS},
-            "estimates": {
-                name: {key: getattr(e, key) for key in headline} | {"flags": list(e.flags)}
-                for name, e in self.estimates.items()
-            },
+            "estimates": {name: numbers(e) | {"flags": list(e.flags)} for name, e in self.estimates.items()},
         }
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a row for each measure: mean, stderr, ess, rhat, std, min, max, count and flags, "" for none.
+
+        Raises
+        ------
+        ImportError
+            If pandas is missing.
+        """
+        library = optional.load("pandas", "to_dataframe")
+        rows = [numbers(e) | {"flags": ", ".join(e.flags)} for e in self.estimates.values()]
+        return library.DataFrame(rows, library.Index(list(self.estimates), name="measure"), [*NUMBERS, "flags"])
 
     def to_xarray(self) -> xarray.Dataset:
         """Return the traces as a dataset with dimensions (chain, draw), or (chain, snapshot) for snapshot measures.
@@ -174,29 +234,17 @@ class Run(Mapping[str, Estimate]):
         ImportError
             If xarray is missing.
         """
-        if not self.estimates:
-            raise invalid("measures", [], "at least one recorded measure", "simulate with for example ['trace']")
+        self._require_measures()
         if not self.plan.trace:
             raise invalid("trace", self.plan.trace, "a recorded trace", "simulate with for example trace=4096")
-        chain, kernels = self.plan.chain, {str(measure) for measure in self.plan.measures}
+        chain = self.plan.chain
         variables: dict[str, Any] = {}
         coordinates: dict[str, Any] = {"chain": np.arange(self.plan.chains)}
-        for dimension, layer, schedule, names in (
-            ("draw", "layer", self.plan.schedule, [n for n in self.estimates if n in kernels]),
-            (
-                "snapshot",
-                "snapshot_layer",
-                self.plan.snapshot_schedule,
-                [n for n in self.estimates if n not in kernels],
-            ),
-        ):
-            for name in names:
-                estimate = self.estimates[name]
-                assert estimate.trace is not None
-                draws = np.arange(estimate.trace.shape[1])
-                variables[name] = (("chain", dimension), estimate.trace)
-                coordinates[dimension] = draws
-                coordinates[layer] = (dimension, schedule.burn_in + schedule.every * estimate.trace_stride * draws)
+        for name, estimate in self.estimates.items():
+            draw, layer = ("snapshot", "snapshot_layer") if self._is_snapshot(name) else ("draw", "layer")
+            layers = trace_layers(estimate, self._schedule(name))
+            variables[name] = (("chain", draw), estimate.trace)
+            coordinates |= {draw: np.arange(len(layers)), layer: (draw, layers)}
         sizes = {"width": chain.width, "batch": chain.batch, "seed": self.plan.seed}
         dataset: xarray.Dataset = optional.load("xarray", "to_xarray").Dataset(variables, coordinates, sizes)
         return dataset

@@ -5,32 +5,26 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from warnings import warn
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from pyrank._version import __version__
-from pyrank.engine import backends, thinning
-from pyrank.engine import checkpoint as checkpoint_file
-from pyrank.engine import initial as initial_state
+from pyrank.engine import backends
+from pyrank.engine.request import best_stride, checkpoint_path, plan_of
 from pyrank.engine.run import Run
-from pyrank.engine.snapshots import Snapshots
-from pyrank.estimate import Accumulator, estimate
+from pyrank.engine.standing import Standing, begin_or_resume
+from pyrank.estimate import estimate
 from pyrank.specs.chain import Chain
-from pyrank.specs.measures import Measure, parse_measures
-from pyrank.specs.plan import COUNTERS, EVENTS, POINTS, Plan
-from pyrank.support import memory
-from pyrank.support.errors import ArgumentError, as_choice, as_integer, invalid
+from pyrank.specs.measures import Measure
+from pyrank.specs.plan import EVENTS, Plan
+from pyrank.support.errors import as_integer, invalid
 from pyrank.support.progress import interrupts, report_to
 
 DEFAULT_MEASURES = ("participation_ratio", "soft_rank(0.5)")
 CHECKPOINT_SECONDS = 30.0
-SNAPSHOT_PREFIX = "snapshot_"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -42,26 +36,6 @@ class Interrupted(KeyboardInterrupt):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-@dataclass
-class _Progress:
-    """Everything that changes during a run, and that a checkpoint keeps."""
-
-    layer: int
-    seconds: float
-    state: Tensor
-    accumulator: Accumulator
-    snapshots: Snapshots
-    counters: NDArray[np.int64]
-
-    def save(self, path: Path, plan: Plan, backend: backends.Backend) -> None:
-        header = {"plan": plan.to_dict(), "layer": self.layer, "seconds": self.seconds, "version": __version__,
-                  "backend": backend.identity}  # fmt: skip
-        arrays = {"state": self.state.numpy(), "counters": self.counters, **self.accumulator.arrays()}
-        taken = self.snapshots.accumulator.arrays()
-        arrays |= {SNAPSHOT_PREFIX + name: array for name, array in taken.items()}
-        checkpoint_file.save(path, header, arrays)
 
 
 def simulate(
@@ -146,17 +120,17 @@ def simulate(
     """
     automatic = isinstance(every, str) and every == "auto"
     stride = 1 if automatic else every
-    plan = _plan(chain, chains, seed, measures, observe, initial, burn_in, stride, snapshot_every, trace)
+    plan = plan_of(chain, chains, seed, measures, observe, initial, burn_in, stride, snapshot_every, trace)
     depth = as_integer("depth", depth, 1, 2**32, "give the number of layers")
     if plan.burn_in >= depth:
         raise invalid("burn_in", burn_in, f"fewer layers than depth = {depth}", "raise depth or lower burn_in")
     engine = backends.choose(chain, device, backend, threads)
-    path = None if checkpoint is None else _path(checkpoint)
+    path = None if checkpoint is None else checkpoint_path(checkpoint)
     if automatic:
-        stride = _best_stride(plan, engine, initial, path)
+        stride = best_stride(plan, engine, initial, path)
         chosen = plan.snapshots and snapshot_every is not None
         plan = replace(plan, every=stride, snapshot_every=plan.snapshot_every if chosen else stride)
-    now = _start_or_resume(plan, depth, engine, initial, path)
+    now = begin_or_resume(plan, depth, engine, initial, path)
     begun, saved = now.layer, time.monotonic()
     with interrupts() as stop, report_to(progress, depth, now.layer) as report:
         layers = 1
@@ -188,114 +162,7 @@ def _until_snapshot(plan: Plan, layer: int, depth: int) -> int:
     return min(depth, plan.snapshot_schedule.next(layer) + 1 if plan.snapshots else depth) - layer
 
 
-def _plan(
-    chain: Chain, chains: int, seed: int, measures: Iterable[str | Measure | Callable[[Tensor], Tensor]], observe: str,
-    start: str | ArrayLike | Tensor, burn_in: int, every: int | str, snapshot_every: int | None, trace: int,
-) -> Plan:  # fmt: skip
-    if not isinstance(chain, Chain):
-        raise invalid("chain", chain, "a pyrank.Chain", "write for example pyrank.Chain(width=32)")
-    chains = as_integer("chains", chains, 1, 2**32, "give the number of independent chains")
-    trace = as_integer("trace", trace, 0, 2**30, "give an even number of samples to keep, or 0")
-    if trace % 2:
-        raise invalid("trace", trace, "an even number", f"use {trace + 1}")
-    wanted = parse_measures(measures)
-    snapshots = tuple(measure for measure in wanted if measure.is_snapshot)
-    every = as_integer("every", every, 1, 2**32, "give a stride in layers, or 'auto'")
-    if snapshot_every is None or not snapshots:
-        snapshot_every = every
-    plan = Plan(
-        chain=chain,
-        seed=as_integer("seed", seed, 0, 2**64 - 1, "give an integer seed"),
-        chains=chains,
-        measures=tuple(measure for measure in wanted if not measure.is_snapshot),
-        burn_in=as_integer("burn_in", burn_in, 0, 2**32, "give a number of layers"),
-        every=every,
-        trace=trace,
-        initial=initial_state.canonical(start),
-        observe=as_choice("observe", observe, POINTS),
-        snapshots=snapshots,
-        snapshot_every=as_integer("snapshot_every", snapshot_every, 1, 2**32, "give a stride in layers"),
-    )
-    _check_memory(plan)
-    return plan
-
-
-def _check_memory(plan: Plan) -> None:
-    """Refuse sizes that no allocation on this machine can satisfy, before anything is allocated."""
-    chain = plan.chain
-    number = 4 if chain.dtype == "float32" else 8
-    side = min(chain.width, chain.batch)
-    working_sets = 8 * (chain.width * chain.batch + side * side) * number
-    flags = [measure.is_rank for measure in plan.measures]
-    record = Accumulator.size(flags, plan.chains, side + 1, plan.trace)
-    needed = plan.chains * 3 * chain.width * chain.batch * number + record + working_sets
-    sizes = {"width": chain.width, "batch": chain.batch, "chains": plan.chains}
-    memory.require(needed, sizes, "run fewer chains at a time or a smaller network")
-
-
-def _path(checkpoint: str | os.PathLike[str]) -> Path:
-    if not isinstance(checkpoint, str | os.PathLike) or not os.fspath(checkpoint):
-        raise invalid("checkpoint", checkpoint, "the path of a file", "give for example 'run.ckpt'")
-    checkpoint_file.check_writable(checkpoint)
-    return Path(checkpoint)
-
-
-def _best_stride(plan: Plan, engine: backends.Backend, start: str | ArrayLike | Tensor, path: Path | None) -> int:
-    """Return the stride that a checkpoint was begun with, or else the best one."""
-    if path is not None and checkpoint_file.exists(path):
-        header, _ = checkpoint_file.load(path)
-        return int(header.get("plan", {}).get("every", 1))
-    state = initial_state.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype)
-    return thinning.choose(plan, engine, state)
-
-
-def _start_or_resume(
-    plan: Plan, depth: int, engine: backends.Backend, start: str | ArrayLike | Tensor, path: Path | None
-) -> _Progress:
-    if path is not None and checkpoint_file.exists(path):
-        return _resume(plan, depth, engine, path)
-    flags = [measure.is_rank for measure in plan.measures]
-    bins = min(plan.chain.width, plan.chain.batch) + 1
-    state = initial_state.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype)
-    return _Progress(
-        layer=0,
-        seconds=0.0,
-        state=state,
-        accumulator=Accumulator.empty(flags, plan.chains, bins, plan.trace),
-        snapshots=Snapshots.empty(plan, state, 0),
-        counters=np.zeros((len(COUNTERS), plan.chains), dtype=np.int64),
-    )
-
-
-def _resume(plan: Plan, depth: int, engine: backends.Backend, path: Path) -> _Progress:
-    header, arrays = checkpoint_file.load(path)
-    if not {"plan", "layer", "seconds", "version", "backend"} <= header.keys():
-        raise checkpoint_file.CheckpointError(f"{path} is intact but holds no simulation; choose another file")
-    if differences := checkpoint_file.differences(header["plan"], plan.to_dict()):
-        raise ArgumentError(f"checkpoint = {str(path)!r} belongs to another run ({'; '.join(differences)}); "
-                            "choose another file, or ask for the same run")  # fmt: skip
-    if header["layer"] > depth:
-        raise invalid("depth", depth, f"at least the {header['layer']} layers in the checkpoint",
-                      "raise depth or choose another file")  # fmt: skip
-    for what, now in (("version", __version__), ("backend", engine.identity)):
-        if header[what] != now:
-            warn(f"resumed with {what} {now}, begun with {header[what]}: the result is as valid, but not promised to "
-                 "be that of an uninterrupted run to the last bit", stacklevel=4)  # fmt: skip
-    state = torch.from_numpy(arrays["state"].copy()).to(engine.state_dtype)
-    snapshots = Snapshots.empty(plan, state, header["layer"])
-    snapshots.resume({name.removeprefix(SNAPSHOT_PREFIX): array for name, array in arrays.items()
-                      if name.startswith(SNAPSHOT_PREFIX)})  # fmt: skip
-    return _Progress(
-        layer=header["layer"],
-        seconds=header["seconds"],
-        state=state,
-        accumulator=Accumulator.from_arrays(arrays),
-        snapshots=snapshots,
-        counters=arrays["counters"].copy(),
-    )
-
-
-def _result(plan: Plan, now: _Progress, engine: backends.Backend) -> Run:
+def _result(plan: Plan, now: Standing, engine: backends.Backend) -> Run:
     count = plan.schedule.recorded(now.layer)
     estimates = {str(what): estimate(now.accumulator, m, count) for m, what in enumerate(plan.measures)}
     estimates |= now.snapshots.estimates(now.layer)

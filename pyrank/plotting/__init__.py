@@ -8,9 +8,13 @@ stroke. Anything else is drawn with matplotlib's own methods of the axes.
 from pyrank.plotting.marks import band, colour, curve, guide, marker, points
 from pyrank.plotting.paper import legend, log_ticks, sheet, symbol
 from pyrank.plotting.power_laws import Series, power_guide, scaling
-from pyrank.plotting.rendering import rendered, require
+from pyrank.plotting.records import Record, records
+from pyrank.plotting.rendering import FORMS, rendered, require
+from pyrank.plotting.spectrum import spectrum
 
 __all__ = [
+    "FORMS",
+    "Record",
     "Series",
     "band",
     "colour",
@@ -21,9 +25,11 @@ __all__ = [
     "marker",
     "points",
     "power_guide",
+    "records",
     "rendered",
     "require",
     "scaling",
     "sheet",
+    "spectrum",
     "symbol",
 ]

@@ -48,11 +48,12 @@ def sheet(
     **options
         As in `matplotlib.figure.Figure.subplots`: sharex, sharey, width_ratios, ...
     """
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    from pyrank.plotting.notebook import ShownFigure
+
     layout = ConstrainedLayoutEngine(w_pad=MARGIN / 2, h_pad=MARGIN / 2, wspace=0.03, hspace=0.03)
-    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout=layout)
+    figure = ShownFigure(figsize=size, dpi=DOTS_PER_INCH, layout=layout)
     figure.suptitle(_wrapped(figure, title, TITLE_SIZE), fontsize=TITLE_SIZE)
     text = figure.text(
         MARGIN, MARGIN, _wrapped(figure, caption, CAPTION_SIZE),

@@ -1,51 +1,36 @@
-"""Error bars from an accumulator: how sure a mean is, although successive layers are correlated.
-
-The Monte-Carlo variance of the mean of n samples is V_n / n, where V_m is the variance of a block sum of m samples
-divided by m. V_m grows (or shrinks) towards V_n like 1/m. It is measured on the longest blocks of which enough exist,
-pooled over chains, and extrapolated from m/2 and m to n (zero-lugsail windows, Vats & Flegal, Biometrika 109, 735,
-2022). Chains are independent, so with many of them a whole chain is a block.
-"""
+"""What is said of one measure: its mean with an error bar, and what may be wrong with it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special  # type: ignore[import-untyped]
 
 from pyrank.estimate.accumulator import (
     BATCH_COUNT,
     BATCHES,
-    BLOCK_SQUARES,
     MAX,
     MIN,
-    PENDING,
     SHIFT,
     SUM,
     SUM_SQUARES,
     Accumulator,
     slot_length,
 )
+from pyrank.estimate.blocks import dyadic_blocks, error_of_batches, half_width, monte_carlo_error
+from pyrank.estimate.moments import Floats, mean_of, quiet, scatter_of
+from pyrank.estimate.rhat import RHAT_LIMIT, split_rhat
+from pyrank.estimate.running import Running, running_mean
 from pyrank.support import optional
 from pyrank.support.errors import as_integer, invalid
-
-Floats = NDArray[np.float64]
-
-ENOUGH_BLOCKS = 64  # a standard error from 64 blocks is itself known to about 11 %
-FEWEST_BLOCKS = 16  # below this an estimate counts as not converged
-RHAT_LIMIT = 1.01  # Vehtari et al. 2021
-GROWTH_LIMIT = 3.0  # standard deviations by which V_m may exceed V_{m/2}
-DISAGREEMENT = 0.999  # confidence at which chains are said to have different means
-
-_quiet = np.errstate(invalid="ignore", over="ignore", divide="ignore")  # what is not finite is flagged
+from pyrank.support.text import plus_minus
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Estimate:
-    """One measure, averaged over the recorded layers and the chains.
+    """One measure, averaged over the recorded layers and the chains; shown as ``7.0412 ± 0.0021``.
 
     Attributes
     ----------
@@ -94,20 +79,26 @@ class Estimate:
     count: int
     chains: int
     flags: tuple[str, ...]
-    histogram: NDArray[np.int64] | None = field(repr=False)
-    trace: Floats | None = field(repr=False)
-    trace_stride: int = field(repr=False)
-    batch_means: Floats = field(repr=False)
-    batch_length: int = field(repr=False)
+    histogram: NDArray[np.int64] | None
+    trace: Floats | None
+    trace_stride: int
+    batch_means: Floats
+    batch_length: int
+
+    def __repr__(self) -> str:
+        doubt = f" ({', '.join(self.flags)})" if self.flags else ""
+        return plus_minus(self.mean, self.stderr) + doubt
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the two-sided t-interval that covers the true mean with probability ``level``."""
-        if not 0 < level < 1:
-            raise invalid("level", level, "a probability between 0 and 1", "use for example 0.95")
-        half_width = float(special.stdtrit(self.dof, (1 + level) / 2)) * self.stderr
-        return self.mean - half_width, self.mean + half_width
+        reach = half_width(self.stderr, self.dof, level)
+        return self.mean - reach, self.mean + reach
 
-    @_quiet
+    def running(self, level: float = 0.95) -> Running:
+        """Return mean and interval as they were after each completed batch of the record, as arrays."""
+        return running_mean(self.batch_means, self.batch_length, level)
+
+    @quiet
     def after(self, samples: int) -> Estimate:
         """Return the estimate without the first ``samples`` samples: burn-in chosen after the run.
 
@@ -128,11 +119,11 @@ class Estimate:
             raise invalid("samples", samples, wanted, "drop less, or simulate more layers")
         kept = self.batch_means[:, first:]
         count = kept.shape[1] * self.batch_length
-        means = _mean(kept)
-        error = _monte_carlo_error(_blocks_of_batches(kept, self.batch_length), means, count)
+        means = mean_of(kept)
+        error = error_of_batches(kept, self.batch_length)
         return replace(
             self,
-            mean=float(_mean(means)),
+            mean=float(mean_of(means)),
             stderr=error.stderr,
             dof=error.dof,
             std=math.nan,
@@ -172,7 +163,7 @@ class Estimate:
         }
 
 
-@_quiet
+@quiet
 def estimate(accumulator: Accumulator, measure: int, count: int, chains: slice = slice(None)) -> Estimate:
     """Return the estimate of one measure.
 
@@ -195,11 +186,11 @@ def estimate(accumulator: Accumulator, measure: int, count: int, chains: slice =
     length = slot_length(count, BATCH_COUNT)
     batch_sums = slots[BATCHES : BATCHES + count // length]
     means = slots[SHIFT] + slots[SUM] / count if count else np.full(slots.shape[1], math.nan)
-    error = _monte_carlo_error(_dyadic_blocks(slots, count), means, count)
+    error = monte_carlo_error(dyadic_blocks(slots, count), means, count)
     variance = _variance(slots, means, count)
-    rhat = _split_rhat(slots, count)
+    rhat = split_rhat(slots, count)
     ess = float(np.divide(variance, error.stderr**2))
-    mean = float(_mean(means))
+    mean = float(mean_of(means))
     return Estimate(
         mean=mean,
         stderr=error.stderr,
@@ -230,122 +221,9 @@ def _flags(converged: bool, means: Floats, lows: Floats, highs: Floats, count: i
     return ("not converged",) * (not converged) + ("degenerate",) * degenerate
 
 
-def _mean(values: Floats) -> Floats:
-    """Return the mean over the last axis, exact where all values are equal."""
-    first = values[..., 0]
-    return np.asarray(first + (values - first[..., None]).mean(axis=-1))
-
-
-def _scatter(values: Floats) -> Floats:
-    """Return the sum of squares about the mean over the last axis, exactly 0 where all values are equal."""
-    offsets = values - values[..., :1]
-    return np.asarray(((offsets - offsets.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1))
-
-
 def _variance(slots: Floats, means: Floats, count: int) -> float:
     """Return the variance of all samples about the mean over all chains."""
     if means.size * count < 2:
         return math.nan
     within = np.maximum(slots[SUM_SQUARES] - slots[SUM] ** 2 / count, 0).sum()
-    return float((within + count * _scatter(means)) / (means.size * count - 1))
-
-
-@dataclass(frozen=True)
-class _Blocks:
-    """Blocks of one length in all chains."""
-
-    length: int
-    number: int  # in each chain
-    means: Floats  # [chains], over the samples in the blocks
-    spread: Floats  # [chains], length * sum over blocks of (block mean - chain mean)^2
-
-    @property
-    def total(self) -> int:
-        return self.means.size * self.number
-
-    def variance(self) -> float:
-        """Return V_length, about the mean over all chains."""
-        if self.total < 2:
-            return math.nan
-        between = self.length * self.number * _scatter(self.means)
-        return float((self.spread.sum() + between) / (self.total - 1))
-
-
-def _dyadic_blocks(slots: Floats, count: int) -> Iterator[_Blocks]:
-    """Yield the completed blocks of 1, 2, 4, ... samples."""
-    in_blocks = slots[SUM]
-    for level in range(count.bit_length()):
-        length, number = 1 << level, count >> level
-        spread = np.maximum(slots[BLOCK_SQUARES + level] - in_blocks**2 / number, 0) / length
-        yield _Blocks(length, number, slots[SHIFT] + in_blocks / (number * length), spread)
-        if number & 1:  # the last block of this length belongs to no completed longer one
-            in_blocks = in_blocks - slots[PENDING + level]
-
-
-def _blocks_of_batches(batch_means: Floats, length: int) -> Iterator[_Blocks]:
-    """Yield the blocks of 1, 2, 4, ... batches."""
-    while number := batch_means.shape[1]:
-        yield _Blocks(length, number, _mean(batch_means), length * _scatter(batch_means))
-        paired = number - number % 2
-        batch_means = (batch_means[:, 0:paired:2] + batch_means[:, 1:paired:2]) / 2
-        length *= 2
-
-
-@dataclass(frozen=True)
-class _Error:
-    stderr: float
-    dof: float
-    settled: bool  # enough blocks, no growth with their length, chains that agree
-
-
-def _monte_carlo_error(dyadic: Iterable[_Blocks], means: Floats, count: int) -> _Error:
-    """Return the standard error of the mean of ``means``, each over ``count`` samples of a chain."""
-    chains = means.size
-    if chains * count < 2:
-        return _Error(math.nan, math.nan, settled=False)
-    levels = [*dyadic, _Blocks(count, 1, means, np.zeros_like(means))]
-    level = max((i for i, blocks in enumerate(levels) if blocks.total >= ENOUGH_BLOCKS), default=0)
-    blocks = levels[level]
-    variance = blocks.variance()
-    dof = blocks.total - 1.0
-    # Blocks of one sample cannot show a correlation.
-    settled = blocks.total >= FEWEST_BLOCKS and (blocks.length > 1 or count == 1)
-
-    if level and blocks.number > 1:
-        half = levels[level - 1].variance()
-        step = 1 - blocks.length / count
-        settled = settled and variance - half <= GROWTH_LIMIT * half / math.sqrt(blocks.total)
-        variance += step * np.maximum(variance - half, 0)
-        # For white noise V_{m/2} and V_m - V_{m/2} are uncorrelated, both of relative variance 1 / total; a cut normal
-        # variable has the variance in the second term.
-        dof *= 2 / (1 + ((1 + step) ** 2 + 1) / 2 - step**2 / (2 * math.pi))
-
-    if chains > 1 and blocks.number > 1:
-        within_dof = chains * (blocks.number - 1)
-        within = float(blocks.spread.sum()) / within_dof
-        between = count * float(_scatter(means)) / (chains - 1)
-        if between > within * special.fdtri(chains - 1, within_dof, DISAGREEMENT):
-            variance, dof, settled = max(variance, between), chains - 1.0, False
-    return _Error(float(np.sqrt(variance / (chains * count))), dof, bool(settled))
-
-
-def _split_rhat(slots: Floats, count: int) -> float:
-    """Return split R-hat from the batch sums of the first and the second half of each chain.
-
-    The variance within is what remains of the sum of squares about the mean of each half and of the few samples
-    after the second half.
-    """
-    length = slot_length(count, BATCH_COUNT)
-    half = count // length // 2
-    size = half * length
-    if size < 2:
-        return math.nan
-    batches = slots[BATCHES:PENDING]
-    sums = np.stack([batches[:half].sum(axis=0), batches[half : 2 * half].sum(axis=0)])
-    explained = (sums**2).sum(axis=0) / size
-    rest = count - 2 * size
-    if rest:
-        explained = explained + (slots[SUM] - sums.sum(axis=0)) ** 2 / rest
-    within = np.maximum(slots[SUM_SQUARES] - explained, 0).mean() / (count - 2 - (rest > 0))
-    between = _scatter((slots[SHIFT] + sums / size).ravel()) / (sums.size - 1)
-    return float(np.sqrt((size - 1) / size + between / within))
+    return float((within + count * scatter_of(means)) / (means.size * count - 1))
