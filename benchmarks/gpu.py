@@ -12,12 +12,10 @@ import argparse
 import itertools
 import json
 import re
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -62,8 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {
         "schema": 1,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "benchmarks.gpu", *(sys.argv[1:] if arguments is None else arguments)]),
+        **machine.occasion("-m benchmarks.gpu", arguments),
         "machine": machine.describe_host() | machine.versions(machine.LIBRARIES) | machine.describe_gpu(),
         "steps": [],
         "times": None,

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -26,6 +30,12 @@ def describe(threads: str, device: str = "cpu") -> dict[str, str]:
         **versions(LIBRARIES),
         **(describe_gpu() if device != "cpu" else {}),
     }
+
+
+def occasion(program: str, arguments: Sequence[str] | None) -> dict[str, str]:
+    """Return when a program runs and the command that repeats it; by default with the arguments of this process."""
+    written = shlex.join(sys.argv[1:] if arguments is None else arguments)
+    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), "command": f"python {program} {written}".rstrip()}
 
 
 def describe_host() -> dict[str, str]:

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = select(options.select, options.device)
     report = {
         "schema": SCHEMA,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "benchmarks/report.py", *(sys.argv[1:] if arguments is None else arguments)]),
+        **machine.occasion("benchmarks/report.py", arguments),
         "machine": machine.describe(threads, options.device),
         "settings": {"rounds": options.rounds, "seconds": options.seconds},
     }

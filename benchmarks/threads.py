@@ -12,11 +12,9 @@ import argparse
 import itertools
 import json
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.exit(f"--threads {options.threads}: expected {limits}")
     wanted = [case for case in cases(max(options.threads)) if options.select in str(case)]
     report = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "benchmarks/threads.py", *(sys.argv[1:] if arguments is None else arguments)]),
+        **machine.occasion("benchmarks/threads.py", arguments),
         "machine": machine.describe(f"not pinned, {cores()} cores"),
         "settings": {"rounds": options.rounds, "seconds": options.seconds, "threads": options.threads},
         "results": measure(wanted, options.threads, options.rounds, options.seconds),

@@ -65,6 +65,32 @@ def assert_same(a, b):
         assert not np.isnan(array).any(), name
 
 
+def as_arrays(run):
+    """Everything a run found, as arrays by name."""
+    arrays = {"state": run.state.numpy(), "exponent": run.exponent, **run.events}
+    for name, e in run.estimates.items():
+        arrays[f"{name} headline"] = np.array([e.mean, e.stderr, e.std, e.min, e.max, e.count])
+        arrays |= {f"{name} trace": e.trace, f"{name} batches": e.batch_means}
+        if e.histogram is not None:
+            arrays[f"{name} histogram"] = e.histogram
+    return arrays
+
+
+def orthonormal(rng, n, k):
+    """Orthonormal columns, k of them, of length n."""
+    return np.linalg.qr(rng.standard_normal((n, k)))[0]
+
+
+def planted(rng, sigma, width, batch):
+    """A state (width, batch) with these singular values, and zeros; in float64."""
+    k = len(sigma)
+    return torch.tensor((orthonormal(rng, width, k) * sigma) @ orthonormal(rng, batch, k).T)
+
+
+def gaussian(*shape, seed=0, dtype=torch.float64):
+    return torch.tensor(np.random.default_rng(seed).standard_normal(shape), dtype=dtype)
+
+
 def condition(Z, size=None):
     """Largest singular value, or ``size``, over the smallest that is not zero, of the worst of several matrices."""
     sigma = torch.linalg.svdvals(Z.double())

@@ -19,7 +19,7 @@ from pyrank.specs.chain import ACTIVATIONS, DTYPES
 from pyrank.specs.measures import parse_measures
 from pyrank.specs.normalization import NORMALIZATIONS
 
-from harness import ALL_MEASURES, advance, assert_same, make_plan, start
+from harness import ALL_MEASURES, advance, as_arrays, assert_same, make_plan, start
 
 EDGES = (1, 2, 3, 7, 8, 9, 16, 17, 31, 33)
 LAWS = ("gaussian", "uniform", "rademacher")
@@ -181,11 +181,6 @@ def test_too_little_memory_is_told_in_one_line(emulated, capsys):
 def test_any_order_of_threads(seed, emulated):
     emulated.configure(seed=seed)
     assert_same_as_cpu(pyrank.Chain(19, 21, gamma=0.5, activation="relu", normalization="batch"), (0,))
-
-
-def as_arrays(run):
-    estimates = {name: run[name].trace for name in run}
-    return {"state": run.state.numpy(), "exponent": run.exponent, **run.events, **estimates}
 
 
 OPTIONS = {"chains": 3, "seed": 5, "measures": ALL_MEASURES, "trace": 16, "progress": False}

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
@@ -13,6 +12,7 @@ from pyrank import ops, reference
 from pyrank.specs.chain import ACTIVATIONS
 from pyrank.specs.normalization import NORMALIZATIONS
 
+import harness
 from tolerances import gram_tolerance, layer_tolerance
 
 SMOOTH = [name for name in NORMALIZATIONS if name != "whiten"]
@@ -28,7 +28,7 @@ NORMS = {
 
 
 def gaussian(*shape, seed=0, dtype=torch.float64):
-    return torch.tensor(np.random.default_rng(seed).standard_normal(shape), dtype=dtype, requires_grad=True)
+    return harness.gaussian(*shape, seed=seed, dtype=dtype).requires_grad_()
 
 
 def gradients(function, *tensors):

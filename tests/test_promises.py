@@ -14,7 +14,7 @@ import pytest
 import pyrank
 from pyrank.engine import checkpoint, native
 
-from harness import advance, assert_same, make_plan, start
+from harness import advance, as_arrays, assert_same, make_plan, start
 
 CHAINS = {
     "paper": pyrank.Chain(8),
@@ -106,16 +106,6 @@ def simulate(depth, path=None, chain=None, **options):
     options = {"chains": 3, "measures": ["participation_ratio", "soft_rank(0.5)"], "burn_in": 4, "every": 3,
                "trace": 4, "progress": False, **options}  # fmt: skip
     return pyrank.simulate(chain, depth, checkpoint=path, **options)
-
-
-def as_arrays(run):
-    arrays = {"state": run.state.numpy(), "exponent": run.exponent, **run.events}
-    for name, e in run.estimates.items():
-        arrays[f"{name} headline"] = np.array([e.mean, e.stderr, e.std, e.min, e.max, e.count])
-        arrays |= {f"{name} trace": e.trace, f"{name} batches": e.batch_means}
-        if e.histogram is not None:
-            arrays[f"{name} histogram"] = e.histogram
-    return arrays
 
 
 @pytest.mark.parametrize("chain", [None, pyrank.Chain((5, 9, 6), 4, weights="orthogonal", normalization="none")])

@@ -11,20 +11,15 @@ from pyrank import reference
 from pyrank.engine import native
 from pyrank.specs.measures import parse_measures
 
+from harness import planted
 from tolerances import COUNT_MARGIN, gram_tolerance
 
 TAUS = (0.1, 0.5, 1.0, 2.0)
 
 
-def orthonormal(rng, n, k):
-    """Orthonormal columns, k of them, of length n."""
-    return np.linalg.qr(rng.standard_normal((n, k)))[0]
-
-
-def planted(rng, eigenvalues, width, batch):
+def with_eigenvalues(rng, eigenvalues, width, batch):
     """A state (width, batch) for which H H^T / N has these eigenvalues, and zeros."""
-    k = len(eigenvalues)
-    return math.sqrt(batch) * (orthonormal(rng, width, k) * np.sqrt(eigenvalues)) @ orthonormal(rng, batch, k).T
+    return planted(rng, np.sqrt(batch * eigenvalues), width, batch)
 
 
 def counts(states, taus, **options):
@@ -54,8 +49,8 @@ def test_planted_spectra(shape, dtype, kernels):
     rng = np.random.default_rng(shape)
     n = min(shape)
     for spread in (0.5, 3.0, 8.0):
-        states = np.stack([planted(rng, 10.0 ** rng.uniform(-spread, spread / 3, n), *shape) for _ in range(5)])
-        assert_counts(torch.tensor(states, dtype=dtype), TAUS, **kernels)
+        states = [with_eigenvalues(rng, 10.0 ** rng.uniform(-spread, spread / 3, n), *shape) for _ in range(5)]
+        assert_counts(torch.stack(states).to(dtype), TAUS, **kernels)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -64,8 +59,8 @@ def test_gap_around_tau_gives_the_exact_count(dtype, kernels):
     for tau in TAUS:
         for above in range(0, 25, 3):
             values = np.concatenate([tau * rng.uniform(1.01, 4, above), tau * rng.uniform(0.01, 0.99, 24 - above)])
-            states = np.stack([planted(rng, values, 24, 30) for _ in range(3)])
-            measured, events = counts(torch.tensor(states, dtype=dtype), [tau], **kernels)
+            states = torch.stack([with_eigenvalues(rng, values, 24, 30) for _ in range(3)])
+            measured, events = counts(states.to(dtype), [tau], **kernels)
             np.testing.assert_array_equal(measured, above)
             assert events["ambiguous"].sum() == 0
 
@@ -119,7 +114,7 @@ def test_small_thresholds_use_double():
     """Thresholds far below the largest eigenvalue, where a float32 Gram matrix knows nothing."""
     rng = np.random.default_rng(4)
     values = np.concatenate([np.geomspace(1, 30, 10), np.full(6, 3e-6), np.full(4, 3e-8)])
-    state = torch.tensor(planted(rng, values, 20, 20), dtype=torch.float64)
+    state = with_eigenvalues(rng, values, 20, 20)
     measured, events = counts(state[None], [1e-4, 1e-6, 1e-9])
     assert measured[:, 0].tolist() == [10, 16, 20]
     single, events = counts(state[None].float(), [1e-4, 1e-6])
@@ -143,7 +138,7 @@ def test_small_thresholds_of_long_sums(shape, ratio, kernels):
     n = min(shape)
     for above in (n // 3, n // 2):
         values = np.concatenate([[1.0], np.full(above, 1.05 * ratio), np.full(n - above - 1, 0.95 * ratio)])
-        state = torch.tensor(planted(rng, values, *shape), dtype=torch.float64)
+        state = with_eigenvalues(rng, values, *shape)
         measured, _ = counts(state[None].float(), [ratio], **kernels)
         assert measured[0, 0] == (torch.linalg.eigvalsh(reference.measures.gram(state.float().double())) >= ratio).sum()
 

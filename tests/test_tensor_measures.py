@@ -14,7 +14,7 @@ from pyrank.reference.matrix import power_of_two
 from pyrank.reference.spectral import effective_rank, isometry_gap, numerical_rank, singular_values, stable_rank
 from pyrank.support.errors import ArgumentError
 
-from harness import TENSOR_MEASURES
+from harness import TENSOR_MEASURES, gaussian, planted
 from tolerances import gram_tolerance
 
 COUNTS = ("numerical_rank", "outlier.index")
@@ -22,17 +22,6 @@ SMOOTH = [name for name in TENSOR_MEASURES if name not in COUNTS]
 every_measure = pytest.mark.parametrize("name", TENSOR_MEASURES)
 every_smooth_measure = pytest.mark.parametrize("name", SMOOTH)
 both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-
-
-def gaussian(*shape, seed=0, dtype=torch.float64):
-    return torch.tensor(np.random.default_rng(seed).standard_normal(shape), dtype=dtype)
-
-
-def planted(sigma, d, n, seed=0):
-    """A matrix (d, n) with these singular values, and zeros."""
-    k = len(sigma)
-    u, v = (torch.linalg.qr(gaussian(m, k, seed=seed + m))[0] for m in (d, n))
-    return (u * torch.tensor(sigma, dtype=torch.float64)) @ v.mT
 
 
 def close(actual, expected, factor=1.0):
@@ -49,7 +38,7 @@ def close(actual, expected, factor=1.0):
 @pytest.mark.parametrize(("d", "n"), [(5, 3), (3, 5), (4, 4)])
 @both_dtypes
 def test_a_known_spectrum(d, n, dtype):
-    H = planted([4.0, 2.0, 1.0], d, n).to(dtype)
+    H = planted(np.random.default_rng(0), [4.0, 2.0, 1.0], d, n).to(dtype)
     close(singular_values(H, k=3), [4.0, 2.0, 1.0])
     close(singular_values(H, k=1), [4.0])
     assert singular_values(H).shape == (min(d, n),)
@@ -310,7 +299,7 @@ def test_gradient_of_effective_rank_at_deficient_matrices():
         assert torch.isfinite(gradient).all()
         assert (gradient[2:] == 0).all()
     for power in (1, 2):
-        H = planted([3.0, 2.0], 6, 5).requires_grad_()  # zero to rounding only
+        H = planted(np.random.default_rng(0), [3.0, 2.0], 6, 5).requires_grad_()  # zero to rounding only
         (gradient,) = torch.autograd.grad(effective_rank(H, power=power), H)
         assert torch.isfinite(gradient).all()
         assert gradient.abs().max() < 100.0

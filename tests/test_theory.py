@@ -68,3 +68,11 @@ def test_shapes_follow_the_arguments():
     assert theory.rescaled_relu_map(np.full((3, 1), 0.5), np.array([4, math.inf])).shape == (3, 2)
     assert theory.recentred_relu_gram(np.stack([np.eye(3)] * 5)).shape == (5, 3, 3)
     assert theory.relu_gram(np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]]
+
+
+def test_what_rounding_leaves_is_taken():
+    """Cosines of tensors in double precision, and ratios measured in single, miss the ends of their ranges."""
+    assert theory.angle_degrees(1.0 + 1e-15) == 0.0
+    assert theory.rescaled_relu_map(1.0 + 1e-15, 8) == 1.0
+    assert theory.soft_rank_bound(1.0 - 1e-7, 0.5) == pytest.approx(0.25)
+    assert theory.orthogonality_gap(4.0 + 1e-6, 4) == 0.0

@@ -15,7 +15,7 @@ from pyrank.reference.layer import WHITENING_CUTOFF, whiten
 from pyrank.reference.weights import weights
 from pyrank.specs.chain import ACTIVATIONS
 
-from harness import condition, make_plan, start
+from harness import condition, make_plan, orthonormal, planted, start
 from tolerances import gram_tolerance, layer_tolerance, whitening_tolerance
 
 WIDTHS = (1, 2, 3, 8, 15, 17, 32, 33, 64, 65, 100)
@@ -38,16 +38,6 @@ def compiled(Z, normalization=WHITEN, **options):
     state = Z.clone()
     native.advance(plan, state, 0, 1, accumulator, counters, **options)
     return state, counters[0].tolist()
-
-
-def orthonormal(rng, rows, columns):
-    return np.linalg.qr(rng.standard_normal((rows, columns)))[0]
-
-
-def planted(rng, sigma, width, batch, dtype="float64"):
-    """A state with these singular values and no others."""
-    U, V = orthonormal(rng, width, len(sigma)), orthonormal(rng, batch, len(sigma))
-    return torch.tensor((U * sigma) @ V.T, dtype=getattr(torch, dtype))
 
 
 def by_eigenvalues(Z, eps=0.0):
@@ -194,7 +184,7 @@ def test_ill_conditioned(shape, dtype, layout):
     n = min(shape)
     for kappa in (1e2, 1e3, 1e4, 1e5, 3e5):
         for sigma in (np.geomspace(1, 1 / kappa, n), np.append(np.ones(n - 1), 1 / kappa)):
-            Z = planted(rng, sigma, *shape, dtype)[None]
+            Z = planted(rng, sigma, *shape).to(getattr(torch, dtype))[None]
             H, zeros = compiled(Z, layout=layout)
             exact, plain = whiten(Z.double())[0], by_eigenvalues(Z.double() if shape[0] <= shape[1] else Z.double().mT)
             if shape[0] > shape[1]:

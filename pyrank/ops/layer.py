@@ -76,8 +76,7 @@ def _formula(
         Z = reference.recentre(Z, over)
     if not rescale:
         return Z, Z.new_empty(0)
-    power = reference.line_power(Z, order, eps, over)
-    size = torch.where(power == 0, math.inf, power) ** (1.0 if math.isinf(order) else 1.0 / order)
+    size = reference.line_size(Z, order, eps, over)
     return Z / size, size
 
 

@@ -36,7 +36,7 @@ def participation_ratio(H: Tensor) -> Tensor:
     Raises
     ------
     ArgumentError
-        If H is no real floating point tensor (..., d, N).
+        If H is no floating point tensor (..., d, N).
     FloatingPointError
         If H holds NaN or infinity.
     """

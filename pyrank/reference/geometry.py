@@ -22,7 +22,7 @@ def orthogonality_gap(H: Tensor) -> Tensor:
     Parameters
     ----------
     H
-        (..., d, N), float16 to float64; 16-bit numbers are taken, and answered, in float32.
+        (..., d, N).
 
     Returns
     -------
@@ -32,10 +32,8 @@ def orthogonality_gap(H: Tensor) -> Tensor:
 
     Raises
     ------
-    ArgumentError
-        If H is no real floating point tensor (..., d, N).
-    FloatingPointError
-        If H holds NaN or infinity.
+    ArgumentError, FloatingPointError
+        If H is no finite floating point tensor (..., d, N).
     """
     H = as_matrix(H)
     d, n = H.shape[-2:]
@@ -78,7 +76,7 @@ def pairwise_angles(H: Tensor) -> Tensor:
     Parameters
     ----------
     H
-        (..., d, N), float16 to float64; 16-bit numbers are taken, and answered, in float32.
+        (..., d, N).
 
     Returns
     -------
@@ -89,10 +87,8 @@ def pairwise_angles(H: Tensor) -> Tensor:
 
     Raises
     ------
-    ArgumentError
-        If H is no real floating point tensor (..., d, N).
-    FloatingPointError
-        If H holds NaN or infinity.
+    ArgumentError, FloatingPointError
+        If H is no finite floating point tensor (..., d, N).
     """
     unit, _, zero = _columns(as_matrix(H))
     return _angles(unit, zero)
@@ -128,7 +124,7 @@ def outlier(H: Tensor) -> Outlier:
     Parameters
     ----------
     H
-        (..., d, N) with N >= 2, float16 to float64; 16-bit numbers are taken, and answered, in float32.
+        (..., d, N) with N >= 2.
 
     Returns
     -------
@@ -139,10 +135,8 @@ def outlier(H: Tensor) -> Outlier:
 
     Raises
     ------
-    ArgumentError
-        If H is no real floating point tensor (..., d, N), or N is 1.
-    FloatingPointError
-        If H holds NaN or infinity.
+    ArgumentError, FloatingPointError
+        If H is no finite floating point tensor (..., d, N), or N is 1.
     """
     H = as_matrix(H)
     n = H.shape[-1]

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pyrank.specs.normalization import NORMALIZATIONS, Normalization
-from pyrank.support.errors import as_choice, as_number, invalid
+from pyrank.specs.chain import as_law
+from pyrank.specs.normalization import Normalization
+from pyrank.support.errors import invalid
 
 LEAKY_SLOPE = 0.01
 
@@ -36,13 +37,19 @@ def recentre(Z: Tensor, over: str = "batch") -> Tensor:
     return Z - Z.mean(dim=LINES[over], keepdim=True)
 
 
-def line_power(Z: Tensor, order: float, eps: float, over: str = "batch") -> Tensor:
-    """Mean |z|^p + eps of each line, or max |z| + eps for p = inf; the line's dimension is kept with size 1."""
+def line_size(Z: Tensor, order: float, eps: float, over: str = "batch") -> Tensor:
+    """(mean |z|^p + eps)^(1/p) of each line, or max |z| + eps for p = inf; the line's dimension is kept with size 1.
+
+    It is infinite for a line of zeros, so that dividing by it leaves zeros, and no gradient.
+    """
     along = LINES[over]
     if math.isinf(order):
-        return Z.abs().amax(dim=along, keepdim=True) + eps
-    power = Z * Z if order == 2 else Z.abs().pow(order)
-    return power.mean(dim=along, keepdim=True) + eps
+        power, root = Z.abs().amax(dim=along, keepdim=True), 1.0
+    else:
+        terms = Z * Z if order == 2 else Z.abs().pow(order)
+        power, root = terms.mean(dim=along, keepdim=True), 1.0 / order
+    power = power + eps
+    return torch.where(power == 0, math.inf, power) ** root
 
 
 WHITENING_CUTOFF = 2.0**-48
@@ -88,10 +95,7 @@ def normalize(Z: Tensor, normalization: Normalization) -> Tensor:
         Z = recentre(Z, norm.over)
     if not norm.rescale:
         return Z
-    power = line_power(Z, norm.order, norm.eps, norm.over)
-    degenerate = power == 0
-    size = torch.where(degenerate, 1.0, power) ** norm.root
-    return norm.alpha + norm.beta * torch.where(degenerate, 0.0, Z / size)
+    return norm.alpha + norm.beta * (Z / line_size(Z, norm.order, norm.eps, norm.over))
 
 
 def degenerate_lines(Z: Tensor, normalization: Normalization) -> Tensor:
@@ -122,10 +126,7 @@ def checked_layer(
     H: Tensor, W: Tensor, gamma: float, activation: str, normalization: str | Normalization
 ) -> tuple[float, Normalization]:
     """Return gamma and the normalisation of `layer_step` as values, or raise ArgumentError."""
-    gamma = as_number("gamma", gamma, 0.0, math.inf, "give a number >= 0, or math.inf for no skip connection")
-    as_choice("activation", activation, tuple(_ACTIVATIONS))
-    if not isinstance(normalization, Normalization):
-        normalization = NORMALIZATIONS[as_choice("normalization", normalization, tuple(NORMALIZATIONS))]
+    gamma, activation, normalization = as_law(gamma, activation, normalization)
     for name, tensor in (("H", H), ("W", W)):
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
@@ -146,26 +147,6 @@ def layer_step(
     activation: str = "linear",
     normalization: str | Normalization = "rescale",
 ) -> Tensor:
-    """One layer with explicit weights: ``Normalise(H + gamma W F(H))``, or ``Normalise(W F(H))`` for gamma = inf.
-
-    Parameters
-    ----------
-    H
-        States, (..., d, N).
-    W
-        Weights, (..., d', d), of the same dtype and device; d' = d if there is a skip connection.
-    gamma, activation, normalization
-        As in `pyrank.Chain`.
-
-    Returns
-    -------
-    torch.Tensor
-        (..., d', N); differentiable in H and W.
-
-    Raises
-    ------
-    ArgumentError
-        If an option is unknown or the shapes do not fit.
-    """
+    """One layer with explicit weights: the twin of `pyrank.layer_step`, differentiated step by step, forwards too."""
     gamma, normalization = checked_layer(H, W, gamma, activation, normalization)
     return normalize(combine(H, W @ activate(H, activation), gamma), normalization)

@@ -16,7 +16,7 @@ def as_matrix(H: Tensor) -> Tensor:
     Raises
     ------
     ArgumentError
-        If H is no real floating point tensor of at least two dimensions, or d or N is 0.
+        If H is no floating point tensor of at least two dimensions, or d or N is 0.
     FloatingPointError
         If H holds NaN or infinity.
     """

@@ -33,10 +33,8 @@ def trace(H: Tensor) -> Tensor:
 
     Raises
     ------
-    ArgumentError
-        If H is no real floating point tensor (..., d, N).
-    FloatingPointError
-        If H holds NaN or infinity.
+    ArgumentError, FloatingPointError
+        If H is no finite floating point tensor (..., d, N).
     """
     H = as_matrix(H)
     return (H * H).sum(dim=(-2, -1)) / H.shape[-1]
@@ -57,37 +55,15 @@ def frobenius_norm(H: Tensor) -> Tensor:
 
     Raises
     ------
-    ArgumentError
-        If H is no real floating point tensor (..., d, N).
-    FloatingPointError
-        If H holds NaN or infinity.
+    ArgumentError, FloatingPointError
+        If H is no finite floating point tensor (..., d, N).
     """
     norm: Tensor = torch.linalg.matrix_norm(gram(as_matrix(H)))
     return norm
 
 
 def participation_ratio(H: Tensor) -> Tensor:
-    """Tr(M)^2 / ||M||_F^2 for M = H H^T / N: the r(H) of Daneshmand et al. 2020, between 1 and rank H.
-
-    Elsewhere "stable rank" means ||H||_F^2 / ||H||_2^2, which is another number.
-
-    Parameters
-    ----------
-    H
-        (..., d, N).
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (...), differentiable; NaN where H is zero.
-
-    Raises
-    ------
-    ArgumentError
-        If H is no real floating point tensor (..., d, N).
-    FloatingPointError
-        If H holds NaN or infinity.
-    """
+    """Tr(M)^2 / ||M||_F^2: the twin of `pyrank.participation_ratio`, differentiated step by step, forwards too."""
     H = as_matrix(H)
     H = H / power_of_two(H, (-2, -1))  # fourth powers must neither overflow nor vanish
     return trace(H) ** 2 / gram(H).square().sum(dim=(-2, -1))
@@ -113,7 +89,7 @@ def soft_rank(H: Tensor, tau: float = 0.5) -> Tensor:
     Raises
     ------
     ArgumentError
-        If H is no real floating point tensor (..., d, N), or tau is not positive.
+        If H is no floating point tensor (..., d, N), or tau is not positive.
     FloatingPointError
         If H H^T is not finite.
     """
@@ -143,7 +119,7 @@ def rank_bound_margin(H: Tensor, tau: float = 0.5) -> Tensor:
     Raises
     ------
     ArgumentError
-        If H is no real floating point tensor (..., d, N), or tau is out of range.
+        If H is no floating point tensor (..., d, N), or tau is out of range.
     FloatingPointError
         If H H^T is not finite.
     """

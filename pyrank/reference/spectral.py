@@ -17,7 +17,7 @@ def singular_values(H: Tensor, k: int | None = None) -> Tensor:
     Parameters
     ----------
     H
-        (..., d, N), float16 to float64; 16-bit numbers are taken, and answered, in float32.
+        (..., d, N).
     k
         How many to return, 1 <= k <= min(d, N); all if not given.
 
@@ -29,10 +29,8 @@ def singular_values(H: Tensor, k: int | None = None) -> Tensor:
 
     Raises
     ------
-    ArgumentError
-        If H is no real floating point tensor (..., d, N), or k is out of range.
-    FloatingPointError
-        If H holds NaN or infinity.
+    ArgumentError, FloatingPointError
+        If H is no finite floating point tensor (..., d, N), or k is out of range.
     """
     H = as_matrix(H)
     limit = min(H.shape[-2:])
@@ -62,7 +60,7 @@ def numerical_rank(H: Tensor, rtol: float | None = None) -> Tensor:
     Parameters
     ----------
     H
-        (..., d, N), float16 to float64.
+        (..., d, N).
     rtol
         From 0 to 1. Default: eps * max(d, N) with the eps of H's dtype, as in `numpy.linalg.matrix_rank`; so the
         result depends on the dtype, and a report should name both.
@@ -74,10 +72,8 @@ def numerical_rank(H: Tensor, rtol: float | None = None) -> Tensor:
 
     Raises
     ------
-    ArgumentError
-        If H is no real floating point tensor (..., d, N), or rtol is out of range.
-    FloatingPointError
-        If H holds NaN or infinity.
+    ArgumentError, FloatingPointError
+        If H is no finite floating point tensor (..., d, N), or rtol is out of range.
     """
     with torch.no_grad():
         ratio = _relative_singular_values(H)
@@ -90,7 +86,7 @@ def stable_rank(H: Tensor) -> Tensor:
     Parameters
     ----------
     H
-        (..., d, N), float16 to float64; 16-bit numbers are taken, and answered, in float32.
+        (..., d, N).
 
     Returns
     -------
@@ -100,10 +96,8 @@ def stable_rank(H: Tensor) -> Tensor:
 
     Raises
     ------
-    ArgumentError
-        If H is no real floating point tensor (..., d, N).
-    FloatingPointError
-        If H holds NaN or infinity.
+    ArgumentError, FloatingPointError
+        If H is no finite floating point tensor (..., d, N).
     """
     return _relative_singular_values(H).square().sum(dim=-1)
 
@@ -118,7 +112,7 @@ def effective_rank(H: Tensor, *, power: int = 1) -> Tensor:
     Parameters
     ----------
     H
-        (..., d, N), float16 to float64; 16-bit numbers are taken, and answered, in float32.
+        (..., d, N).
     power
         1 or 2.
 
@@ -132,10 +126,8 @@ def effective_rank(H: Tensor, *, power: int = 1) -> Tensor:
 
     Raises
     ------
-    ArgumentError
-        If H is no real floating point tensor (..., d, N), or power is neither 1 nor 2.
-    FloatingPointError
-        If H holds NaN or infinity.
+    ArgumentError, FloatingPointError
+        If H is no finite floating point tensor (..., d, N), or power is neither 1 nor 2.
     """
     power = as_integer("power", power, 1, 2, "p is proportional to sigma ** power: 1 is Roy & Vetterli's, 2 that of M")
     ratio = _relative_singular_values(H)
@@ -157,7 +149,7 @@ def isometry_gap(H: Tensor, rtol: float | None = None) -> Tensor:
     Parameters
     ----------
     H
-        (..., d, N), float16 to float64; 16-bit numbers are taken, and answered, in float32.
+        (..., d, N).
     rtol
         As in `numerical_rank`: below it a singular value is taken for zero, because its logarithm would be that of a
         rounding error. ``rtol=0`` takes every number at face value.
@@ -170,10 +162,8 @@ def isometry_gap(H: Tensor, rtol: float | None = None) -> Tensor:
 
     Raises
     ------
-    ArgumentError
-        If H is no real floating point tensor (..., d, N), or rtol is out of range.
-    FloatingPointError
-        If H holds NaN or infinity.
+    ArgumentError, FloatingPointError
+        If H is no finite floating point tensor (..., d, N), or rtol is out of range.
     """
     ratio = _relative_singular_values(H)
     full = (ratio > _tolerance(H, rtol)).sum(dim=-1) == H.shape[-1]

@@ -87,16 +87,13 @@ class Chain:
     ) -> None:
         widths = _as_widths(widths if width is None else width)
         batch = widths[0] if batch is None else as_integer("batch", batch, 1, MAX_SIZE, "give the number of samples N")
-        gamma = as_number("gamma", gamma, 0.0, math.inf, "give a number >= 0, or math.inf for no skip connection")
+        gamma, activation, normalization = as_law(gamma, activation, normalization)
         if len(widths) > 1 and not math.isinf(gamma):
             raise invalid("width", list(widths), "one width with a skip connection", "use gamma=math.inf")
         if not isinstance(weights, Weights):
             weights = INITIALIZATIONS[as_choice("weights", weights, tuple(INITIALIZATIONS))]
-        if not isinstance(normalization, Normalization):
-            normalization = NORMALIZATIONS[as_choice("normalization", normalization, tuple(NORMALIZATIONS))]
         if weights.law == "gram" and batch > min(widths):
             raise invalid("batch", batch, f"at most the width {min(widths)} with the law 'gram'", "use 'gaussian'")
-        as_choice("activation", activation, ACTIVATIONS)
         dtype = as_choice("dtype", _name_of(dtype), DTYPES)
         values = {"widths": widths, "batch": batch, "gamma": gamma, "weights": weights, "activation": activation,
                   "normalization": normalization, "dtype": dtype}  # fmt: skip
@@ -148,6 +145,15 @@ class Chain:
         values["gamma"] = _plain(self.gamma)
         values["normalization"]["order"] = _plain(self.normalization.order)
         return values
+
+
+def as_law(gamma: float, activation: str, normalization: str | Normalization) -> tuple[float, str, Normalization]:
+    """Return what a layer is besides its sizes and its weights as checked values, or raise ArgumentError."""
+    gamma = as_number("gamma", gamma, 0.0, math.inf, "give a number >= 0, or math.inf for no skip connection")
+    as_choice("activation", activation, ACTIVATIONS)
+    if not isinstance(normalization, Normalization):
+        normalization = NORMALIZATIONS[as_choice("normalization", normalization, tuple(NORMALIZATIONS))]
+    return gamma, activation, normalization
 
 
 def _as_widths(width: object) -> tuple[int, ...]:

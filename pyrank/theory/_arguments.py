@@ -47,6 +47,27 @@ def whole_number(argument: str, value: object, low: int, remedy: str) -> int:
     return int(array)
 
 
+def number_of_features(width: object) -> int:
+    """Return a width d >= 1 as an int, or raise."""
+    return whole_number("width", width, 1, "give the number of features d")
+
+
+def cosines(cosine: ArrayLike) -> Floats:
+    """Return cosines as float64, or raise; what rounding carried past -1 or 1 is brought back."""
+    rounding = 1e-9
+    array = numbers("cosine", cosine, -1.0 - rounding, 1.0 + rounding, "give the cosine of an angle, not the angle")
+    return np.clip(array, -1.0, 1.0)
+
+
+def participation_ratios(ratio: ArrayLike, most: Floats | float, meaning: str) -> Floats:
+    """Return participation ratios from 1 to ``most`` as float64, or raise."""
+    rounding = 1e-5  # that of ratios measured in float32
+    array = numbers("participation_ratio", ratio, 1.0 - rounding, 1e300, "it lies between 1 and the rank")
+    if np.any(array > most * (1.0 + rounding)):
+        raise invalid("participation_ratio", ratio, f"at most the {meaning}", "check which is which")
+    return array
+
+
 def gram_matrices(argument: str, value: ArrayLike) -> Floats:
     """Return symmetric matrices (..., N, N) of inner products as float64, or raise."""
     remedy = "pass F.T @ F of a hidden matrix F (d, N)"

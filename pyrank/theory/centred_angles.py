@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pyrank.support.errors import invalid
-from pyrank.theory._arguments import Floats, gram_matrices, numbers, whole_number, whole_numbers
+from pyrank.theory._arguments import Floats, cosines, gram_matrices, whole_number, whole_numbers
 from pyrank.theory.relu_kernel import relu_gram, relu_kernel, step_kernel
 
 
@@ -44,7 +44,7 @@ def angle_degrees(cosine: ArrayLike) -> Floats:
     ArgumentError
         If a number is no cosine.
     """
-    angle: Floats = np.degrees(np.arccos(numbers("cosine", cosine, -1.0, 1.0, "give the cosine of an angle")))
+    angle: Floats = np.degrees(np.arccos(cosines(cosine)))
     return angle
 
 

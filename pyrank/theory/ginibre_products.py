@@ -27,6 +27,10 @@ def _factors(factors: int) -> int:
     return whole_number("factors", factors, 1, "give the number of matrices L")
 
 
+def _factors_and_eigenvalues(factors: int, x: ArrayLike) -> tuple[int, Floats]:
+    return _factors(factors), numbers("x", x, -1e300, 1e300, "give finite eigenvalues")
+
+
 def _sines(delta: Floats, L: int) -> tuple[Floats, Floats, Floats]:
     """Sines of phi, L phi and (L + 1) phi at phi = pi / (L + 1) - delta; small eigenvalues have small delta."""
     phi = np.maximum(math.pi / (L + 1) - delta, 1e-300)
@@ -88,7 +92,7 @@ def ginibre_product_density(x: ArrayLike, factors: int) -> Floats:
     ArgumentError
         If an argument is outside of what is said here.
     """
-    L, at = _factors(factors), numbers("x", x, -1e300, 1e300, "give finite eigenvalues")
+    L, at = _factors_and_eigenvalues(factors, x)
     inside = (at > 0.0) & (at < ginibre_product_edge(L))
     one, most, all_ = _sines(_solve(np.where(inside, at, 1.0), L), L)
     density = np.exp(2.0 * np.log(one) + (L - 1) * np.log(most) - L * np.log(all_)) / math.pi
@@ -100,10 +104,8 @@ def ginibre_product_cdf(x: ArrayLike, factors: int) -> Floats:
 
     Parameters
     ----------
-    x
-        Where, finite; any shape.
-    factors
-        L, at least 1.
+    x, factors
+        As for `ginibre_product_density`.
 
     Returns
     -------
@@ -113,9 +115,9 @@ def ginibre_product_cdf(x: ArrayLike, factors: int) -> Floats:
     Raises
     ------
     ArgumentError
-        If an argument is outside of what is said here.
+        If an argument is outside of what is said there.
     """
-    L, at = _factors(factors), numbers("x", x, -1e300, 1e300, "give finite eigenvalues")
+    L, at = _factors_and_eigenvalues(factors, x)
     edge = ginibre_product_edge(L)
     inside = (at > 0.0) & (at < edge)
     delta = _solve(np.where(inside, at, 1.0), L)

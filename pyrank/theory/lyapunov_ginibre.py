@@ -13,13 +13,12 @@ import math
 import numpy as np
 from scipy import special  # type: ignore[import-untyped]
 
-from pyrank.theory._arguments import Floats, numbers, whole_number
+from pyrank.theory._arguments import Floats, number_of_features, numbers
 
 
 def _half_degrees(width: int) -> Floats:
     """(d - k + 1) / 2 for k = 1..d."""
-    d = whole_number("width", width, 1, "give the number of features d")
-    return np.arange(d, 0, -1) / 2.0
+    return np.arange(number_of_features(width), 0, -1) / 2.0
 
 
 def ginibre_lyapunov_exponents(width: int, scale: float = 1.0) -> Floats:

@@ -10,25 +10,24 @@ freedom and non-centrality 1 / gamma^2, that is, a Poisson mixture of chi-square
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special  # type: ignore[import-untyped]
 
-from pyrank.theory._arguments import Floats, numbers, whole_number
+from pyrank.theory._arguments import Floats, number_of_features, numbers, whole_number
 
 _SMALLEST, _LARGEST = 1e-4, 1e100
 _TAIL = 12.0  # standard deviations of the Poisson law that are summed on either side, besides a hundred terms
 
 
-def _width(width: int) -> int:
-    return whole_number("width", width, 1, "give the number of features d")
-
-
-def checked_gamma(gamma: ArrayLike) -> Floats:
-    """Return a strength for which the Poisson mixture can be summed, or raise."""
-    return numbers("gamma", gamma, _SMALLEST, _LARGEST, "below it use weak_residual_exponents; for gamma = inf use "
-                   "ginibre_lyapunov_exponents")  # fmt: skip
+def at_each_gamma(formula: Callable[[float], float], gamma: ArrayLike) -> Floats:
+    """Evaluate a formula at strengths for which the Poisson mixture can be summed, or raise."""
+    strengths = numbers("gamma", gamma, _SMALLEST, _LARGEST, "below it use weak_residual_exponents; for gamma = inf "
+                        "use ginibre_lyapunov_exponents")  # fmt: skip
+    values: Floats = np.vectorize(formula, otypes=[np.float64])(strengths)[()]
+    return values
 
 
 def poisson_terms(m: float) -> tuple[Floats, Floats]:
@@ -77,9 +76,8 @@ def residual_top_exponent(width: int, gamma: ArrayLike) -> Floats:
     ArgumentError
         If an argument is outside of what is said here.
     """
-    d = _width(width)
-    exponents: Floats = np.vectorize(lambda g: _top(d, g)[0], otypes=[np.float64])(checked_gamma(gamma))[()]
-    return exponents
+    d = number_of_features(width)
+    return at_each_gamma(lambda g: _top(d, g)[0], gamma)
 
 
 def residual_top_variance(width: int, gamma: ArrayLike) -> Floats:
@@ -100,9 +98,8 @@ def residual_top_variance(width: int, gamma: ArrayLike) -> Floats:
     ArgumentError
         If an argument is outside of what is said there.
     """
-    d = _width(width)
-    variances: Floats = np.vectorize(lambda g: _top(d, g)[1], otypes=[np.float64])(checked_gamma(gamma))[()]
-    return variances
+    d = number_of_features(width)
+    return at_each_gamma(lambda g: _top(d, g)[1], gamma)
 
 
 def weak_residual_exponents(width: int, gamma: float) -> Floats:
@@ -128,7 +125,7 @@ def weak_residual_exponents(width: int, gamma: float) -> Floats:
     ArgumentError
         If an argument is outside of what is said here.
     """
-    d = _width(width)
+    d = number_of_features(width)
     g = float(numbers("gamma", gamma, 0.0, 1.0 / math.sqrt(d), "the expansion needs gamma sqrt(d) < 1; use "
                       "residual_lyapunov_spectrum"))  # fmt: skip
     return g**2 * (d - 2.0 * np.arange(1, d + 1, dtype=np.float64)) / 2.0
@@ -158,7 +155,7 @@ def residual_lyapunov_spectrum(width: int, gamma: float, samples: int = 10_000, 
     ArgumentError
         If an argument is outside of what is said here.
     """
-    d, n = _width(width), whole_number("samples", samples, 2, "a standard error needs two samples or more")
+    d, n = number_of_features(width), whole_number("samples", samples, 2, "a standard error needs two samples or more")
     g = float(numbers("gamma", gamma, 1e-100, _LARGEST, "for gamma = inf use ginibre_lyapunov_exponents"))
     generator = np.random.default_rng(whole_number("seed", seed, 0, "give an integer seed"))
     chunk = max(1, 2**20 // d**2)

@@ -6,15 +6,17 @@ V is the orthogonality gap of H. Daneshmand, A. Joudaki & F. Bach, NeurIPS 2021;
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pyrank.support.errors import invalid
-from pyrank.theory._arguments import Floats, numbers, whole_numbers
+from pyrank.theory._arguments import Floats, numbers, participation_ratios, whole_numbers
 
-_ROUNDING = 1e-5  # by which r may exceed N: ratios measured in float32 do
+_ROUNDING = 1e-5  # of gaps measured in float32
+
+
+def _columns(samples: ArrayLike) -> Floats:
+    return whole_numbers("samples", samples, 1, "give the number of columns N")
 
 
 def orthogonality_gap(participation_ratio: ArrayLike, samples: ArrayLike) -> Floats:
@@ -37,10 +39,8 @@ def orthogonality_gap(participation_ratio: ArrayLike, samples: ArrayLike) -> Flo
     ArgumentError
         If r is not between 1 and N.
     """
-    n = whole_numbers("samples", samples, 1, "give the number of columns N")
-    r = numbers("participation_ratio", participation_ratio, 1.0 - _ROUNDING, math.inf, "it lies between 1 and the rank")
-    if np.any(r > n * (1.0 + _ROUNDING)):
-        raise invalid("participation_ratio", participation_ratio, "at most the number of samples", "check the batch N")
+    n = _columns(samples)
+    r = participation_ratios(participation_ratio, n, "number of samples")
     gap: Floats = np.sqrt(np.maximum(1.0 / r - 1.0 / n, 0.0))
     return gap
 
@@ -65,7 +65,7 @@ def ratio_from_gap(gap: ArrayLike, samples: ArrayLike) -> Floats:
     ArgumentError
         If the gap is outside of its range.
     """
-    n = whole_numbers("samples", samples, 1, "give the number of columns N")
+    n = _columns(samples)
     v = numbers("gap", gap, 0.0, 1.0, "it is a norm, at most sqrt(1 - 1/N)")
     if np.any(v**2 > 1.0 - 1.0 / n + _ROUNDING):
         raise invalid("gap", gap, "at most sqrt(1 - 1/N)", "check the batch N")

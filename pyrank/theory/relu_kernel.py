@@ -12,13 +12,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pyrank.theory._arguments import Floats, gram_matrices, numbers
-
-
-def _cosine(value: ArrayLike) -> Floats:
-    rounding = 1e-9
-    rho = numbers("cosine", value, -1.0 - rounding, 1.0 + rounding, "give the cosine of an angle, not the angle")
-    return np.clip(rho, -1.0, 1.0)
+from pyrank.theory._arguments import Floats, cosines, gram_matrices, numbers
 
 
 def step_kernel(cosine: ArrayLike) -> Floats:
@@ -39,7 +33,7 @@ def step_kernel(cosine: ArrayLike) -> Floats:
     ArgumentError
         If a cosine is outside of [-1, 1].
     """
-    kernel: Floats = 1.0 - np.arccos(_cosine(cosine)) / math.pi
+    kernel: Floats = 1.0 - np.arccos(cosines(cosine)) / math.pi
     return kernel
 
 
@@ -49,7 +43,7 @@ def relu_kernel(cosine: ArrayLike) -> Floats:
     Parameters
     ----------
     cosine
-        rho, from -1 to 1; any shape.
+        As for `step_kernel`.
 
     Returns
     -------
@@ -61,7 +55,7 @@ def relu_kernel(cosine: ArrayLike) -> Floats:
     ArgumentError
         If a cosine is outside of [-1, 1].
     """
-    rho = _cosine(cosine)
+    rho = cosines(cosine)
     kernel: Floats = np.sqrt((1.0 - rho) * (1.0 + rho)) / math.pi + rho * (1.0 - np.arccos(rho) / math.pi)
     return np.maximum(kernel, 0.0)  # near -1 the two terms cancel
 
@@ -86,7 +80,7 @@ def leaky_relu_kernel(cosine: ArrayLike, slope: ArrayLike) -> Floats:
     ArgumentError
         If an argument is outside of what is said here.
     """
-    rho = _cosine(cosine)
+    rho = cosines(cosine)
     a = numbers("slope", slope, -1e100, 1e100, "give the slope of the negative side")
     kernel: Floats = relu_kernel(rho) - 2.0 * a / (1.0 + a * a) * relu_kernel(-rho)
     return kernel
@@ -113,6 +107,6 @@ def relu_gram(gram: ArrayLike) -> Floats:
     C = gram_matrices("gram", gram)
     lengths = np.sqrt(np.diagonal(C, axis1=-2, axis2=-1))
     products = lengths[..., :, None] * lengths[..., None, :]
-    cosines = np.divide(C, products, out=np.zeros_like(C), where=products > 0.0)
-    activations: Floats = products * relu_kernel(np.clip(cosines, -1.0, 1.0)) / 2.0
+    rho = np.divide(C, products, out=np.zeros_like(C), where=products > 0.0)
+    activations: Floats = products * relu_kernel(np.clip(rho, -1.0, 1.0)) / 2.0
     return activations

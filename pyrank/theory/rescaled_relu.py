@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pyrank.support.errors import invalid
-from pyrank.theory._arguments import Floats, numbers, whole_numbers
+from pyrank.theory._arguments import Floats, cosines, whole_numbers
 from pyrank.theory.relu_kernel import relu_kernel
 
 # The trapezoidal rule in ln(s) converges exponentially: halving this step changes nothing above 1e-13.
@@ -44,7 +44,7 @@ def _integrate(rho: Floats, inverse: Floats, relu: bool) -> Floats:
 
 def _arguments(cosine: ArrayLike, samples: ArrayLike) -> tuple[Floats, Floats]:
     n = whole_numbers("samples", samples, 2, "an angle needs two samples or more", infinite=True)
-    rho = numbers("cosine", cosine, -1.0, 1.0, "give the cosine of an angle, not the angle")
+    rho = cosines(cosine)
     if np.any(rho < -1.0 / (n - 1.0) - 1e-12):
         raise invalid("cosine", cosine, "at least -1 / (samples - 1)", "N vectors cannot be further apart than that")
     return np.maximum(rho, -1.0 / (n - 1.0)), 1.0 / n

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from scipy import special  # type: ignore[import-untyped]
 
 from pyrank.theory._arguments import Floats, whole_number
-from pyrank.theory.lyapunov_residual import checked_gamma, poisson_terms
+from pyrank.theory.lyapunov_residual import at_each_gamma, poisson_terms
 
 
 def residual_gap(width: int, gamma: ArrayLike) -> Floats:
@@ -50,8 +50,7 @@ def residual_gap(width: int, gamma: ArrayLike) -> Floats:
         If an argument is outside of what is said here.
     """
     d = whole_number("width", width, 2, "a second direction needs two features or more")
-    gaps: Floats = np.vectorize(lambda g: _gap(d, g), otypes=[np.float64])(checked_gamma(gamma))[()]
-    return gaps
+    return at_each_gamma(lambda g: _gap(d, g), gamma)
 
 
 def _gap(width: int, gamma: float) -> float:

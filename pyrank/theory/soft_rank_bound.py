@@ -11,11 +11,12 @@ one-sided Chebyshev inequality bounds the share of those below tau by v / (v + (
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pyrank.support.errors import invalid
-from pyrank.theory._arguments import Floats, numbers, whole_numbers
+from pyrank.theory._arguments import Floats, numbers, participation_ratios, whole_numbers
 
 
 def soft_rank_bound(participation_ratio: ArrayLike, tau: ArrayLike, width: ArrayLike | None = None) -> Floats:
@@ -42,16 +43,13 @@ def soft_rank_bound(participation_ratio: ArrayLike, tau: ArrayLike, width: Array
     ArgumentError
         If an argument is outside of what is said here.
     """
-    r = numbers("participation_ratio", participation_ratio, 1.0, 1e300, "it lies between 1 and the rank")
     t = numbers("tau", tau, 0.0, 1.0, "above 1 there is no bound: M = I has no eigenvalue there")
+    d = math.inf if width is None else whole_numbers("width", width, 1, "give the number of features d")
+    r = participation_ratios(participation_ratio, d, "width")
     share = (1.0 - t) ** 2
     if width is None:
         bound: Floats = share * r
         return bound
-    d = whole_numbers("width", width, 1, "give the number of features d")
-    # a ratio may exceed the width by its own rounding
-    if np.any(r > d * (1.0 + 1e-5)):
-        raise invalid("participation_ratio", participation_ratio, "at most the width", "check which is which")
     q = np.minimum(r / d, 1.0)
     below = 1.0 - q * (1.0 - share)
     sharper: Floats = share * q * d / np.where(below > 0.0, below, 1.0)  # below = 0: tau = 1, where nothing is known
