@@ -18,12 +18,12 @@ from pyrank.support.text import plus_minus
 Data = dict[str, Any]
 """What a JSON file holds."""
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
 HOW = "pyrank reproduce all --preset quick"
 INTRODUCTION = f"""\
 Each page is one question: the figure, what has been published about it and whether that stands, then how far it
-reaches. Everything here comes from one command, `{HOW}`; ± is half of a 95 % interval.
+reaches. Everything here comes from one command, `{HOW}`; ± is half of a 95{NO_BREAK}% interval.
 """
-NO_BREAK = "\N{NO-BREAK SPACE}"
 BADGES = {"holds": "success", "fails": "danger", "undecided": "warning"}
 
 
