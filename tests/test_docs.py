@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import math
 import re
 import shlex
 from dataclasses import asdict
@@ -73,6 +74,28 @@ def test_own_experiment_is_short_and_runs_from_its_file(tmp_path, monkeypatch):
     (command,) = commands(page)
     assert cli.main(shlex.split(command)[1:]) == 0
     assert (tmp_path / "results/layer-norm-rank-quick/layer-norm-rank.svg").is_file()
+
+
+COLUMNS = 80  # what the pages have room for between their sidebars
+
+
+def wide_lines(page):
+    """Lines of code blocks, fenced or indented, with too many columns; what a program printed stays as it is."""
+    blocks = [code for language, code in examples(page) if language != "text"]
+    blocks += re.findall(r"^ {4}(\S.*)", page.read_text(encoding="utf-8"), re.M)
+    return [line for block in blocks for line in block.splitlines() if len(line) > COLUMNS]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_fits_into_its_column(page):
+    assert wide_lines(page) == []
+
+
+def test_wide_code_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    fits, wide = "x" * COLUMNS, "y" * (COLUMNS + 1)
+    page.write_text(f"{wide}\n\n```python\n{fits}\n{wide}\n```\n\n```text\n{wide}\n```\n\n    {fits}\n    {wide}\n")
+    assert wide_lines(page) == [wide, wide]
 
 
 def commands(page):
@@ -199,10 +222,12 @@ def test_faults_of_docstrings_are_found(old, new, monkeypatch):
 
 # --- gallery ---------------------------------------------------------------------------------------------------------
 
-CLAIMS = (
-    Claim("rank_0.5 >= |x|", "Somebody 2020, Fig. 1", 1.23456, 0.02, "holds", "of *all* seeds"),
-    Claim("angle -> 90", "the same", float("inf"), None, "fails"),
-)
+CLAIMS = [
+    Claim("published", "rank_0.5 >= |x|", "Somebody 2020, Fig. 1", 1.23456, 0.02, "1.235 ± 0.020", "at least 1", "holds",
+          "within 1 %", "of *all* seeds"),
+    Claim("published", "angle -> 90", "the same", math.inf, None, "inf", "90", "fails"),
+    Claim("extension", "the same at N = 64", "", 0.5, math.nan, "0.5 ± nan", "at least $|x|$", "fails", note="40 runs"),
+]  # fmt: skip
 
 
 def leave_result(folder, name, figure=True, **data):
@@ -212,39 +237,70 @@ def leave_result(folder, name, figure=True, **data):
         (folder / name / f"{name}.png").write_bytes(b"a figure")
 
 
-def test_gallery_shows_figure_caption_and_claims(tmp_path):
+@pytest.fixture
+def gallery(tmp_path):
     results, out = tmp_path / "results", tmp_path / "gallery"
-    claims = [asdict(claim) for claim in CLAIMS]
-    leave_result(results, "soft-rank-scaling", claims=claims, caption="Eigenvalues of $H_l |H_l|$ at tau_1,\nN = 8.")
-    leave_result(results, "bare", figure=False, claims=[])
+    leave_result(
+        results, "shown", claims=list(map(asdict, CLAIMS)), question="How far is x_1?", citation="Somebody 2020",
+        caption="Eigenvalues of $H_l |H_l|$ at tau_1,\nN = 8.",
+    )  # fmt: skip
+    leave_result(
+        results,
+        "bare",
+        figure=False,
+        claims=list(map(asdict, CLAIMS[2:])),
+        question="And then?",
+        citation="Somebody 2021",
+    )
     (results / "bare" / "other.json").write_text("not JSON")
-    assert write_gallery(results, out) == ["bare", "soft-rank-scaling"]
-
-    page = (out / "soft-rank-scaling.md").read_text(encoding="utf-8")
-    assert "How fast does the rank" in page
-    assert "![Figure of soft-rank-scaling](soft-rank-scaling.png)" in page
-    assert (out / "soft-rank-scaling.png").read_bytes() == b"a figure"
-    assert r"Eigenvalues of $H_l \vert H_l\vert $ at tau\_1, N = 8." in page
-    assert r"| rank\_0.5 \>= \|x\| | 1.235 ± 0.020 | **holds** | Somebody 2020, Fig. 1 | of \*all\* seeds |" in page
-    assert r"| angle -\> 90 | inf | **fails** | the same |  |" in page
-
-    assert "![" not in (out / "bare.md").read_text()
-    index = (out / "index.md").read_text(encoding="utf-8")
-    assert "[soft-rank-scaling](soft-rank-scaling.md): How fast" in index
-    assert "*1 holds, 1 fails*" in index
-    assert "[bare](bare.md)" in index
+    assert write_gallery(results, out) == ["bare", "shown"]
+    return out
 
 
-def test_gallery_without_results_says_how_to_get_them(tmp_path):
-    results, out = tmp_path / "results", tmp_path / "gallery"
-    leave_result(results, "old", claims=[])
-    write_gallery(results, out)
-    assert write_gallery(tmp_path / "nowhere", out) == []
-    assert [path.name for path in out.iterdir()] == ["index.md"]
-    text = (out / "index.md").read_text()
+def in_order(text, *parts):
+    """Whether the parts follow each other in the text."""
+    return re.search(".*?".join(map(re.escape, parts)), text, re.S) is not None
+
+
+def test_page_leads_with_the_figure_and_what_is_published(gallery):
+    page = (gallery / "shown.md").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    assert in_order(
+        page,
+        r"How far is x\_1?",
+        "![Figure of shown](shown.png)",
+        r"Eigenvalues of $H_l \vert H_l\vert $ at tau\_1, N = 8.",
+        "## What is published",
+        r"`holds` | rank\_0.5 \>= \|x\|<br><small>read as: within 1 %; of \*all\* seeds</small> | 1.235 ± 0.020 | S",
+        r"`fails` | angle -\> 90 | inf | the same |",
+        "## How far it reaches",
+        r"| the same at N = 64<br><small>40 runs</small> | at least $\vert x\vert $ | 0.5 ± nan |",
+    )
+    assert (gallery / "shown.png").read_bytes() == b"a figure"
+
+
+def test_extensions_have_no_verdict(gallery):
+    page = (gallery / "bare.md").read_text(encoding="utf-8")
+    assert "## What is published" not in page
+    assert "fails" not in page
+    assert "![" not in page
+
+
+def test_index_shows_figures_and_counts_published_claims_alone(gallery):
+    index = (gallery / "index.md").read_text(encoding="utf-8")
+    assert in_order(index, "**Of 2 published claims 1 holds, 1 fails", ":link: bare", "And then?",
+                    "Goes beyond what is published.", ":link: shown", ":img-top: shown.png", r"How far is x\_1?",
+                    "Of 2 published claims 1 holds, 1 fails", "```{toctree}", "bare\nshown")  # fmt: skip
+    assert "bare.png" not in index
+
+
+def test_gallery_without_results_says_how_to_get_them(gallery):
+    assert write_gallery(gallery / "nowhere", gallery) == []
+    assert [path.name for path in gallery.iterdir()] == ["index.md"]
+    text = (gallery / "index.md").read_text()
     assert HOW in text
     assert "toctree" not in text
 
 
 def test_prose_keeps_formulas_and_quotes_the_rest():
     assert prose(r"a_b $x_1 \|y\|$ 5 $") == r"a\_b $x_1 \Vert y\Vert $ 5 \$"
+    assert prose(None) == ""

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from pyrank.experiments.running import run_all
 
 from pyrank import experiments
 from pyrank.experiments.chains import escaped_outlier as escape
-from pyrank.experiments.running import run_all
 
 from tolerances import SIGMAS
 

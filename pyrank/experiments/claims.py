@@ -159,6 +159,8 @@ def of_kind(kind: str, claims: Sequence[Claim]) -> list[Claim]:
 def count_sentence(claims: Sequence[Claim]) -> str:
     """Say how many published claims there are, and how many of them hold, fail and stay undecided."""
     verdicts = [claim.verdict for claim in of_kind("published", claims)]
+    if not verdicts:
+        return "Goes beyond what is published."
     holds, fails, undecided = (verdicts.count(verdict) for verdict in VERDICTS)
     return (
         f"Of {len(verdicts)} published claim{'s' * (len(verdicts) != 1)} {holds} hold{'s' * (holds == 1)}, "
