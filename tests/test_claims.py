@@ -8,7 +8,7 @@ import pytest
 from pyrank.estimate.intervals import Interval
 from pyrank.experiments import DANESHMAND, TALK, Claim, at_least, at_most, between, close_to, extension, published
 from pyrank.experiments.claims import claims_text, count_sentence, provisional
-from pyrank.experiments.papers import short
+from pyrank.experiments.papers import full, short
 from pyrank.support.errors import ArgumentError
 
 
@@ -89,7 +89,7 @@ def test_text_tells_published_claims_first_and_extensions_without_blame():
 def test_places_are_named_once_a_paper():
     sources = (DANESHMAND.at("Fig. 3a"), DANESHMAND.at("Theorem 2"), TALK.at("proof"))
     assert short(sources) == "Daneshmand et al. 2020, Fig. 3a, Theorem 2; Daneshmand 2020 (talk), proof"
-    assert sources[0].citation.endswith("arXiv:2003.01652. Fig. 3a.")
+    assert full(sources[:2]).endswith("arXiv:2003.01652. Fig. 3a, Theorem 2.")
 
 
 def test_flags_are_named_where_they_are():

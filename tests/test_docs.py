@@ -223,8 +223,8 @@ def test_faults_of_docstrings_are_found(old, new, monkeypatch):
 # --- gallery ---------------------------------------------------------------------------------------------------------
 
 CLAIMS = [
-    Claim("published", "rank_0.5 >= |x|", "Somebody 2020, Fig. 1", 1.23456, 0.02, "1.235 ± 0.020", "at least 1", "holds",
-          "within 1 %", "of *all* seeds"),
+    Claim("published", "rank_0.5 >= |x|", "Somebody 2020, Fig. 1", 1.23456, 0.02, "1.235 ± 0.020", "at least 1",
+          "holds", "within 1 %", "of *all* seeds"),
     Claim("published", "angle -> 90", "the same", math.inf, None, "inf", "90", "fails"),
     Claim("extension", "the same at N = 64", "", 0.5, math.nan, "0.5 ± nan", "at least $|x|$", "fails", note="40 runs"),
 ]  # fmt: skip

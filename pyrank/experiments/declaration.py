@@ -9,7 +9,7 @@ from typing import Any
 
 from pyrank.experiments.claims import Claim
 from pyrank.experiments.figures import Sheet
-from pyrank.experiments.papers import Source, short
+from pyrank.experiments.papers import Source, full, short
 from pyrank.experiments.results import Result, publish
 from pyrank.experiments.tables import Column, Row, records, written
 from pyrank.experiments.tasks import Simulation, Task, run_tasks
@@ -128,7 +128,7 @@ class Experiment:
             Result(
                 name=self.name,
                 question=self.question,
-                citation=" ".join(source.citation for source in self.sources),
+                citation=full(self.sources),
                 table=self._text(found, further),
                 claims=tuple(self.claims(found)),
                 caption=caption,

@@ -124,7 +124,7 @@ def _extensions(claims: list[Claim]) -> str:
         f"</span></td><td>{escape(c.expected)}</td><td>{escape(c.measured)}</td><td>{NEUTRAL[c.verdict]}</td></tr>"
         for c in claims
     )
-    return f"""<details>
+    return f"""<details open>
 <summary>How far it reaches: {len(claims)} question{"s" * (len(claims) > 1)} beyond the paper</summary>
 <table>
 <thead><tr><th>Question</th><th>Expected</th><th>Measured</th><th></th></tr></thead>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -35,11 +36,6 @@ class Source:
     def __str__(self) -> str:
         return f"{self.paper.short}, {self.place}"
 
-    @property
-    def citation(self) -> str:
-        """The full reference with the place."""
-        return f"{self.paper.reference} {self.place}."
-
 
 DANESHMAND = Paper(
     "Daneshmand et al. 2020",
@@ -55,9 +51,16 @@ NACHUM = Paper(
 )
 
 
-def short(sources: tuple[Source, ...]) -> str:
+def short(sources: Sequence[Source]) -> str:
     """Name several places, each paper once: ``"Daneshmand et al. 2020, Fig. 3a, Theorem 2"``."""
+    return "; ".join(f"{paper.short}, {places}" for paper, places in _places(sources))
+
+
+def full(sources: Sequence[Source]) -> str:
+    """Give the references with the places, each paper once."""
+    return " ".join(f"{paper.reference} {places}." for paper, places in _places(sources))
+
+
+def _places(sources: Sequence[Source]) -> list[tuple[Paper, str]]:
     papers = dict.fromkeys(source.paper for source in sources)
-    return "; ".join(
-        ", ".join([paper.short, *(source.place for source in sources if source.paper == paper)]) for paper in papers
-    )
+    return [(paper, ", ".join(s.place for s in sources if s.paper == paper)) for paper in papers]
