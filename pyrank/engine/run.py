@@ -16,6 +16,7 @@ from pyrank import plotting
 from pyrank.engine.picture import record, trace_layers
 from pyrank.engine.tables import ESS, MEAN, NUMBERS, RHAT, STDERR, Report, numbers
 from pyrank.estimate import Estimate
+from pyrank.plotting.records import records
 from pyrank.specs.measures import Measure
 from pyrank.specs.plan import EVENTS, Plan, Schedule
 from pyrank.support import optional
@@ -187,7 +188,7 @@ class Run(Mapping[str, Estimate]):
         caption = f"{self.depth:,} layers, burn-in {plan.burn_in:,}, seed {plan.seed}."
         if len(names) < len(self.estimates) and not measures:
             caption += f" {len(names)} of {len(self.estimates)} measures."
-        return plotting.records(rows, title=self._law(), caption=caption)
+        return records(rows, title=self._law(), caption=caption)
 
     def _is_snapshot(self, measure: str) -> bool:
         return measure not in map(str, self.plan.measures)

@@ -82,7 +82,7 @@ def records(measures: Sequence[Record], *, title: str, caption: str) -> Figure:
     )
     for row, measure in enumerate(measures):
         path, histogram, mean = axes[3 * row : 3 * row + 3]
-        path.set_title(f"{measure.name}: {measure.value}".replace("$", r"\$"), loc="left", fontsize=10)
+        path.set_title(f"{measure.name}: {measure.value}", loc="left", fontsize=10)
         _draw_paths(path, measure)
         histogram.sharey(path)
         histogram.tick_params(labelleft=False)
