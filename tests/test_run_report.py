@@ -168,14 +168,18 @@ def test_measures_can_be_chosen_in_any_spelling(run):
         run.plot("participation_ratio")
 
 
-def test_paths_are_the_trace_at_its_layers(run):
+def test_paths_are_the_trace_at_its_layers():
+    """Layers 20 to 299 hold 280 samples, each 8th of which fits into the trace, and 94 snapshots, each 2nd of which."""
+    run = simulate(measures=["trace", "stable_rank"], burn_in=20, snapshot_every=3, trace=64)
     data = run.to_xarray()
-    for name, layers in (("trace", "layer"), ("singular_values(2)[0]", "snapshot_layer")):
+    for name, coordinate, layers in (("trace", "layer", range(20, 300, 8)),
+                                     ("stable_rank", "snapshot_layer", range(20, 300, 6))):  # fmt: skip
+        np.testing.assert_array_equal(data[coordinate], layers)
         ((paths, _, _),) = panels(run.plot(name))
-        assert len(paths.lines) == 3
         for chain, line in enumerate(paths.lines):
-            np.testing.assert_array_equal(line.get_xdata(), data[layers])
-            np.testing.assert_array_equal(line.get_ydata(), data[name][chain])
+            np.testing.assert_array_equal(line.get_xdata(), layers)
+            np.testing.assert_array_equal(line.get_ydata(), run[name].trace[chain])
+        assert len(paths.lines) == 3
 
 
 def test_histograms_are_shares_of_all_samples(run):
