@@ -113,6 +113,18 @@ def test_html_is_escaped(run):
     assert table.lines == [odd, odd]
 
 
+@pytest.mark.parametrize(
+    ("normalization", "named"),
+    [("batch", "batch"), (pyrank.Normalization(recentre=True), "batch"), ("none", "none"),
+     (pyrank.Normalization(order=1), "Normalization(order=1.0)")],
+)  # fmt: skip
+def test_the_law_of_a_layer_is_told(normalization, named):
+    run = simulate(pyrank.Chain(6, activation="relu", normalization=normalization, weights="uniform"), depth=5)
+    law = f"3 chains of width 6, batch 6, gamma inf, relu, normalization {named}, uniform weights, float32"
+    assert str(run).splitlines()[0] == law
+    assert run.plot("participation_ratio")._suptitle.get_text() == law
+
+
 def test_a_run_without_measures_has_no_table():
     run = simulate(measures=[])
     assert Table(run._repr_html_()).rows == []
@@ -124,7 +136,6 @@ def test_a_run_without_measures_has_no_table():
 
 
 def test_data_frame_has_a_row_for_each_measure(run):
-    pytest.importorskip("pandas")
     frame = run.to_dataframe()
     assert list(frame.index) == list(run)
     assert frame.index.name == "measure"
@@ -136,7 +147,6 @@ def test_data_frame_has_a_row_for_each_measure(run):
 
 
 def test_data_frame_of_nothing_has_the_same_columns(run):
-    pytest.importorskip("pandas")
     empty = simulate(measures=[]).to_dataframe()
     assert len(empty) == 0
     assert list(empty.columns) == list(run.to_dataframe().columns)

@@ -18,6 +18,7 @@ from pyrank.engine.tables import ESS, MEAN, NUMBERS, RHAT, STDERR, Report, numbe
 from pyrank.estimate import Estimate
 from pyrank.plotting.records import records
 from pyrank.specs.measures import Measure
+from pyrank.specs.normalization import NORMALIZATIONS
 from pyrank.specs.plan import EVENTS, Plan, Schedule
 from pyrank.support import optional
 from pyrank.support.errors import ArgumentError, invalid
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 MOST_DRAWN = 12
 """Measures that a figure shows unless it is told which."""
 
+_NAMES = {normalization: name for name, normalization in NORMALIZATIONS.items()}
 _ENTRY = re.compile(r"(.*)\[\s*(\d+)\s*\]\s*")
 
 
@@ -152,10 +154,11 @@ class Run(Mapping[str, Estimate]):
     def _law(self) -> str:
         chain = self.plan.chain
         widths = ", ".join(map(str, chain.widths))
+        normalization = _NAMES.get(chain.normalization, chain.normalization)
         chains = f"{self.plan.chains:,} chains" if self.plan.chains > 1 else "1 chain"
         return (
             f"{chains} of width {widths}, batch {chain.batch}, gamma {chain.gamma:g}, "
-            f"{chain.activation}, {chain.weights.law} weights, {chain.dtype}"
+            f"{chain.activation}, normalization {normalization}, {chain.weights.law} weights, {chain.dtype}"
         )
 
     def plot(self, *measures: str | Measure) -> Figure:
