@@ -8,7 +8,7 @@ from pyrank.engine import native
 
 import emulation
 
-ABSENT = {name for name in ("arviz_stats", "matplotlib", "xarray") if importlib.util.find_spec(name) is None}
+ABSENT = {name for name in ("arviz_stats", "matplotlib", "pandas", "xarray") if importlib.util.find_spec(name) is None}
 
 
 def pytest_addoption(parser):

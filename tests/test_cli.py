@@ -90,6 +90,9 @@ MISTAKES = [
     ([*SMALL, "--checkpoint", "missing/x"], "checkpoint = 'missing/x': expected"),
     ([*SMALL, "--json", "missing/x"], "--json = 'missing/x': expected"),
     ([*SMALL, "--json", "."], "--json = '.': expected a file, not a folder"),
+    ([*SMALL, "--plot", "missing/x.png"], "--plot = 'missing/x.png': expected"),
+    ([*SMALL, "--plot", "x.jpg"], "--plot = 'x.jpg': expected a name that ends in .png or .svg or .pdf"),
+    ([*SMALL, "--measure", "--plot", "x.png"], "--plot = 'x.png': expected a run that measures something"),
     (["reproduce"], "expected all or one of rank-vs-depth"),
     (["reproduce", "nope"], "experiment = 'nope': expected one of"),
     (["reproduce", "soft-rank-scaling", "--preset", "slow"], "preset = 'slow': expected one of quick"),
@@ -153,6 +156,14 @@ def test_warning_takes_one_line(capsys, tmp_path):
 def test_missing_matplotlib_says_what_to_install(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     status, out, err = run(["reproduce", "soft-rank-scaling", "--out", str(tmp_path)], capsys)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert err.endswith("; pip install matplotlib\n")
+
+
+def test_missing_matplotlib_is_told_before_the_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("pyrank.engine.simulation.simulate", None)  # which would fail if it was called
+    status, out, err = run([*SMALL, "--plot", str(tmp_path / "run.png")], capsys)
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert err.endswith("; pip install matplotlib\n")
 
@@ -281,7 +292,7 @@ def test_every_option_reaches_the_library(capsys, tmp_path):
         initial="collinear(0.01)", burn_in=10, every=2, trace=10, backend="reference", progress=False,
     )  # fmt: skip
     assert json.loads(path.read_text()) | {"seconds": 0} == expected.to_dict() | {"seconds": 0}
-    assert "3 chains of width 4, batch 6, gamma 0.5, relu, uniform weights" in out
+    assert "3 chains of width 4, batch 6, gamma 0.5, relu, normalization batch, uniform weights" in out
 
 
 def test_defaults_are_those_of_the_library(capsys):
@@ -296,6 +307,26 @@ def test_json_alone_on_stdout(capsys):
     assert (status, err) == (0, "")
     assert data["estimates"] == {}
     assert float(data["plan"]["chain"]["gamma"]) == math.inf
+
+
+@pytest.mark.parametrize(("name", "begins"), [("run.png", b"\x89PNG"), ("run.SVG", b"<?xml"), ("run.pdf", b"%PDF")])
+def test_figure_is_written_beside_the_table(name, begins, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    status, out, err = run([*SMALL, "--plot", str(tmp_path / name)], capsys)
+    assert (status, err) == (0, "")
+    assert "soft_rank(0.5)" in out
+    assert (tmp_path / name).read_bytes().startswith(begins)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_result_is_printed_although_its_files_cannot_be_written(capsys, tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyrank.support.files.write", full)
+    status, out, err = run([*SMALL, "--json", str(tmp_path / "run.json")], capsys)
+    assert (status, err) == (1, "pyrank: [Errno 28] No space left on device\n")
+    assert "soft_rank(0.5)" in out
 
 
 @pytest.mark.parametrize(("text", "value"), [("1e6", 10**6), ("1_000_000", 10**6), ("+7", 7), ("12e-1e", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -346,6 +347,40 @@ def test_after_nothing_left():
             result.after(samples)
     with pytest.raises(ArgumentError, match="samples"):
         estimate_of(np.empty((0, 1))).after(0)
+
+
+def test_the_running_mean_is_what_a_shorter_run_would_have_said():
+    x = ar1(0.5, 1000, (3,))
+    running = estimate_of(x).running()
+    np.testing.assert_array_equal(running.samples, np.arange(8, 1001, 8))
+    np.testing.assert_allclose(running.mean, [x[:n].mean() for n in running.samples], rtol=1e-9, atol=1e-12)
+    for n in range(352, 1001, 8):  # from here on the blocks that decide are two batches or more
+        at = n // 8 - 1
+        np.testing.assert_allclose([running.low[at], running.high[at]], estimate_of(x[:n]).interval(), rtol=1e-9)
+
+
+def test_the_running_interval_has_its_level():
+    result = estimate_of(ar1(0.5, 1000, (3,)))
+    wide, narrow = result.running(), result.running(0.5)
+    assert (wide.low < narrow.low).all()
+    assert (narrow.high < wide.high).all()
+
+
+def test_one_batch_of_one_chain_has_a_mean_without_an_interval():
+    running = estimate_of(ar1(0.5, 1, (1,))).running()
+    assert np.isfinite(running.mean).tolist() == [True]
+    assert np.isnan([running.low, running.high]).all()
+    with pytest.raises(ArgumentError, match="level"):
+        estimate_of(ar1(0.5, 5, (1,))).running(95)
+
+
+def test_an_estimate_shows_itself_with_its_error_and_its_flags():
+    result = estimate_of(ar1(0.0, 2**12, (4,)) + 7)
+    value, error = re.fullmatch(r"(\d\.\d+) ± (0\.\d+)", repr(result)).groups()
+    assert float(error) == pytest.approx(result.stderr, rel=0.05)
+    assert float(value) == pytest.approx(result.mean, abs=result.stderr / 10)
+    assert repr(estimate_of(np.full((300, 2), 8.0))) == "8 ± 0 (degenerate)"
+    assert str({"rank": result}) == f"{{'rank': {result}}}"
 
 
 def test_trace_diagnostics():

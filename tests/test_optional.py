@@ -25,7 +25,7 @@ from pyrank.experiments import Simulation
 from pyrank.experiments.tasks import run_tasks
 from pyrank.support.progress import count_bar
 
-assert "4 chains of width 8" in str(run) and "stable_rank" in str(run)
+assert "4 chains of width 8" in str(run) and "<table" in run._repr_html_() and "stable_rank" in str(run)
 estimate = run["stable_rank"]
 assert estimate.mean > 1 and estimate.stderr > 0 and estimate.ess > 1 and estimate.rhat < 2 and estimate.trace.size
 assert run.to_dict()["estimates"]["stable_rank"]["count"] == 600
@@ -41,17 +41,20 @@ with count_bar(3, True) as shown:
     shown.update()
 """
 REFUSES = """
-for ask in (run.to_xarray, run["trace"].diagnostics, experiments.reproduce_all,
-            lambda: experiments.reproduce("bound-check")):
+spectrum = pyrank.lyapunov_spectrum(pyrank.Chain(4, normalization="none"), 1_000)
+for ask in (run.to_xarray, run.to_dataframe, run["trace"].diagnostics, run.plot, spectrum.plot,
+            experiments.reproduce_all, lambda: experiments.reproduce("bound-check")):
     try:
         ask()
     except ImportError as error:
         print(error)
 print(cli.main(["reproduce", "bound-check"]))
+print(cli.main(["simulate", "--width", "8", "--depth", "50", "--plot", "run.png"]))
 assert not list(Path().iterdir())
 """
 SAID = [
     "to_xarray needs xarray: No module named 'xarray'; pip install xarray",
+    "to_dataframe needs pandas: No module named 'pandas'; pip install pandas",
     "diagnostics needs arviz-stats: No module named 'arviz_stats'; pip install arviz-stats",
     "a figure needs matplotlib: No module named 'matplotlib'; pip install matplotlib",
 ]
@@ -69,5 +72,5 @@ def test_everything_else_works_in_silence(tmp_path):
 
 def test_what_needs_a_package_says_so_in_one_line(tmp_path):
     done = run_without(REFUSES, tmp_path)
-    assert done.stdout.splitlines() == [*SAID, SAID[-1], "1"]
-    assert (done.returncode, done.stderr) == (0, f"pyrank: {SAID[-1]}\n")
+    assert done.stdout.splitlines() == [*SAID, *[SAID[-1]] * 3, "1", "1"]
+    assert (done.returncode, done.stderr) == (0, f"pyrank: {SAID[-1]}\n" * 2)

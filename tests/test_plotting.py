@@ -131,13 +131,14 @@ def test_log_ticks_are_plain_numbers():
 
 
 def test_same_figure_gives_the_same_bytes_and_touches_no_global_state():
-    before = dict(rcParams)
+    before, shown = dict(rcParams), dict(Gcf.figs)
     figure = drawn(caption=LONG, columns=2)
-    files = [plotting.rendered(figure, form) for form in ("png", "svg", "png", "svg")]
+    files = [plotting.rendered(figure, form) for form in ("png", "svg", "pdf") * 2]
     again = drawn(caption=LONG, columns=2)
-    assert files == [plotting.rendered(again, form) for form in ("png", "svg")] * 2
+    assert files == [plotting.rendered(again, form) for form in ("png", "svg", "pdf")] * 2
+    assert files[2].startswith(b"%PDF")
     assert files[0].startswith(b"\x89PNG")
     assert ET.fromstring(files[1]).tag.endswith("svg")  # noqa: S314, it is ours
     assert not re.search(rb"<dc:date>", files[1])
     assert dict(rcParams) == before
-    assert not Gcf.figs
+    assert shown == Gcf.figs

@@ -15,6 +15,7 @@ from pyrank import plotting
 from pyrank.engine import backends, initial
 from pyrank.engine.tables import MEAN, RHAT, STDERR, Report
 from pyrank.estimate import Accumulator, Estimate, estimate
+from pyrank.plotting.spectrum import spectrum
 from pyrank.specs.chain import Chain
 from pyrank.specs.normalization import NORMALIZATIONS
 from pyrank.specs.plan import COUNTERS, Plan
@@ -78,7 +79,7 @@ class LyapunovSpectrum:
         reach = np.array([e.mean - e.interval()[0] for e in self.estimates])
         caption = f"{self._origin()}; bars: 95 % intervals."
         ylabel = "growth of the k-th direction per layer"
-        return plotting.spectrum(self.exponents, reach, title="Lyapunov exponents", ylabel=ylabel, caption=caption)
+        return spectrum(self.exponents, reach, title="Lyapunov exponents", ylabel=ylabel, caption=caption)
 
 
 def lyapunov_spectrum(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pyrank import plotting
 from pyrank.estimate import Estimate
+from pyrank.plotting.records import Record
 from pyrank.specs.plan import Schedule
 
 
@@ -16,12 +16,12 @@ def trace_layers(e: Estimate, schedule: Schedule) -> NDArray[np.int64]:
     return _layers(e.trace_stride * np.arange(e.trace.shape[1]), schedule)
 
 
-def record(name: str, e: Estimate, schedule: Schedule) -> plotting.Record:
+def record(name: str, e: Estimate, schedule: Schedule) -> Record:
     """Return what is drawn of it; where no trace was kept, chains are shown by the means of their batches."""
     running = e.running()
     ends = _layers(running.samples - 1, schedule)
     values = e.batch_means if e.trace is None else e.trace
-    return plotting.Record(
+    return Record(
         name=name,
         value=str(e),
         layers=ends if e.trace is None else trace_layers(e, schedule),

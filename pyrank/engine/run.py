@@ -16,7 +16,9 @@ from pyrank import plotting
 from pyrank.engine.picture import record, trace_layers
 from pyrank.engine.tables import ESS, MEAN, NUMBERS, RHAT, STDERR, Report, numbers
 from pyrank.estimate import Estimate
+from pyrank.plotting.records import records
 from pyrank.specs.measures import Measure
+from pyrank.specs.normalization import NORMALIZATIONS
 from pyrank.specs.plan import EVENTS, Plan, Schedule
 from pyrank.support import optional
 from pyrank.support.errors import ArgumentError, invalid
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 MOST_DRAWN = 12
 """Measures that a figure shows unless it is told which."""
 
+_NAMES = {normalization: name for name, normalization in NORMALIZATIONS.items()}
 _ENTRY = re.compile(r"(.*)\[\s*(\d+)\s*\]\s*")
 
 
@@ -151,10 +154,11 @@ class Run(Mapping[str, Estimate]):
     def _law(self) -> str:
         chain = self.plan.chain
         widths = ", ".join(map(str, chain.widths))
+        normalization = _NAMES.get(chain.normalization, chain.normalization)
         chains = f"{self.plan.chains:,} chains" if self.plan.chains > 1 else "1 chain"
         return (
             f"{chains} of width {widths}, batch {chain.batch}, gamma {chain.gamma:g}, "
-            f"{chain.activation}, {chain.weights.law} weights, {chain.dtype}"
+            f"{chain.activation}, normalization {normalization}, {chain.weights.law} weights, {chain.dtype}"
         )
 
     def plot(self, *measures: str | Measure) -> Figure:
@@ -187,7 +191,7 @@ class Run(Mapping[str, Estimate]):
         caption = f"{self.depth:,} layers, burn-in {plan.burn_in:,}, seed {plan.seed}."
         if len(names) < len(self.estimates) and not measures:
             caption += f" {len(names)} of {len(self.estimates)} measures."
-        return plotting.records(rows, title=self._law(), caption=caption)
+        return records(rows, title=self._law(), caption=caption)
 
     def _is_snapshot(self, measure: str) -> bool:
         return measure not in map(str, self.plan.measures)

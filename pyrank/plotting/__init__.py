@@ -3,18 +3,18 @@
 A figure is a `sheet` with a title above its axes and a caption below them, on which `band`, `points`, `curve` and
 `guide` draw, closed by one `legend`. A series is known by its number: 0, 1, ... gives it a colour, a marker and a
 stroke. Anything else is drawn with matplotlib's own methods of the axes.
+
+What a run returns is drawn by `records` and `spectrum`, which are imported from their own files: they need numpy, and
+the command line does not wait for it.
 """
 
 from pyrank.plotting.marks import band, colour, curve, guide, marker, points
 from pyrank.plotting.paper import legend, log_ticks, sheet, symbol
 from pyrank.plotting.power_laws import Series, power_guide, scaling
-from pyrank.plotting.records import Record, records
 from pyrank.plotting.rendering import FORMS, rendered, require
-from pyrank.plotting.spectrum import spectrum
 
 __all__ = [
     "FORMS",
-    "Record",
     "Series",
     "band",
     "colour",
@@ -25,11 +25,9 @@ __all__ = [
     "marker",
     "points",
     "power_guide",
-    "records",
     "rendered",
     "require",
     "scaling",
     "sheet",
-    "spectrum",
     "symbol",
 ]

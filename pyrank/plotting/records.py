@@ -26,6 +26,9 @@ POINTS = 500
 
 BINS = 30
 
+STEPS = (1, 2, 2.5, 5, 10)
+"""Between ticks, up to a power of ten."""
+
 SAME = 1e-12
 """Relative spread of values that are one but for rounding."""
 
@@ -82,16 +85,16 @@ def records(measures: Sequence[Record], *, title: str, caption: str) -> Figure:
     )
     for row, measure in enumerate(measures):
         path, histogram, mean = axes[3 * row : 3 * row + 3]
-        path.set_title(f"{measure.name}: {measure.value}".replace("$", r"\$"), loc="left", fontsize=10)
+        path.set_title(f"{measure.name}: {measure.value}", loc="left", fontsize=10)
         _draw_paths(path, measure)
         histogram.sharey(path)
         histogram.tick_params(labelleft=False)
         _draw_histogram(histogram, measure)
         _draw_mean(mean, measure)
         for each in (path, mean):
-            each.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+            each.xaxis.set_major_locator(MaxNLocator("auto", steps=STEPS, integer=True))
             each.ticklabel_format(axis="y", useOffset=False)
-        path.yaxis.set_major_locator(MaxNLocator("auto", integer=measure.counts is not None))
+        path.yaxis.set_major_locator(MaxNLocator("auto", steps=STEPS, integer=measure.counts is not None))
     for each, label in zip(axes[-3:], ("layer", "share", "layer"), strict=True):
         each.set_xlabel(label)
     return figure
