@@ -19,6 +19,7 @@ PYRANK_HD inline V activate(V x) {
     }
     if constexpr (activation == Activation::sigmoid) return one / (one + exp(-x));
     if constexpr (activation == Activation::gelu) return x * normal_cdf(x);
+    if constexpr (activation == Activation::softplus) return select(x < zero, zero, x) + log1p(exp(-abs(x)));
     return x;
 }
 

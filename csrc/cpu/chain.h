@@ -133,6 +133,7 @@ void GroupChain<Layout>::activate_state() {
         case Activation::tanh: activate_all<Activation::tanh>(); break;
         case Activation::sigmoid: activate_all<Activation::sigmoid>(); break;
         case Activation::gelu: activate_all<Activation::gelu>(); break;
+        case Activation::softplus: activate_all<Activation::softplus>(); break;
     }
     clear_below(f_, rows_);
 }

@@ -15,6 +15,7 @@ PYRANK_DEVICE inline T activated(Activation activation, T x) {
         case Activation::tanh: return activate<Activation::tanh>(Scalar<T>(x)).v;
         case Activation::sigmoid: return activate<Activation::sigmoid>(Scalar<T>(x)).v;
         case Activation::gelu: return activate<Activation::gelu>(Scalar<T>(x)).v;
+        case Activation::softplus: return activate<Activation::softplus>(Scalar<T>(x)).v;
     }
     return x;
 }

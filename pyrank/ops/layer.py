@@ -135,5 +135,6 @@ _PULLBACKS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "tanh": lambda g, h, f: aten.tanh_backward(g, f),
     "sigmoid": lambda g, h, f: aten.sigmoid_backward(g, f),
     "gelu": lambda g, h, f: aten.gelu_backward(g, h),
+    "softplus": lambda g, h, f: g * torch.sigmoid(h),
 }
 """g F'(h), with f = F(h) at hand: torch's own, which are single passes."""

@@ -21,6 +21,7 @@ _ACTIVATIONS = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "gelu": functional.gelu,
+    "softplus": lambda h: -functional.logsigmoid(-h),  # torch's softplus is h from 20 on, which is off in float64
 }
 
 
