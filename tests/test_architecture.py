@@ -129,23 +129,25 @@ def test_stream_numbers_agree():
 
 def test_enumerations_agree():
     """The codes that cross the binding are positions in these lists, on both sides."""
+    from pyrank.reference.activations import FORMULAS
     from pyrank.specs import chain, measures, weights
 
-    header = (SOURCES / "core/params.h").read_text()
+    header = (SOURCES / "core/params.h").read_text() + (SOURCES / "core/activation.h").read_text()
     listed = {name: [word.strip() for word in body.split(",")]
               for name, body in re.findall(r"enum class (\w+) : int32_t \{([^}]*)\}", header)}  # fmt: skip
     assert listed["Law"] == list(weights.WEIGHT_LAWS)
-    assert listed["Activation"] == list(chain.ACTIVATIONS)
+    assert listed["Activation"] == [*chain.ACTIVATIONS, "count"]
+    assert list(FORMULAS) == list(chain.ACTIVATIONS)
     assert listed["MeasureKind"] == list(measures.KERNEL_MEASURES)
 
 
 def test_constants_agree():
     """A constant that both languages need is the same number in both."""
     from pyrank.estimate import accumulator
-    from pyrank.reference import layer
+    from pyrank.reference import activations
 
     record = (SOURCES / "core/accumulator.h").read_text()
     assert int(re.search(r"kBatches = (\d+)", record)[1]) == accumulator.BATCH_COUNT
     assert int(re.search(r"kLevels = (\d+)", record)[1]) == accumulator.LEVEL_COUNT
     activation = (SOURCES / "core/activation.h").read_text()
-    assert float(re.search(r"leaky_slope = ([\d.]+)", activation)[1]) == layer.LEAKY_SLOPE
+    assert float(re.search(r"leaky_slope = ([\d.]+)", activation)[1]) == activations.LEAKY_SLOPE

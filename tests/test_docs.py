@@ -14,6 +14,8 @@ import pyrank
 from pyrank import cli, theory
 from pyrank.cli.arguments import new_parser
 from pyrank.experiments import EXPERIMENTS, Claim
+from pyrank.specs.chain import ACTIVATIONS
+from pyrank.specs.normalization import NORMALIZATIONS
 from pyrank.support.files import json_text
 
 from gallery import HOW, prose, write_gallery
@@ -218,6 +220,14 @@ def test_faults_of_docstrings_are_found(old, new, monkeypatch):
     assert old in good.__doc__
     monkeypatch.setattr(good, "__doc__", good.__doc__.replace(old, new, 1))
     assert faults(good)
+
+
+def test_every_name_of_a_law_is_described():
+    """Of an activation or a normalisation, where the class and where the page of the layer list them."""
+    page = (ROOT / "docs/layer.md").read_text()
+    for name in (*ACTIVATIONS, *NORMALIZATIONS):
+        assert re.search(rf"\b{name}\b", pyrank.Chain.__doc__), name
+        assert f'| `"{name}"` |' in page, name
 
 
 # --- gallery ---------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def one_layer(chain, seed=11, chains=3, layer=5, **options):
 def largest_before_normalization(H, W, chain):
     """The largest entry of H + gamma W F(H), in units of its line's size after recentring."""
     norm = chain.normalization
-    Z = reference.layer.combine(H, W @ reference.layer.activate(H, chain.activation), chain.gamma)
+    Z = reference.layer.combine(H, W @ reference.activations.activate(H, chain.activation), chain.gamma)
     if not norm.rescale:
         return Z.abs().max().item()
     centred = reference.layer.recentre(Z, norm.over) if norm.recentre else Z
@@ -156,12 +156,12 @@ def test_activation_over_its_whole_range(activation, isa):
         _, accumulator, counters = start(plan)
         state = x.to(getattr(torch, dtype)).reshape(1, 1, -1).clone()
         argument = state.double().clone().requires_grad_()
-        exact = reference.layer.activate(argument, activation)
+        exact = reference.activations.activate(argument, activation)
         (slope,) = torch.autograd.grad(exact.sum(), argument)
         exact = exact.detach()
         if activation == "gelu":  # torch loses the lower tail to 1 + erf
             exact = (x.double() * torch.from_numpy(special.ndtr(x.double().numpy()))).reshape(1, 1, -1)
-        plain = reference.layer.activate(state, activation).clone()
+        plain = reference.activations.activate(state, activation).clone()
         native.advance(plan, state, 0, 1, accumulator, counters, isa=isa)
         error = (state.double() * 2.0 ** counters[3, 0] - exact).abs()
         eps = np.finfo(dtype).eps

@@ -123,7 +123,7 @@ def test_the_activation_can_be_observed(activation, backend):
     run = pyrank.simulate(chain, 5, measures=measures, observe="activation", backend=backend, **OPTIONS)
     plain = pyrank.simulate(chain, 5, measures=measures, backend=backend, **OPTIONS)
     assert torch.equal(run.state, plain.state)
-    seen = pyrank.reference.layer.activate(run.state, activation)
+    seen = pyrank.reference.activations.activate(run.state, activation)
     formulas = (pyrank.participation_ratio, lambda H: pyrank.soft_rank(H, 0.1), pyrank.trace, pyrank.stable_rank)
     for name, formula in zip(measures, formulas, strict=True):
         np.testing.assert_allclose(run[name].trace[:, -1], formula(seen), rtol=1e-9, err_msg=name)

@@ -54,7 +54,7 @@ def expected(chain, layer):
     """The whitened states of one layer and their zeros, from float64, and how far a kernel may be off."""
     plan, norm = make_plan(chain, 3, measures=()), chain.normalization
     H, W = start(plan)[0], weights(chain, plan.seed, layer, torch.arange(3))
-    A = W.double() @ reference.layer.activate(H.double(), chain.activation)
+    A = W.double() @ reference.activations.activate(H.double(), chain.activation)
     Z = reference.layer.combine(H.double(), A, chain.gamma)
     exact, zeros = whiten(Z, norm.eps, centred=norm.recentre)
     single = reference.layer_step(H.float(), W.float(), gamma=chain.gamma, activation=chain.activation,

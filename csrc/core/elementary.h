@@ -137,6 +137,15 @@ PYRANK_HD inline V log(V x) {
     return fma(e, V(T(0.693147180559945309417)), log_near_one(m - V(T(1)), T()));
 }
 
+// log(1 + t) for t in [0, 1], to the last digits of a small t as well
+template <class V>
+PYRANK_HD inline V log1p(V t) {
+    using T = typename V::T;
+    const auto far = t > V(T(0.414213562373095048802));  // there, log 2 + log(1 + (t - 1) / 2)
+    const V f = select(far, (t - V(T(1))) * V(T(0.5)), t);
+    return log_near_one(f, T()) + select(far, V(T(0.693147180559945309417)), V(T(0)));
+}
+
 // (cos, sin) of 2 pi u for u in [0, 1], by half the angle: with t = u - 1/2, cos 2 pi u = 2 sin^2 pi t - 1 and
 // sin 2 pi u = -2 sin pi t cos pi t, so that no quadrant has to be told from another.
 template <class V>

@@ -3,13 +3,13 @@
 #include <cstdint>
 
 #include "accumulator.h"
+#include "activation.h"
 #include "host_device.h"
 
 namespace pyrank {
 
 enum class Precision : int32_t { single, twice };
 enum class Law : int32_t { gaussian, uniform, rademacher, orthogonal, gram };
-enum class Activation : int32_t { linear, relu, leaky_relu, tanh, sigmoid, gelu };
 enum class MeasureKind : int32_t { participation_ratio, frobenius_norm, trace, soft_rank, rank_bound_margin };
 
 struct Measure {

@@ -126,14 +126,7 @@ void GroupChain<Layout>::activate_all() {
 // F(H), in f_.
 template <class Layout>
 void GroupChain<Layout>::activate_state() {
-    switch (chain_.activation) {
-        case Activation::linear: activate_all<Activation::linear>(); break;
-        case Activation::relu: activate_all<Activation::relu>(); break;
-        case Activation::leaky_relu: activate_all<Activation::leaky_relu>(); break;
-        case Activation::tanh: activate_all<Activation::tanh>(); break;
-        case Activation::sigmoid: activate_all<Activation::sigmoid>(); break;
-        case Activation::gelu: activate_all<Activation::gelu>(); break;
-    }
+    with_constant_activation(chain_.activation, [&](auto activation) { this->activate_all<activation()>(); });
     clear_below(f_, rows_);
 }
 

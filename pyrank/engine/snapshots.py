@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyrank.estimate import Accumulator, Estimate, estimate
-from pyrank.reference.layer import activate
+from pyrank.reference.activations import activate
 from pyrank.reference.snapshots import snapshot
 from pyrank.specs.plan import Plan
 from pyrank.support import memory

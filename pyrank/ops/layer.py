@@ -12,7 +12,6 @@ The output of one layer is the input of the next: a deep chain keeps one matrix 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,9 +19,8 @@ from torch import Tensor
 
 from pyrank.ops.gradients import with_gradient
 from pyrank.reference import layer as reference
+from pyrank.reference.activations import FORMULAS, activate
 from pyrank.specs.normalization import Normalization
-
-aten = torch.ops.aten
 
 
 def layer_step(
@@ -71,7 +69,7 @@ def _formula(
     eps: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Return Y and the size of each line: infinite for a line of zeros, which makes Y and its gradient zero."""
-    Z = reference.combine(H, W @ reference.activate(H, activation), gamma)
+    Z = reference.combine(H, W @ activate(H, activation), gamma)
     if recentre:
         Z = reference.recentre(Z, over)
     if not rescale:
@@ -100,11 +98,11 @@ def _gradient(ctx: Any, grad_Y: Tensor | None, grad_size: Tensor | None) -> tupl
         grad = _through_size(grad, grad_size, Y, size, order, over)
     if recentre:
         grad = reference.recentre(grad, over)
-    F = reference.activate(H, activation)
+    F = activate(H, activation)
     grad_A = grad if math.isinf(gamma) else gamma * grad
     grad_H = grad_W = None
     if ctx.needs_input_grad[0]:
-        grad_H = _PULLBACKS[activation](W.mT @ grad_A, H, F)
+        grad_H = FORMULAS[activation].pullback(W.mT @ grad_A, H, F)
         grad_H = (grad_H if math.isinf(gamma) else grad + grad_H).sum_to_size(H.shape)
     if ctx.needs_input_grad[1]:
         grad_W = (grad_A @ F.mT).sum_to_size(W.shape)
@@ -127,13 +125,3 @@ def _slope_of_size(Y: Tensor, order: float, along: int) -> Tensor:
 
 
 _apply = with_gradient(_layer_step, _formula, _keep, _gradient)
-
-_PULLBACKS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "linear": lambda g, h, f: g,
-    "relu": lambda g, h, f: aten.threshold_backward(g, h, 0.0),
-    "leaky_relu": lambda g, h, f: aten.leaky_relu_backward(g, h, reference.LEAKY_SLOPE, False),
-    "tanh": lambda g, h, f: aten.tanh_backward(g, f),
-    "sigmoid": lambda g, h, f: aten.sigmoid_backward(g, f),
-    "gelu": lambda g, h, f: aten.gelu_backward(g, h),
-}
-"""g F'(h), with f = F(h) at hand: torch's own, which are single passes."""

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyrank.estimate import Accumulator
-from pyrank.reference.layer import activate, combine, degenerate_lines, normalize, take_off_exponent
+from pyrank.reference.activations import activate
+from pyrank.reference.layer import combine, degenerate_lines, normalize, take_off_exponent
 from pyrank.reference.measures import measure
 from pyrank.reference.weights import multiply
 from pyrank.specs.plan import Plan

@@ -6,28 +6,11 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from pyrank.reference.activations import activate
 from pyrank.specs.chain import as_law
 from pyrank.specs.normalization import Normalization
 from pyrank.support.errors import invalid
-
-LEAKY_SLOPE = 0.01
-
-_ACTIVATIONS = {
-    "linear": lambda h: h,
-    "relu": torch.relu,
-    "leaky_relu": lambda h: functional.leaky_relu(h, LEAKY_SLOPE),
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "gelu": functional.gelu,
-}
-
-
-def activate(H: Tensor, activation: str) -> Tensor:
-    """F(H), elementwise."""
-    return _ACTIVATIONS[activation](H)  # type: ignore[no-any-return, no-untyped-call]
-
 
 LINES = {"batch": -1, "features": -2}  # the dimension that a line runs along
 

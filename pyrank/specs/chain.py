@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sigmoid", "gelu")
+ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "softplus")
 HOMOGENEOUS = ("linear", "relu", "leaky_relu")
 """Activations with F(c h) = c F(h) for c > 0."""
 DTYPES = ("float32", "float64")
@@ -47,7 +47,7 @@ class Chain:
         A `Weights`, or a name: one of its laws, ``"lecun"``, ``"he"`` or ``"xavier"`` for gaussian weights of that
         scale, or ``"torch"`` for uniform ones.
     activation
-        F, elementwise: linear, relu, leaky_relu (slope 0.01), tanh, sigmoid or gelu (the exact one).
+        F, elementwise: linear, relu, leaky_relu (slope 0.01), tanh, sigmoid, gelu (the exact one) or softplus.
     normalization
         ``"rescale"`` (the paper's), ``"batch"`` (recentre and rescale), ``"recentre"``, ``"layer"``, ``"whiten"``,
         ``"none"``, or a `Normalization`. Without rescaling or whitening, and with F linear, relu or leaky_relu, the
