@@ -33,6 +33,7 @@ BAD = {
     "rescaled_relu_map": [(-0.5, 8), (1.1, 8), (0.5, 1), (-0.1, math.inf)],
     "rescaled_cosine": [(-0.5, 8), (0.5, 2.5)],
     "rescaled_relu_cosine": [(1,), (math.nan,)],
+    "settled_angles": [(1, True), (2.5, False), (8, 1), (8, None)],
     "angle_degrees": [(1.01,), (math.nan,)],
     "ginibre_product_edge": [(0,), (1.5,)],
     "ginibre_product_density": [(math.nan, 2), (1.0, 0)],
@@ -59,6 +60,7 @@ def test_every_public_name_is_listed_and_checked():
 def test_shapes_follow_the_arguments():
     assert isinstance(theory.relu_kernel(0.5), float)
     assert isinstance(theory.rescaled_relu_cosine(8), float)
+    assert all(isinstance(angle, float) for recentre in (True, False) for angle in theory.settled_angles(8, recentre))
     assert isinstance(theory.ginibre_product_density(1.0, 2), float)
     assert isinstance(theory.residual_top_exponent(4, 1.0), float)
     assert isinstance(theory.residual_gap(4, 1.0), float)

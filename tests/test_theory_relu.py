@@ -9,7 +9,7 @@ from scipy import integrate, special, stats
 import pyrank.theory as theory
 
 from oracles import QUAD, agrees
-from tolerances import EXACT
+from tolerances import EXACT, SIGMAS
 
 
 def kernel_by_quadrature(rho, positive, negative, power):
@@ -294,3 +294,22 @@ def test_fixed_points_attract_deep_wide_chains(recentre):
         cosines.append(((unit.T @ unit).sum() - n) / (n * (n - 1)))
     expected = (theory.recentred_relu_cosine if recentre else theory.rescaled_relu_cosine)(n)
     agrees(np.array(cosines), expected)
+
+
+@pytest.mark.parametrize("recentre", [False, True])
+def test_settled_angles_stay_through_one_layer(recentre):
+    """One wide layer of plain numpy on activations at the angle after it: both angles come out again."""
+    n, width = 5, 200_000
+    before, after = theory.settled_angles(n, recentre)
+    gram = symmetric_gram(math.cos(math.radians(after)), n)
+    h, _ = directions(np.random.default_rng(21), width, gram, recentre)
+    for features, expected in ((h, before), (np.maximum(h, 0), after)):
+        unit = features / np.linalg.norm(features, axis=0)
+        angles = np.degrees(np.arccos((unit.T @ unit)[np.triu_indices(n, 1)]))
+        # a cosine has an error below 1 / sqrt(width), its angle at most 1.2 times that here, and pairs are averaged
+        assert angles.mean() == pytest.approx(expected, abs=SIGMAS * np.degrees(1.2 / math.sqrt(width)))
+
+
+def test_settled_angles_of_recentred_pairs():
+    """Two centred samples are opposite; after ReLU they share no feature."""
+    assert theory.settled_angles(2, True) == (180.0, 90.0)

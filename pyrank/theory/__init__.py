@@ -33,6 +33,7 @@ Angles between samples in layers of infinite width
     `rescaled_relu_map`               one layer of rescaling and ReLU, without recentring
     `rescaled_cosine`                 the cosine before the activation of that layer
     `rescaled_relu_cosine`            the fixed point: "about 60 degrees"
+    `settled_angles`                  angles at the fixed points of rescaling and ReLU, with or without recentring
     `angle_degrees`                   a cosine as an angle
 """
 
@@ -62,6 +63,7 @@ from pyrank.theory.orthogonality_gap import orthogonality_gap, ratio_from_gap
 from pyrank.theory.relu_kernel import leaky_relu_kernel, relu_gram, relu_kernel, step_kernel
 from pyrank.theory.rescaled_relu import rescaled_cosine, rescaled_relu_cosine, rescaled_relu_map
 from pyrank.theory.residual_gap import residual_gap
+from pyrank.theory.settled_angles import settled_angles
 from pyrank.theory.soft_rank_bound import soft_rank_bound
 
 __all__ = [
@@ -92,6 +94,7 @@ __all__ = [
     "residual_lyapunov_spectrum",
     "residual_top_exponent",
     "residual_top_variance",
+    "settled_angles",
     "soft_rank_bound",
     "step_kernel",
     "weak_residual_exponents",

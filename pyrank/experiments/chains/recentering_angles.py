@@ -1,13 +1,10 @@
 """At which angles do the samples of a batch settle, with and without recentring? It depends on the size of the batch.
 
-Ido Nachum, Marco Bondaschi, Michael Gastpar, Anatoly Khina: "Batch Normalization Decomposed", 2024, arXiv:2412.02843.
-Figure 5.
-
 A layer is ``H' = Normalise(W F(H))`` with gaussian W and F = ReLU; the normalisation rescales only (RS), or recentres
 and rescales (RC + RS). Angles are those between the samples of a batch, taken before the activation, at H, and after
-it, at F(H); "before and after layer 30" compares F(H_29) with F(H_30). Claimed are about 60 degrees without recentring
-and about 75 degrees with it, after the activation. In layers of infinite width both angles are known exactly, from
-`pyrank.theory`, and both depend on N: the claims are held against the measured angles at several N.
+it, at F(H); "before and after layer 30" compares F(H_29) with F(H_30). Published are about 60 degrees without
+recentring and about 75 degrees with it, after the activation and at no stated N. In layers of infinite width both
+angles are known exactly (`pyrank.theory.settled_angles`), and both depend on N.
 
 The width is far above N, so that the angles are those of infinite width to a small part of a degree; W F is drawn by
 the law "gram", which is exact and makes such widths cheap. Thirty layers are the published number, and enough: under RS
@@ -16,10 +13,9 @@ a deviation shrinks by 0.4 per layer, and gaussian inputs of this width start ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,26 +23,27 @@ from torch import Tensor
 
 from pyrank import plotting, theory
 from pyrank.engine.run import Run
-from pyrank.estimate.intervals import mean_interval
-from pyrank.experiments import Claim, Result, close_to, publish
-from pyrank.experiments.running import Job, run_all
+from pyrank.estimate.intervals import Interval, mean_interval
+from pyrank.experiments.claims import Claim, close_to, extension, published
+from pyrank.experiments.declaration import Experiment, Found
+from pyrank.experiments.figures import Panel, Sheet
+from pyrank.experiments.papers import NACHUM
+from pyrank.experiments.tables import Column, Row
+from pyrank.experiments.tasks import Simulation, trace
 from pyrank.reference.geometry import pairwise_angles
 from pyrank.specs.chain import Chain
 from pyrank.specs.measures import Measure
-from pyrank.support.text import plus_minus, span, text_table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
-NAME = "recentering-angles"
-PAPER = "Nachum et al. 2024"
 NORMALIZATIONS = {"rescale": "RS", "batch": "RC + RS"}
 PUBLISHED = {"rescale": 60.0, "batch": 75.0}
 """Degrees after the activation."""
+ABOUT = 2.5
+"""Degrees that an angle may differ from "approximately 75 degrees", a number that ends in 0 or 5."""
 EXACT = 0.5
 """Degrees within which a measured angle must be that of infinite width."""
-ABOUT = 1.0
-"""Degrees that "about 75 degrees" may be off."""
 
 
 @dataclass(frozen=True)
@@ -67,39 +64,6 @@ PRESETS = {
 }
 
 
-@dataclass(frozen=True)
-class Row:
-    """A line of the table: mean angles in degrees over pairs and chains, with half widths of 95 % intervals."""
-
-    normalization: str
-    batch: int
-    before: float
-    before_half_width: float
-    before_exact: float
-    after: float
-    after_half_width: float
-    after_exact: float
-
-
-def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
-    """Simulate, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
-    runs = run_all(_jobs(settings), out, device=device, progress=progress)
-    rows = [_row(run) for run in runs]
-    pairs = {_normalization(run): _pairs(run) for run in runs if run.plan.chain.batch == settings.shown}
-    caption = _caption(settings)
-    return publish(
-        NAME,
-        out,
-        settings=settings,
-        rows=rows,
-        table=_table(rows),
-        claims=_judge(rows),
-        figure=_figure(rows, pairs, settings, caption),
-        caption=caption,
-        data={"pairs": pairs, "runs": [run.to_dict() for run in runs]},
-    )
-
-
 def mean_before(H: Tensor) -> Tensor:
     """Return the mean angle between samples at H; (chains,)."""
     return _between_pairs(H).mean(dim=-1)
@@ -107,7 +71,7 @@ def mean_before(H: Tensor) -> Tensor:
 
 def mean_after(H: Tensor) -> Tensor:
     """Return the mean angle between samples at F(H); (chains,)."""
-    return _between_pairs(torch.relu(H)).mean(dim=-1)
+    return pairs_after(H).mean(dim=-1)
 
 
 def pairs_after(H: Tensor) -> Tensor:
@@ -120,160 +84,170 @@ def _between_pairs(H: Tensor) -> Tensor:
     return pairwise_angles(H)[..., first, second]
 
 
-def _jobs(settings: Settings) -> list[Job]:
-    jobs = []
-    for number, batch in enumerate(settings.batches):
-        for kind, normalization in enumerate(NORMALIZATIONS):
-            measures: list[Measure] = [Measure.parse(mean_before), Measure.parse(mean_after)]
-            if batch == settings.shown:
-                measures.append(Measure.parse(pairs_after))
-            jobs.append(
-                Job(
-                    name=f"{normalization},N={batch}",
-                    chain=Chain(settings.width, batch, weights="gram", activation="relu", normalization=normalization),
-                    depth=settings.depth,
-                    options={
-                        "chains": settings.chains,
-                        "seed": settings.seed + 2 * number + kind,
-                        "measures": measures,
-                        "burn_in": settings.depth - 2,
-                        "trace": 2,
-                    },
-                    cost=batch * (batch + 50.0),
-                )
+def tasks(settings: Settings) -> list[Simulation]:
+    """Return two simulations for each batch, which record the last two layers."""
+    found: list[Simulation] = []
+    for batch in settings.batches:
+        measures = [mean_before, mean_after, pairs_after] if batch == settings.shown else [mean_before, mean_after]
+        found += [
+            Simulation(
+                name=f"{normalization},N={batch}",
+                chain=Chain(settings.width, batch, weights="gram", activation="relu", normalization=normalization),
+                depth=settings.depth,
+                options={"chains": settings.chains, "seed": settings.seed + len(found) + kind,
+                         "measures": [Measure.parse(measure) for measure in measures],
+                         "burn_in": settings.depth - 2, "trace": 2},
+                cost=batch * (batch + 50.0),
             )
-    return jobs
+            for kind, normalization in enumerate(NORMALIZATIONS)
+        ]  # fmt: skip
+    return found
 
 
-def _normalization(run: Run) -> str:
+def normalization_of(run: Run) -> str:
+    """Return the name of a run's normalisation in `NORMALIZATIONS`."""
     return "batch" if run.plan.chain.normalization.recentre else "rescale"
 
 
-def _last(run: Run, measure: str) -> tuple[float, float]:
-    """Return the mean over chains at the last layer and its half width."""
-    trace = run[measure].trace
-    assert trace is not None
-    mean, half_width = mean_interval(trace[:, -1])
-    return float(mean), float(half_width)
+def shown_pairs(found: Found) -> dict[str, list[list[float]]]:
+    """Return the angles of all pairs of one batch at the last two layers, for each normalisation."""
+    size = found.settings.shown
+    return {
+        normalization_of(run): np.transpose(
+            [trace(run, f"pairs_after[{pair}]")[0, -2:] for pair in range(size * (size - 1) // 2)]
+        ).tolist()
+        for run in found.data
+        if run.plan.chain.batch == size
+    }
 
 
-def _row(run: Run) -> Row:
-    normalization, batch = _normalization(run), run.plan.chain.batch
-    before, after = _last(run, "mean_before"), _last(run, "mean_after")
-    return Row(normalization, batch, *before, _exact_before(normalization, batch), *after,
-               _exact_after(normalization, batch))  # fmt: skip
+COLUMNS = (
+    Column("batch", "batch N"),
+    Column("before", "at H", error="before_half_width", meaning="angle before the activation, in degrees"),
+    Column("before_half_width"),
+    Column("before_exact", "exact", ".2f"),
+    Column("after", "at F(H)", error="after_half_width", meaning="after it"),
+    Column("after_half_width"),
+    Column("after_exact", "exact", ".2f", meaning="in layers of infinite width"),
+    Column("normalization", "normalisation", lambda row: NORMALIZATIONS[row.normalization]),
+)
 
 
-def _exact_after(normalization: str, batch: float) -> float:
-    """Angle at F(H) in layers of infinite width."""
-    cosine = theory.recentred_relu_cosine if normalization == "batch" else theory.rescaled_relu_cosine
-    return float(theory.angle_degrees(cosine(batch)))
+def rows(settings: Settings, runs: Sequence[Run]) -> Iterable[Mapping[str, Any]]:
+    """Return a line for each run: mean angles at the last layer."""
+    for run in runs:
+        exact = theory.settled_angles(run.plan.chain.batch, run.plan.chain.normalization.recentre)
+        values: dict[str, Any] = {"normalization": normalization_of(run), "batch": run.plan.chain.batch}
+        for where, angle in zip(("before", "after"), exact, strict=True):
+            mean, half_width = mean_interval(trace(run, f"mean_{where}")[:, -1])
+            values |= {where: float(mean), f"{where}_half_width": float(half_width), f"{where}_exact": float(angle)}
+        yield values
 
 
-def _exact_before(normalization: str, batch: float) -> float:
-    """Angle at H in layers of infinite width."""
-    if normalization == "batch":
-        return float(theory.angle_degrees(-1.0 / (batch - 1.0)))
-    return float(theory.angle_degrees(theory.rescaled_cosine(theory.rescaled_relu_cosine(batch), batch)))
+def claims(found: Found) -> list[Claim]:
+    """Return the published angles at the batch that is shown, and those at others, measured and exact."""
+    groups = found.rows_by("normalization").values()
+    shown = [_published(row) for some in groups for row in some if row.batch == found.settings.shown]
+    return [*shown, *map(_other_batches, groups), *map(_infinite_width, groups)]
 
 
-def _pairs(run: Run) -> list[list[float]]:
-    """Return the angles of all pairs of the first chain, at the last two layers."""
-    count = run.plan.chain.batch * (run.plan.chain.batch - 1) // 2
-    traces = [run[f"pairs_after[{pair}]"].trace for pair in range(count)]
-    return [[float(trace[0, layer]) for trace in traces if trace is not None] for layer in (-2, -1)]
-
-
-def _judge(rows: Sequence[Row]) -> tuple[Claim, ...]:
-    claims = []
-    for normalization, name in NORMALIZATIONS.items():
-        some = [row for row in rows if row.normalization == normalization]
-        worst = max(some, key=lambda row: abs(row.after - row.after_exact) + row.after_half_width)
-        off = worst.after - worst.after_exact
-        claims.append(
-            Claim(
-                statement=f"{name} + ReLU: angles after the activation are those of infinite width to {EXACT:g} "
-                f"degrees at N = {', '.join(str(row.batch) for row in some)}",
-                source="closed form, pyrank.theory",
-                value=off,
-                error=worst.after_half_width,
-                verdict=close_to(off - worst.after_half_width, off + worst.after_half_width, 0.0, EXACT),
-                note=f"largest difference, in degrees, with its interval; at N = {worst.batch}: measured "
-                f"{worst.after:.2f}, exact {worst.after_exact:.2f}",
-            )
-        )
-        claims += [_published(row, name) for row in some]
-    return tuple(claims)
-
-
-def _published(row: Row, name: str) -> Claim:
+def _published(row: Row) -> Claim:
     angle = PUBLISHED[row.normalization]
-    return Claim(
-        statement=f"{name} + ReLU: samples settle at about {angle:g} degrees, N = {row.batch}",
-        source=f"{PAPER}, Fig. 5",
-        value=row.after,
-        error=row.after_half_width,
-        verdict=close_to(row.after - row.after_half_width, row.after + row.after_half_width, angle, ABOUT),
-        note=f"exact for N = {row.batch}: {row.after_exact:.2f} degrees; within {ABOUT:g} degree of {angle:g} for "
-        f"N = {_valid_batches(row.normalization)} only",
+    return published(
+        f"{NORMALIZATIONS[row.normalization]} + ReLU: output angles are approximately {angle:g} degrees",
+        NACHUM.at("Fig. 5"),
+        Interval.around(row.after, row.after_half_width),
+        close_to(angle, ABOUT),
+        reading=f"mean angle after the activation of the last layer, rounded to 5 degrees; N is not stated, here "
+        f"{row.batch}",
+        note=f"in layers of infinite width {row.after_exact:.2f} degrees",
     )
 
 
-def _valid_batches(normalization: str) -> str:
-    """Write the range of N at which the exact angle rounds to the published one."""
-    good = [n for n in range(2, 200) if abs(_exact_after(normalization, n) - PUBLISHED[normalization]) <= ABOUT]
-    return span(good)
-
-
-def _table(rows: Sequence[Row]) -> str:
-    lines = [
-        (f"{row.batch}", plus_minus(row.before, row.before_half_width), f"{row.before_exact:.2f}",
-         plus_minus(row.after, row.after_half_width), f"{row.after_exact:.2f}", NORMALIZATIONS[row.normalization])
-        for row in rows
-    ]  # fmt: skip
-    limits = ", ".join(
-        f"{name} {_exact_after(normalization, float('inf')):.2f}" for normalization, name in NORMALIZATIONS.items()
+def _other_batches(some: Sequence[Row]) -> Claim:
+    angle = PUBLISHED[some[0].normalization]
+    worst = max(some, key=lambda row: abs(row.after - angle) + float(row.after_half_width))
+    limit = theory.settled_angles(np.inf, worst.normalization == "batch")[1]
+    exact = ", ".join(f"{row.after_exact:.1f} at N = {row.batch}" for row in some)
+    return extension(
+        f"{NORMALIZATIONS[worst.normalization]} + ReLU: angle after the activation at any N, N = {_batches(some)}",
+        NACHUM.at("Fig. 5, at other N"),
+        Interval.around(worst.after, worst.after_half_width),
+        close_to(angle, ABOUT),
+        note=f"furthest off at N = {worst.batch}; exact: {exact}, and {limit:.1f} for N = infinity",
     )
-    return "\n".join([
-        text_table(("batch N", "at H", "exact", "at F(H)", "exact", "normalisation"), lines),
-        "Mean angles between samples in degrees, at the last layer; ± half of the 95 % interval over chains; exact: in",
-        f"layers of infinite width. Exact at F(H) for N = infinity: {limits}.",
-    ])  # fmt: skip
 
 
-def _figure(rows: Sequence[Row], pairs: dict[str, list[list[float]]], settings: Settings, caption: str) -> Figure:
-    figure, (scatter, sizes) = plotting.sheet(
-        title="Angles between samples settle where the size of the batch puts them", caption=caption, columns=2
+def _infinite_width(some: Sequence[Row]) -> Claim:
+    worst = max(some, key=lambda row: abs(row.after - row.after_exact) + float(row.after_half_width))
+    return extension(
+        f"{NORMALIZATIONS[worst.normalization]} + ReLU: angle after the activation less that of infinite width, "
+        f"N = {_batches(some)}",
+        "pyrank.theory.settled_angles",
+        Interval.around(worst.after - worst.after_exact, worst.after_half_width),
+        close_to(0.0, EXACT),
+        note=f"degrees, the largest difference, at N = {worst.batch}: measured {worst.after:.2f}, exact "
+        f"{worst.after_exact:.2f}",
     )
-    for number, (normalization, name) in enumerate(NORMALIZATIONS.items()):
-        if normalization in pairs:
-            before, after = pairs[normalization]
-            scatter.plot(before, after, plotting.marker(number), color=plotting.colour(number), markersize=3)
-        some = [row for row in rows if row.normalization == normalization]
-        batches = np.unique(np.geomspace(2, 2 * max(row.batch for row in some), 60).astype(int))
-        plotting.curve(sizes, batches, [_exact_after(normalization, int(n)) for n in batches], number)
-        plotting.points(sizes, [row.batch for row in some], [row.after for row in some],
-                        [row.after_half_width for row in some], number, f"{name} + ReLU")  # fmt: skip
+
+
+def _batches(some: Sequence[Row]) -> str:
+    return ", ".join(str(row.batch) for row in some)
+
+
+def draw_pairs(axes: Axes, found: Found) -> None:
+    """Draw every pair of one batch, before and after the last layer, and crosses at the published angles."""
+    pairs, depth = shown_pairs(found), found.settings.depth
+    for number, normalization in enumerate(NORMALIZATIONS):
+        axes.plot(*pairs[normalization], plotting.marker(number), color=plotting.colour(number), markersize=3)
+    angles = list(PUBLISHED.values())
+    axes.plot(angles, angles, "+", color="black", markersize=16, zorder=5, label="published")
+    plotting.guide(axes, [54, 80], [54, 80], "unchanged")
+    axes.set(xlabel=f"angle after layer {depth - 1} (degrees)", ylabel=f"angle after layer {depth} (degrees)")
+
+
+def draw_sizes(axes: Axes, found: Found) -> None:
+    """Draw the mean angle against N beside the exact one, and what counts as published."""
+    for number, (normalization, some) in enumerate(found.rows_by("normalization").items()):
+        sizes = np.unique(np.geomspace(2, 2 * max(row.batch for row in some), 60).astype(int))
+        plotting.curve(axes, sizes, theory.settled_angles(sizes, normalization == "batch")[1], number)
+        plotting.points(axes, [row.batch for row in some], [row.after for row in some],
+                        [row.after_half_width for row in some], number,
+                        f"{NORMALIZATIONS[normalization]} + ReLU")  # fmt: skip
     for angle in PUBLISHED.values():
-        sizes.axhspan(angle - ABOUT, angle + ABOUT, color="0.85", zorder=0)
-        scatter.plot(angle, angle, "+", color="black", markersize=16, zorder=5)
-    plotting.guide(scatter, [54, 80], [54, 80], "unchanged")
-    scatter.set_aspect("equal")
-    scatter.set_xlabel(f"angle after layer {settings.depth - 1} (degrees)")
-    scatter.set_ylabel(f"angle after layer {settings.depth} (degrees)")
-    plotting.log_ticks(sizes.xaxis, settings.batches)
-    sizes.set_xlabel("batch N (samples)")
-    sizes.set_ylabel("mean angle (degrees)")
-    plotting.legend(figure)
-    return figure
+        axes.axhspan(angle - ABOUT, angle + ABOUT, color="0.85", zorder=0)
+    plotting.log_ticks(axes.xaxis, found.settings.batches)
 
 
-def _caption(settings: Settings) -> str:
+def caption(found: Found) -> str:
+    """Say what is shown."""
+    settings: Settings = found.settings
     return (
-        f"After {PAPER}, Fig. 5. Angles between the samples of a batch after the activation, "
-        f"H' = Normalise(W ReLU(H)), gaussian W, width d = {settings.width:,}, {settings.depth} layers. Left: every "
-        f"pair of one batch of N = {settings.shown}, before and after layer {settings.depth}; crosses: 60 and 75 "
-        f"degrees. Right: mean over pairs and {settings.chains} chains against N, with 95 % intervals (most below the "
-        f"size of the markers); lines: exact for infinite width; grey: within {ABOUT:g} degree of 60 and 75. Seeds "
-        f"{settings.seed} to {settings.seed + 2 * len(settings.batches) - 1}."
+        "Angles between the samples of a batch after the activation, H' = Normalise(W ReLU(H)), gaussian W, width d = "
+        f"{settings.width:,}, {settings.depth} layers. Left: every pair of one batch of N = {settings.shown}, before "
+        f"and after layer {settings.depth}; crosses: 60 and 75 degrees. Right: mean over pairs and {settings.chains} "
+        "chains against N, with 95 % intervals (most below the size of the markers); lines: exact for infinite width; "
+        f"grey: within {ABOUT:g} degrees of 60 and 75."
     )
+
+
+EXPERIMENT = Experiment(
+    name="recentering-angles",
+    question="At which angles do the samples of a batch settle, with and without recentring?",
+    sources=(NACHUM.at("Fig. 5"),),
+    presets=PRESETS,
+    tasks=tasks,
+    columns=COLUMNS,
+    rows=rows,
+    note="Means over the pairs of a batch; ± half of the 95 % interval over chains.",
+    claims=claims,
+    sheet=Sheet(
+        "Angles between samples settle where the size of the batch puts them",
+        (
+            Panel(draw_pairs, aspect="equal"),
+            Panel(draw_sizes, xlabel="batch N (samples)", ylabel="mean angle (degrees)"),
+        ),
+    ),
+    caption=caption,
+    more=lambda found: {"pairs": shown_pairs(found), "runs": [run.to_dict() for run in found.data]},
+)
