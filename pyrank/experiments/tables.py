@@ -51,9 +51,8 @@ class Column:
         value = getattr(row, self.name)
         if isinstance(value, str):
             return value or "-"
-        error = getattr(row, self.error) if self.error else 0.0
-        if not error <= NEGLIGIBLE * abs(value):  # NaN is written
-            return plus_minus(value, error)
+        if self.error and not getattr(row, self.error) <= NEGLIGIBLE * abs(value):  # NaN is written
+            return plus_minus(value, getattr(row, self.error))
         return format(value, self.form or ("," if isinstance(value, int) else ".4g"))
 
 
