@@ -1,12 +1,14 @@
 """Rank against depth: decades that fit together, ranks that agree with numpy and known means, verdicts both ways."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
 
 from pyrank import simulate
+from pyrank.experiments import Found, Row
 from pyrank.experiments.chains import decades, rank_curves
 from pyrank.experiments.chains import rank_vs_depth as experiment
 
@@ -18,7 +20,8 @@ TINY = experiment.Settings(rank_curves.networks(8), depth=1000, chains=6, seed=3
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    return folder, experiment.reproduce(TINY, folder)
+    result = experiment.EXPERIMENT.run(TINY, folder)
+    return result, json.loads((folder / "rank-vs-depth.json").read_text())
 
 
 @pytest.mark.parametrize(("depth", "last"), [(7, 7), (100, 100), (1000, 1000), (20_050, 20_000)])
@@ -29,9 +32,35 @@ def test_decades_follow_each_other(depth, last):
     assert depths.tolist() == expected
 
 
+def test_courses_are_joined_law_by_law():
+    laws, runs = [network.chain for network in TINY.networks[:3:2]], []
+    for chain, depth in zip(laws, (150, 40), strict=True):
+        options = {"chains": 2, "seed": 1, "measures": ("participation_ratio",)}
+        tasks = decades.stretch_tasks("any", chain, depth, options)
+        runs += [simulate(task.chain, task.depth, **task.options, progress=False) for task in tasks]
+    first, second = decades.courses(runs, {"r": "participation_ratio"})
+    assert first.depths.tolist() == [*range(1, 101), 110, 120, 130, 140, 150]
+    assert second.depths.tolist() == list(range(1, 41))
+    for chain, course in zip(laws, (first, second), strict=True):
+        depth = int(course.depths[-1])
+        whole = simulate(chain, depth, chains=2, seed=1, measures=["participation_ratio"], trace=2 * depth,
+                         progress=False)["participation_ratio"].trace  # fmt: skip
+        np.testing.assert_array_equal(course.values["r"], whole[:, course.depths - 1])
+
+
+def test_means_are_over_the_layers_asked_for():
+    course = decades.Course(
+        np.array([0, 1, 2, 4, 10, 20]), {"rank": np.array([[9.0, 9, 8, 6, 2, 1], [9, 9, 8, 6, 4, 3]])}
+    )
+    assert course.over("rank", 2, 9).tolist() == [7, 7]
+    assert course.late.tolist() == [4, 10, 20]
+    assert course.at_the_end("rank").tolist() == [3, 13 / 3]
+    assert [course.nearest(depth) for depth in (0, 3.5, 8, 1e9)] == [0, 3, 4, 5]
+
+
 def test_log_spaced_depths_are_ordered_and_reach_the_ends():
-    depths = np.arange(1, 5001)
-    some = depths[decades.log_spaced(depths)]
+    depths = np.arange(5001)
+    some = depths[decades.Course(depths, {}).log_spaced()]
     assert some[0] == 1
     assert some[-1] == 5000
     assert (np.diff(some) > 0).all()
@@ -48,9 +77,8 @@ def test_soft_rank_counts_shares_of_the_trace():
 
 
 def test_values_belong_to_their_depths(finished):
-    saved = json.loads((finished[0] / "rank-vs-depth.json").read_text())["curves"]
     for number in (0, 3, 8, 13):
-        network, curve = TINY.networks[number], saved[number]
+        network, curve = TINY.networks[number], finished[1]["curves"][number]
         assert curve["network"] == str(network)
         for depth in (1, 40, 110, 730, 1000):
             run = simulate(network.chain, depth, chains=6, seed=3, measures=["numerical_rank", "participation_ratio"],
@@ -77,55 +105,81 @@ def independent_ranks(recentre, relu, rng):
                                                            ("batch", "relu")])  # fmt: skip
 def test_ranks_agree_with_numpy(normalization, activation, tmp_path):
     network = rank_curves.Network(8, activation, normalization, "uniform", "float64")
-    settings = experiment.Settings((network,), depth=1000, chains=40, seed=5)
-    experiment.reproduce(settings, tmp_path)
-    row = json.loads((tmp_path / "rank-vs-depth.json").read_text())["rows"][0]
+    (row,) = experiment.EXPERIMENT.find(experiment.Settings((network,), depth=1000, chains=40, seed=5), tmp_path).rows
     rng = np.random.default_rng(8)
     chains = [independent_ranks(normalization == "batch", activation == "relu", rng) for _ in range(12)]
     for name, expected in zip(("soft_rank", "numerical_rank"), np.transpose(chains), strict=True):
-        error = np.hypot(row[f"{name}_error"] / 2, expected.std(ddof=1) / np.sqrt(len(expected)))
-        assert row[name] == pytest.approx(expected.mean(), abs=SIGMAS * error + 1e-9)
+        error = np.hypot(getattr(row, f"{name}_error") / 2, expected.std(ddof=1) / np.sqrt(len(expected)))
+        assert getattr(row, name) == pytest.approx(expected.mean(), abs=SIGMAS * error + 1e-9)
 
 
 def test_known_means_of_gaussian_chains(finished):
-    rows = json.loads((finished[0] / "rank-vs-depth.json").read_text())["rows"]
-    for row in rows[-2:]:
+    for row in finished[1]["rows"][-2:]:
         assert row["weights"] == "gaussian"
         assert row["soft_rank"] == pytest.approx(2.790, abs=SIGMAS * row["soft_rank_error"] / 2)
         assert row["r"] == pytest.approx(2.248, abs=SIGMAS * row["r_error"] / 2)
 
 
 def test_exact_rank_is_lost_to_rounding_sooner_in_single_precision(finished):
-    claim = finished[1].claims[-1]
-    assert claim.statement.startswith("numerical rank = rank = d")
-    assert claim.verdict == "fails"
-    curves = json.loads((finished[0] / "rank-vs-depth.json").read_text())["curves"]
-    double, single = (np.array(curve["mean"]["numerical rank"]) for curve in curves[-2:])
+    claim = finished[0].claims[-1]
+    assert claim.statement.startswith("numerical rank where the rank is d")
+    assert (claim.kind, claim.verdict) == ("extension", "fails")
+    double, single = (np.array(curve["mean"]["numerical rank"]) for curve in finished[1]["curves"][-2:])
     assert (double >= 7.99).argmin() > 1.5 * (single >= 7.99).argmin() > 1
 
 
-KINDS = ("rank = 1 deep down", ">= sqrt(d)", "numerical rank = rank")
+def test_only_the_published_width_decides_what_is_published(finished):
+    assert {claim.kind for claim in finished[0].claims} == {"extension"}
 
 
-def made_up(network, rank):
-    depths = np.concatenate([part.depths for part in decades.stretches(1000)])
-    wobble = 1e-3 * np.arange(4.0)[:, None]
-    values = dict.fromkeys(rank_curves.MEASURES, np.full((4, depths.size), float(rank)) + wobble)
-    return rank_curves.Curve(network, depths, values, 0, "")
+def found(late, early=None):
+    """What would be found if all three ranks of a network were ``late(network)``, and up to layer 1000 ``early``."""
+    depths, curves = np.array([1, 100, 1000, 1100, 10_000]), {}
+    for network in rank_curves.networks(32):
+        ranks = np.where(depths <= 1000, (early or late)(network), late(network)) + 1e-3 * np.arange(4.0)[:, None]
+        curves[network] = decades.Course(depths, dict.fromkeys(rank_curves.MEASURES, ranks))
+    lines = experiment.rows(TINY, curves)
+    return Found(TINY, curves, [Row(**line) for line in lines])
 
 
-def verdicts(vanilla, normalised, gaussian):
-    ranks = {"none": vanilla, "rescale": normalised, "batch": normalised}
-    curves = [made_up(network, gaussian if network.weights == "gaussian" else ranks[network.normalization])
-              for network in rank_curves.networks(32)]  # fmt: skip
-    claims = experiment.judge(curves)
-    return {kind: frozenset(c.verdict for c in claims if kind in c.statement) for kind in KINDS}
+def verdicts(*arguments):
+    claims = experiment.claims(found(*arguments))
+    return [[claim.verdict for claim in claims if claim.kind == kind] for kind in ("published", "extension")]
 
 
 def test_verdicts_go_both_ways():
-    assert verdicts(1, 9, 32) == dict.fromkeys(KINDS, frozenset({"holds"}))
-    assert verdicts(9, 1, 9) == dict.fromkeys(KINDS, frozenset({"fails"}))
-    assert verdicts(np.nan, np.nan, np.nan) == dict.fromkeys(KINDS, frozenset({"undecided"}))
+    as_expected = {"none": 1.0, "rescale": 9.0, "batch": 9.0}
+    assert verdicts(lambda n: 32.0 if n.weights == "gaussian" else as_expected[n.normalization]) == [
+        ["holds"] * 5, ["holds"] * 5]  # fmt: skip
+    upside_down = {"none": 9.0, "rescale": 1.0, "batch": 1.0}
+    assert verdicts(lambda n: upside_down[n.normalization], lambda n: 31.5) == [["fails"] * 5, ["fails"] * 5]
+    assert verdicts(lambda n: math.nan) == [["undecided"] * 5, ["undecided"] * 5]
+
+
+def test_the_figure_is_in_float32_and_rescales_only():
+    """What is published rests on these curves alone; what others show is an extension."""
+
+    def late(network):
+        shown = (network.dtype, network.weights) == ("float32", "uniform") and network.normalization != "batch"
+        return (1.0 if network.normalization == "none" else 9.0) if shown else 5.0
+
+    assert verdicts(late) == [["holds"] * 5, ["fails"] * 5]
+
+
+def test_extensions_name_the_worst():
+    claims = experiment.claims(found(lambda n: 4.0 if (n.activation, n.normalization) == ("relu", "batch") else 9.0))
+    worst = [claim for claim in claims if "/ sqrt(d)" in claim.statement]
+    assert len(worst) == 3
+    for claim in worst:
+        assert claim.value == pytest.approx(4.0 / math.sqrt(32), abs=1e-3)
+        assert "relu, BN (recentre, rescale)" in claim.note
+
+
+def test_tolerance_is_that_of_numpy():
+    H = np.diag(10.0 ** -np.arange(0.0, 20.0, 0.5)[:32])
+    for dtype in ("float32", "float64"):
+        network = rank_curves.Network(32, "linear", "none", "uniform", dtype)
+        assert (np.diag(H) > network.tolerance).sum() == np.linalg.matrix_rank(H.astype(dtype))
 
 
 def test_presets_are_the_published_figure():

@@ -11,6 +11,7 @@ from pyrank.support.errors import ArgumentError
 BAD = {
     "ginibre_lyapunov_exponents": [(0,), (2.5,), ("six",), (4, 0.0), (4, math.nan), ([3, 4],)],
     "ginibre_lyapunov_variances": [(0,), (math.inf,)],
+    "ginibre_numerical_rank": [(0, 3, 0.1), (4, -1.0, 0.1), (4, 3, 0.0), (4, 3, 1.1), (4, math.nan, 0.1)],
     "residual_top_exponent": [(0, 1.0), (4, 0.0), (4, 1e-5), (4, math.inf), (4, [1.0, -1.0])],
     "residual_top_variance": [(4, 0.0), (-1, 1.0)],
     "residual_gap": [(1, 1.0), (2.5, 1.0), (4, 1e-5), (4, [1.0, math.nan])],

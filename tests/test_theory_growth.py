@@ -50,6 +50,13 @@ def test_newman_exponents_and_variances_by_simulation():
     agrees((logs - expected) ** 2, theory.ginibre_lyapunov_variances(5))
 
 
+def test_numerical_rank_of_two_features_is_lost_by_a_bit_a_layer():
+    """Of 2 x 2 matrices the second singular value falls behind by (psi(1) - psi(1/2)) / 2 = ln 2 a layer."""
+    found = theory.ginibre_numerical_rank(2, [[0.0, 9.9], [10.1, 1e9]], 2.0**-10)
+    assert found.tolist() == [[2, 2], [1, 1]]
+    assert theory.ginibre_numerical_rank(5, 3, 1.0).tolist() == 1  # only the first is not below itself
+
+
 def top_by_quadrature(width, gamma):
     """(E_1(m) + int_0^1 (1 - (1 - u)^(d/2 - 1)) exp(-m u) du / u) / 2 at m = 1 / (2 gamma^2): the sum, summed."""
     m, power = 0.5 / gamma**2, width / 2 - 1

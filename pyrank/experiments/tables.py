@@ -11,6 +11,8 @@ from typing import Any
 from pyrank.support.text import plus_minus, text_table
 
 LINE = 118
+NEGLIGIBLE = 1e-5
+"""Share of a value below which its error is not written: a few times the rounding of single precision."""
 
 
 class Row(SimpleNamespace):
@@ -30,7 +32,8 @@ class Column:
     form
         How a value is written: a format such as ``".3f"``, or a function that writes it from the row.
     error
-        Name of the column that holds the error of this one: both are written as ``7.041 ± 0.002``.
+        Name of the column that holds the error of this one: both are written as ``7.041 ± 0.002``, an error of no more
+        than rounding is left out.
     meaning
         What it is, in a few words, with units; for the legend.
     """
@@ -48,7 +51,7 @@ class Column:
         value = getattr(row, self.name)
         if isinstance(value, str):
             return value or "-"
-        if self.error:
+        if self.error and not getattr(row, self.error) <= NEGLIGIBLE * abs(value):  # NaN is written
             return plus_minus(value, getattr(row, self.error))
         return format(value, self.form or ("," if isinstance(value, int) else ".4g"))
 

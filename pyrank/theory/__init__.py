@@ -3,6 +3,7 @@
 Growth rates of unnormalised linear chains
     `ginibre_lyapunov_exponents`      Newman's exponents of products of gaussian W
     `ginibre_lyapunov_variances`      their variances per layer
+    `ginibre_numerical_rank`          how many singular values they leave above a tolerance
     `residual_top_exponent`           top exponent of products of I + gamma W, a Poisson mixture of digammas
     `residual_top_variance`           its variance per layer
     `residual_lyapunov_spectrum`      all exponents of I + gamma W, by a Monte-Carlo QR expectation, with errors
@@ -52,7 +53,11 @@ from pyrank.theory.ginibre_products import (
     ginibre_product_moment,
     ginibre_product_second_moments,
 )
-from pyrank.theory.lyapunov_ginibre import ginibre_lyapunov_exponents, ginibre_lyapunov_variances
+from pyrank.theory.lyapunov_ginibre import (
+    ginibre_lyapunov_exponents,
+    ginibre_lyapunov_variances,
+    ginibre_numerical_rank,
+)
 from pyrank.theory.lyapunov_residual import (
     residual_lyapunov_spectrum,
     residual_top_exponent,
@@ -73,6 +78,7 @@ __all__ = [
     "escaped_multiplier",
     "ginibre_lyapunov_exponents",
     "ginibre_lyapunov_variances",
+    "ginibre_numerical_rank",
     "ginibre_product_cdf",
     "ginibre_product_density",
     "ginibre_product_edge",

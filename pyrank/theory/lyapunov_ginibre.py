@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special  # type: ignore[import-untyped]
 
 from pyrank.theory._arguments import Floats, number_of_features, numbers
@@ -70,3 +71,35 @@ def ginibre_lyapunov_variances(width: int) -> Floats:
     """
     variances: Floats = special.polygamma(1, _half_degrees(width)) / 4.0
     return variances
+
+
+def ginibre_numerical_rank(width: int, depth: ArrayLike, tolerance: float) -> Floats:
+    """Numerical rank that the exponents predict for a product of (d, d) gaussian matrices.
+
+    The singular values fall behind the first one by ``(lambda_1 - lambda_k) depth`` nats, up to fluctuations; counted
+    are those that are then still above ``tolerance`` times the first.
+
+    Parameters
+    ----------
+    width
+        d, at least 1.
+    depth
+        How many matrices are multiplied, any shape.
+    tolerance
+        Above 0, up to 1: for `numpy.linalg.matrix_rank` d times the unit of the dtype.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of ``depth``, from d down to 1.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is outside of what is said here.
+    """
+    layers = numbers("depth", depth, 0.0, 1e300, "give the number of factors")
+    smallest = float(numbers("tolerance", tolerance, 1e-300, 1.0, "give the share of the first that still counts"))
+    exponents = ginibre_lyapunov_exponents(width)
+    lag = (exponents[0] - exponents) * layers[..., None]
+    return np.asarray((lag <= -math.log(smallest)).sum(axis=-1), dtype=np.float64)

@@ -1,17 +1,16 @@
-"""Runs that are looked at as evenly over log depth as a constant stride allows: a stretch for each decade of layers."""
+"""Chains looked at as evenly over log depth as a constant stride allows: a stretch for each decade of layers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyrank.engine.run import Run
-from pyrank.experiments.running import Job, run_all
+from pyrank.experiments.tasks import Simulation, trace
 from pyrank.specs.chain import Chain
 from pyrank.specs.measures import Measure
 from pyrank.support.errors import as_integer
@@ -54,10 +53,10 @@ def stretches(depth: int) -> tuple[Stretch, ...]:
     return tuple(parts)
 
 
-def stretch_jobs(name: str, chain: Chain, depth: int, options: Mapping[str, Any]) -> list[Job]:
-    """Return a job for each stretch; ``options`` are the arguments of `pyrank.simulate` that all of them share."""
+def stretch_tasks(name: str, chain: Chain, depth: int, options: Mapping[str, Any]) -> list[Simulation]:
+    """Return a task for each stretch; ``options`` are the arguments of `pyrank.simulate` that all of them share."""
     return [
-        Job(
+        Simulation(
             name=f"{name},depth={part.depth}",
             chain=chain,
             depth=part.depth,
@@ -68,27 +67,65 @@ def stretch_jobs(name: str, chain: Chain, depth: int, options: Mapping[str, Any]
     ]
 
 
-def run_stretches(
-    jobs: Sequence[Sequence[Job]], out: Path, *, device: str = "cpu", progress: bool | None = None
-) -> list[list[Run]]:
-    """Run the stretches of several chains under one progress bar, and return the runs of each chain together."""
-    runs = iter(run_all([job for some in jobs for job in some], out, device=device, progress=progress))
-    return [[next(runs) for _ in some] for some in jobs]
+@dataclass(frozen=True, eq=False)
+class Course:
+    """What the stretches recorded of the same chains, joined.
+
+    Attributes
+    ----------
+    depths
+        The l of all recorded states H_l.
+    values
+        By name, (chains, depths).
+    degenerate_rows
+        Zero lines that the normalisation met, in all chains.
+    flags
+        Of the estimates within the last stretch.
+    """
+
+    depths: NDArray[np.int64]
+    values: Mapping[str, NDArray[np.float64]]
+    degenerate_rows: int = 0
+    flags: str = ""
+
+    @property
+    def late(self) -> NDArray[np.int64]:
+        """The depths of the last decade."""
+        return np.asarray(self.depths[self.depths > self.depths[-1] / 10])
+
+    def nearest(self, depth: float) -> int:
+        """Return the position of the recorded depth next to one."""
+        return int(np.abs(self.depths - depth).argmin())
+
+    def over(self, name: str, first: int, last: int) -> NDArray[np.float64]:
+        """Return the mean of each chain over the recorded depths from first to last, (chains,)."""
+        chosen = (self.depths >= first) & (self.depths <= last)
+        return np.asarray(self.values[name][:, chosen].mean(axis=1))
+
+    def at_the_end(self, name: str) -> NDArray[np.float64]:
+        """Return the mean of each chain over the last decade of depths, (chains,)."""
+        return self.over(name, *self.late[[0, -1]])
+
+    def log_spaced(self, per_decade: int = 15) -> NDArray[np.int64]:
+        """Return the positions of those depths that draw a clean line over a logarithmic axis; 0 is none of them."""
+        wanted = np.arange(0, np.log10(self.depths[-1]) + 1e-9, 1 / per_decade)
+        drawn = np.flatnonzero(self.depths)
+        nearest = np.abs(np.log10(self.depths[drawn])[:, None] - wanted).argmin(axis=0)
+        return np.asarray(drawn[np.unique(np.append(nearest, len(drawn) - 1))])
 
 
-def joined(runs: Sequence[Run], measure: str | Measure) -> NDArray[np.float64]:
-    """Return what the runs of all stretches recorded: (chains, depths)."""
-    traces = [run[measure].trace for run in runs]
-    return np.concatenate([trace for trace in traces if trace is not None], axis=1)
+def courses(runs: Sequence[Run], measures: Mapping[str, str | Measure]) -> list[Course]:
+    """Join the runs of the stretches of each law, given in the order of their tasks; measures get the names given."""
+    starts = [number for number, run in enumerate(runs) if run.plan.burn_in == 0]
+    return [_joined(runs[start:end], measures) for start, end in zip(starts, [*starts[1:], len(runs)], strict=True)]
 
 
-def recorded_depths(depth: int) -> NDArray[np.int64]:
-    """Return the l of all recorded states H_l on the way to ``depth``."""
-    return np.concatenate([part.depths for part in stretches(depth)])
-
-
-def log_spaced(depths: NDArray[np.int64], per_decade: int = 15) -> NDArray[np.int64]:
-    """Return the positions of those of increasing ``depths`` that draw a clean line over a logarithmic axis."""
-    wanted = np.arange(0, np.log10(depths[-1]) + 1e-9, 1 / per_decade)
-    nearest = np.abs(np.log10(depths)[:, None] - wanted).argmin(axis=0)
-    return np.unique(np.append(nearest, len(depths) - 1))
+def _joined(runs: Sequence[Run], measures: Mapping[str, str | Measure]) -> Course:
+    last = runs[-1]
+    return Course(
+        depths=np.concatenate([part.depths for part in stretches(last.depth)]),
+        values={name: np.concatenate([trace(run, str(measure)) for run in runs], axis=1)
+                for name, measure in measures.items()},
+        degenerate_rows=int(last.events["degenerate_rows"].sum()),
+        flags="; ".join(dict.fromkeys(flag for estimate in last.values() for flag in estimate.flags)),
+    )  # fmt: skip

@@ -1,22 +1,27 @@
-"""Linear and ReLU networks, normalised or not, and three kinds of rank of their states at increasing depth."""
+"""The curves of rank-vs-depth: networks, normalised or not, three kinds of rank of their states, and the drawing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import partial
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pyrank.engine.run import Run
+from pyrank import plotting, theory
 from pyrank.estimate.intervals import mean_interval
-from pyrank.experiments.chains.decades import joined, recorded_depths
+from pyrank.experiments.chains.decades import Course
+from pyrank.experiments.declaration import Found
+from pyrank.experiments.figures import Panel
 from pyrank.reference.spectral import singular_values
 from pyrank.specs.chain import Chain
 from pyrank.specs.measures import Measure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 TAU = 0.5
 NORMALIZATIONS = {"none": "vanilla", "rescale": "BN (rescale)", "batch": "BN (recentre, rescale)"}
@@ -29,10 +34,11 @@ def soft_rank_at_trace_d(H: Tensor) -> Tensor:
 
 
 MEASURES = {
-    "numerical rank": Measure("numerical_rank"),
-    f"rank_{TAU:g}": Measure("soft_rank_at_trace_d", function=soft_rank_at_trace_d),
+    "numerical_rank": Measure("numerical_rank"),
+    "soft_rank": Measure("soft_rank_at_trace_d", function=soft_rank_at_trace_d),
     "r": Measure("participation_ratio"),
 }
+HEADINGS = {"numerical_rank": "numerical rank", "soft_rank": f"rank_{TAU:g}", "r": "r"}
 
 
 @dataclass(frozen=True)
@@ -58,66 +64,66 @@ class Network:
         """Share of sigma_max above which a singular value counts for the numerical rank."""
         return self.width * float(np.finfo(self.dtype).eps)
 
+    @property
+    def title(self) -> str:
+        """In words."""
+        return f"{self.activation}, {NORMALIZATIONS[self.normalization]}, {self.dtype}, d = {self.width}"
+
     def __str__(self) -> str:
         return ",".join((f"d={self.width}", *list(asdict(self).values())[1:]))
 
 
 def networks(width: int) -> tuple[Network, ...]:
     """Return the curves of the figure for a width, and a gaussian linear network in both precisions."""
-    published = [
+    shown = [
         Network(width, activation, normalization, "uniform", dtype)
         for activation, normalization, dtype in product(("linear", "relu"), NORMALIZATIONS, ("float64", "float32"))
     ]
-    return (*published, *(Network(width, "linear", "rescale", "gaussian", dtype) for dtype in ("float64", "float32")))
+    return (*shown, *(Network(width, "linear", "rescale", "gaussian", dtype) for dtype in ("float64", "float32")))
 
 
-@dataclass(frozen=True)
-class Curve:
-    """What was measured on one network: values (chains, depths) by measure."""
-
-    network: Network
-    depths: NDArray[np.int64]
-    values: dict[str, NDArray[np.float64]]
-    degenerate_rows: int
-    flags: str
-
-    @cached_property
-    def late(self) -> NDArray[np.bool_]:
-        """Which depths belong to the last decade."""
-        return np.asarray(self.depths > self.depths[-1] / 10)
-
-    @property
-    def late_layers(self) -> str:
-        """Those depths in words."""
-        return f"layers {self.depths[self.late][0]:,} to {self.depths[-1]:,}"
-
-    def at_the_end(self, measure: str) -> tuple[float, float]:
-        """Return mean and half-width of the 95 % interval over runs, each averaged over the last decade of depths."""
-        middle, half_width = mean_interval(self.values[measure][:, self.late].mean(axis=1))
-        return float(middle), float(half_width)
-
-    def at(self, depth: int, measure: str) -> float:
-        """Return the mean over runs at the recorded depth next to ``depth``."""
-        return float(self.values[measure][:, np.abs(self.depths - depth).argmin()].mean())
-
-    def points(self) -> dict[str, object]:
-        """Return means and half-widths of 95 % intervals over runs at each depth, ready for JSON."""
-        means = {name: mean_interval(values) for name, values in self.values.items()}
-        return {
-            "network": str(self.network),
-            "depth": self.depths,
-            "mean": {name: mean for name, (mean, _) in means.items()},
-            "half_width": {name: half_width for name, (_, half_width) in means.items()},
-        }
+def points(network: Network, course: Course) -> dict[str, object]:
+    """Return means and half-widths of 95 % intervals over runs at each depth, ready for JSON."""
+    means = {HEADINGS[name]: mean_interval(values) for name, values in course.values.items()}
+    return {
+        "network": str(network),
+        "depth": course.depths,
+        "mean": {name: mean for name, (mean, _) in means.items()},
+        "half_width": {name: half_width for name, (_, half_width) in means.items()},
+    }
 
 
-def measured(network: Network, runs: Sequence[Run]) -> Curve:
-    """Return the curve of a network from the runs of its stretches, see `stretch_jobs`."""
-    last = runs[-1]
-    return Curve(
-        network=network,
-        depths=recorded_depths(last.depth),
-        values={name: joined(runs, measure) for name, measure in MEASURES.items()},
-        degenerate_rows=int(last.events["degenerate_rows"].sum()),
-        flags="; ".join(dict.fromkeys(flag for estimate in last.values() for flag in estimate.flags)),
-    )
+def panels(found: Found) -> list[Panel]:
+    """Return a row of panels for each width and activation, and in it one for each kind of rank."""
+    kinds = list(found.rows_by("width", "activation"))
+    return [
+        Panel(partial(draw, name=name, width=width, activation=activation), xscale="log",
+              title="" if number else heading.replace(f"_{TAU:g}", f"$_{{{TAU:g}}}$"),
+              ylabel=f"{activation}, d = {width}" if heading == HEADINGS["numerical_rank"] else "",
+              xlabel="depth (layers)" if number == len(kinds) - 1 else "")
+        for number, (width, activation) in enumerate(kinds)
+        for name, heading in HEADINGS.items()
+    ]  # fmt: skip
+
+
+def draw(axes: Axes, found: Found, name: str, width: int, activation: str) -> None:
+    """Draw one kind of rank against depth: with its interval in float64, and dashed in float32."""
+    some = {n: course for n, course in found.data.items() if (n.width, n.activation) == (width, activation)}
+    for network, course in some.items():
+        if network.weights != "uniform" or (network.dtype == "float32" and name != "numerical_rank"):
+            continue
+        number, at = list(NORMALIZATIONS).index(network.normalization), course.log_spaced()
+        middle, half_width = mean_interval(course.values[name][:, at])
+        if network.dtype == "float32":
+            axes.plot(course.depths[at], middle, "--", color=plotting.colour(number), linewidth=1)
+        else:
+            low, label = np.maximum(middle - half_width, 1.0), NORMALIZATIONS[network.normalization]  # no rank is less
+            plotting.band(axes, course.depths[at], middle, low, middle + half_width, number, label)
+    path = np.geomspace(float(course.depths[0]), float(course.depths[-1]), 400)
+    if name == "numerical_rank":
+        axes.plot([], [], "--", color="0.2", linewidth=1, label="the same in float32")
+    if name == "numerical_rank" and activation == "linear":
+        expected = theory.ginibre_numerical_rank(width, path, width * float(np.finfo("float64").eps))
+        axes.plot(path, expected, ":", color="black", linewidth=1.4, label="vanilla by Lyapunov exponents")
+    plotting.guide(axes, path[[0, -1]], [math.sqrt(width)] * 2, r"$\sqrt{d}$")
+    plotting.log_ticks(axes.yaxis, [2.0**power for power in range(int(math.log2(width)) + 1)])

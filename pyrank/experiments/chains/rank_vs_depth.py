@@ -1,47 +1,41 @@
 """Does batch normalisation keep the rank that a vanilla network loses with depth? It does, by three kinds of rank.
 
-Hadi Daneshmand, Jonas Kohler, Francis Bach, Thomas Hofmann, Aurelien Lucchi: "Batch normalization provably avoids ranks
-collapse for randomly initialised deep networks", NeurIPS 2020, arXiv:2003.01652. Figure 2, and Theorem 2 for its linear
-half.
-
 Linear and ReLU networks of width 32 without skip connection, H' = BN(W F(H)), with a batch of as many gaussian samples
 and uniform weights, as torch initialises them (a common scale of the weights does not matter here). BN rescales only,
 as in the paper's equations, or recentres first, as libraries do; "vanilla" is without. Ten runs of each; all curves
 see the same weights, so that the float32 and the float64 curve belong to the same networks.
 
 Three ranks are shown, because they answer differently. The numerical rank counts singular values > max(d, N) eps
-sigma_max, eps being the unit of the dtype: it is the usual one, but partly a property of the arithmetic. A linear layer
-with N = d, BN without recentring and continuous weights cannot lose rank at all: det H' = det(D) det(W) det(H) with the
-diagonal D of the row sizes, and none of these is 0. What is lost lies below rounding. The soft rank of Theorem 2,
-rank_tau at tau = 1/2, and the participation ratio r do not have this defect. For the soft rank every state is brought
-to Tr M = d, the trace that BN gives and a vanilla state lacks.
+sigma_max, eps being the unit of the dtype: it is the published one, there in float32, but partly a property of the
+arithmetic. A linear layer with N = d, BN without recentring and continuous weights cannot lose rank at all: det H' =
+det(D) det(W) det(H) with the diagonal D of the row sizes, and none of these is 0. What is lost lies below rounding. The
+soft rank of Theorem 2, rank_tau at tau = 1/2, and the participation ratio r do not have this defect. For the soft rank
+every state is brought to Tr M = d, the trace that BN gives and a vanilla state lacks.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from pyrank import theory
+from pyrank.engine.run import Run
+from pyrank.estimate.intervals import Interval, mean_interval
+from pyrank.experiments.chains.decades import Course, courses, stretch_tasks
+from pyrank.experiments.chains.rank_curves import HEADINGS, MEASURES, TAU, Network, networks, panels, points
+from pyrank.experiments.claims import Claim, at_least, at_most, close_to, extension, published
+from pyrank.experiments.declaration import Experiment, Found
+from pyrank.experiments.figures import Sheet
+from pyrank.experiments.papers import DANESHMAND
+from pyrank.experiments.tables import Column, Row
+from pyrank.experiments.tasks import Simulation
 
-from pyrank import plotting
-from pyrank.estimate.intervals import mean_interval
-from pyrank.experiments import Claim, Result, at_least, close_to, publish
-from pyrank.experiments.chains.decades import log_spaced, run_stretches, stretch_jobs
-from pyrank.experiments.chains.rank_curves import MEASURES, NORMALIZATIONS, TAU, Curve, Network, measured, networks
-from pyrank.support.text import plus_minus, text_table
-from pyrank.theory import ginibre_lyapunov_exponents
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-NAME = "rank-vs-depth"
-PAPER = "Daneshmand et al. 2020"
+WIDTH = 32
+"""Of the published figure."""
+QUICKLY = 1_000
+"""Layers that are few in a claim which names none: the depth of the deepest networks that are trained."""
 
 
 @dataclass(frozen=True)
@@ -55,227 +49,204 @@ class Settings:
 
 
 PRESETS = {
-    "quick": Settings(networks(32), depth=10_000),
-    "paper": Settings(networks(32) + networks(128), depth=100_000),
+    "quick": Settings(networks(WIDTH), depth=10_000),
+    "paper": Settings(networks(WIDTH) + networks(128), depth=100_000),
 }
 
 
-@dataclass(frozen=True)
-class Row:
-    """A line of the table: means over the last decade of depths; errors are half-widths of 95 % intervals."""
-
-    width: int
-    activation: str
-    normalization: str
-    weights: str
-    dtype: str
-    tolerance: float
-    first_layer: int
-    last_layer: int
-    numerical_rank: float
-    numerical_rank_error: float
-    soft_rank: float
-    soft_rank_error: float
-    r: float
-    r_error: float
-    degenerate_rows: int
-    flags: str
-
-
-def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
-    """Simulate, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
+def tasks(settings: Settings) -> list[Simulation]:
+    """Return the stretches of each network."""
     options = {"chains": settings.chains, "seed": settings.seed, "measures": tuple(MEASURES.values())}
-    jobs = [stretch_jobs(str(network), network.chain, settings.depth, options) for network in settings.networks]
-    runs = run_stretches(jobs, out, device=device, progress=progress)
-    curves = [measured(network, some) for network, some in zip(settings.networks, runs, strict=True)]
-    rows = [_row(curve) for curve in curves]
-    caption = _caption(settings)
-    return publish(
-        NAME,
-        out,
-        settings=settings,
-        rows=rows,
-        table=_table(rows, settings),
-        claims=judge(curves),
-        figure=_figure(curves, caption),
-        caption=caption,
-        data={"curves": [curve.points() for curve in curves]},
+    stretches = [stretch_tasks(str(network), network.chain, settings.depth, options) for network in settings.networks]
+    return [task for some in stretches for task in some]
+
+
+def analyse(settings: Settings, runs: Sequence[Run]) -> dict[Network, Course]:
+    """Join the stretches of each network."""
+    return dict(zip(settings.networks, courses(runs, MEASURES), strict=True))
+
+
+COLUMNS = (
+    Column("width", "d = N"),
+    Column("activation", "F"),
+    Column("normalization", "normalization"),
+    Column("weights", "weights"),
+    Column("dtype", "dtype"),
+    Column("tolerance", "tolerance", ".1e", meaning="share of sigma_max above which a singular value counts for the "
+           "numerical rank, max(d, N) eps"),
+    Column("first_layer"),
+    Column("last_layer"),
+    Column("numerical_rank", HEADINGS["numerical_rank"], error="numerical_rank_error"),
+    Column("numerical_rank_error"),
+    Column("soft_rank", HEADINGS["soft_rank"], error="soft_rank_error", meaning="of M brought to Tr M = d"),
+    Column("soft_rank_error"),
+    Column("r", "r", error="r_error", meaning="participation ratio"),
+    Column("r_error"),
+    Column("degenerate_rows", "zero rows", meaning="met by the normalisation, in all runs"),
+    Column("flags", "flags", meaning="of the estimates within runs, from a few correlated layers or of a constant; the "
+           "intervals do without"),
+)  # fmt: skip
+
+
+def rows(settings: Settings, data: Mapping[Network, Course]) -> Iterable[Mapping[str, Any]]:
+    """Return a line for each network."""
+    for network, course in data.items():
+        late = {name: mean_interval(course.at_the_end(name)) for name in MEASURES}
+        yield {
+            **asdict(network),
+            "tolerance": network.tolerance,
+            "first_layer": int(course.late[0]),
+            "last_layer": int(course.late[-1]),
+            **{name: float(mean) for name, (mean, _) in late.items()},
+            **{f"{name}_error": float(half_width) for name, (_, half_width) in late.items()},
+            "degenerate_rows": course.degenerate_rows,
+            "flags": course.flags,
+        }
+
+
+def claims(found: Found) -> list[Claim]:
+    """Return what figure and text say, then the same in other arithmetic, for other widths and kinds of rank."""
+    every = dict(zip(found.data, found.rows, strict=True))
+    vanilla = {network: row for network, row in every.items() if network.normalization == "none"}
+    normalised = {n: row for n, row in every.items() if n.normalization != "none" and n.weights == "uniform"}
+    return [
+        *(_collapse(row) for network, row in vanilla.items() if _in_figure(network)),
+        *(_survival(row) for network, row in normalised.items() if _in_figure(network)),
+        *_drop(found),
+        *_collapse_elsewhere({network: row for network, row in vanilla.items() if not _in_figure(network)}),
+        *(claim for name in MEASURES for claim in _survival_elsewhere(name, normalised)),
+        *_rounding(every, found),
+    ]
+
+
+def _in_figure(network: Network) -> bool:
+    """Whether it is a published curve: the layer of the paper's equations, in the arithmetic that torch starts with."""
+    law = network.width, network.weights, network.dtype
+    return law == (WIDTH, "uniform", "float32") and network.normalization != "batch"
+
+
+def _rank(row: Row, name: str = "numerical_rank", over: float = 1.0) -> Interval:
+    return Interval.around(getattr(row, name) / over, getattr(row, f"{name}_error") / over)
+
+
+def _reading(row: Row) -> str:
+    layers = f"mean of layers {row.first_layer:,} to {row.last_layer:,}"
+    return f"numerical rank in float32 with the tolerance of note 3, {row.tolerance:.1e} sigma_max; {layers}"
+
+
+def _noise(row: Row) -> str:
+    """Say what is left, and when the second singular value of a linear chain is expected below the tolerance."""
+    text = f"r = {row.r:.6f}; what exceeds 1 is rounding noise above the tolerance"
+    if row.activation != "linear":
+        return text
+    first, second = theory.ginibre_lyapunov_exponents(row.width)[:2]
+    layers = -math.log(row.tolerance) / (first - second)
+    return f"{text}, {row.tolerance:.1g}, which sigma_2 passes after about {layers:,.0f} layers (Newman)"
+
+
+def _collapse(row: Row) -> Claim:
+    statement = f"the hidden representation collapses to a rank one matrix in vanilla networks: {row.activation}"
+    place = DANESHMAND.at("Fig. 2, §1.1")
+    return published(statement, place, _rank(row), close_to(1.0, 0.5), reading=_reading(row), note=_noise(row))
+
+
+def _survival(row: Row) -> Claim:
+    root = math.sqrt(row.width)
+    return published(
+        f"BN stabilizes the rank above sqrt(d) = {root:.2f}: {row.activation}",
+        DANESHMAND.at("Fig. 2, abstract"),
+        _rank(row),
+        at_least(root),
+        reading=_reading(row),
+        note=f"rank_{TAU:g} = {_rank(row, 'soft_rank')}, r = {_rank(row, 'r')}",
     )
 
 
-def _row(curve: Curve) -> Row:
-    numerical, soft, ratio = (curve.at_the_end(measure) for measure in MEASURES)
-    first, last = curve.depths[curve.late][[0, -1]].tolist()
-    return Row(
-        **asdict(curve.network), tolerance=curve.network.tolerance, first_layer=first, last_layer=last,
-        numerical_rank=numerical[0], numerical_rank_error=numerical[1], soft_rank=soft[0], soft_rank_error=soft[1],
-        r=ratio[0], r_error=ratio[1], degenerate_rows=curve.degenerate_rows, flags=curve.flags,
-    )  # fmt: skip
+def _drop(found: Found) -> Iterable[Claim]:
+    ranks = {}
+    for network, course in found.data.items():
+        if _in_figure(network):
+            layer = course.depths[course.nearest(QUICKLY)]
+            ranks[network.title] = Interval.mean(course.over("numerical_rank", layer, layer))
+    if ranks:
+        yield published(
+            "the rank quickly drops in depth for both networks",
+            DANESHMAND.at("Fig. 2"),
+            max(ranks.values(), key=lambda rank: rank.value),
+            at_most(WIDTH - 1),
+            reading=f"of {WIDTH} at least one is lost at layer {layer:,}; the largest numerical rank of all four kinds",
+            note="; ".join(f"{title}: {rank}" for title, rank in ranks.items()),
+        )
 
 
-def judge(curves: Sequence[Curve]) -> tuple[Claim, ...]:
-    """Return the claims of the figure, and what the numerical rank says of a rank that is known."""
-    claims = []
-    for curve in curves:
-        network = curve.network
-        if (network.weights, network.dtype) != ("uniform", "float64"):
-            continue
-        if network.normalization == "none":
-            claims.append(_collapse(curve))
-        else:
-            claims += [_survival(curve, measure) for measure in ("numerical rank", f"rank_{TAU:g}")]
-    exact = [curve for curve in curves if curve.network.weights == "gaussian"]
-    return (*claims, *(_rounding(*pair) for pair in zip(exact[::2], exact[1::2], strict=True)))
+def _collapse_elsewhere(some: Mapping[Network, Row]) -> Iterable[Claim]:
+    if some:
+        network, row = max(some.items(), key=lambda pair: float(pair[1].numerical_rank))
+        statement = "numerical rank of vanilla networks in float64, and at other widths"
+        note = f"the largest of {len(some)}: {network.title}; {_noise(row)}"
+        yield extension(statement, DANESHMAND.at("Fig. 2"), _rank(row), close_to(1.0, 0.5), note=note)
 
 
-def _title(network: Network) -> str:
-    return f"{network.activation}, {NORMALIZATIONS[network.normalization]}, d = {network.width}"
+def _survival_elsewhere(name: str, some: Mapping[Network, Row]) -> Iterable[Claim]:
+    ratios = {network.title: _rank(row, name, math.sqrt(network.width)) for network, row in some.items()}
+    if ratios:
+        least, most = (pick(ratios, key=lambda title: ratios[title].value) for pick in (min, max))
+        yield extension(
+            f"{HEADINGS[name]} / sqrt(d) with BN, linear and ReLU, with and without recentring, in either precision",
+            "a constant that Theorem 2 leaves open",
+            ratios[least],
+            at_least(1.0),
+            note=f"the smallest of {len(ratios)}: {least}; the largest: {ratios[most].value:.2f}, {most}",
+        )
 
 
-def _collapse(curve: Curve) -> Claim:
-    rank, error = curve.at_the_end("numerical rank")
-    return Claim(
-        statement=f"numerical rank = 1 deep down: {_title(curve.network)}",
-        source=f"{PAPER}, Fig. 2",
-        value=rank,
-        error=error,
-        verdict=close_to(rank - error, rank + error, 1.0, 0.5),
-        note=f"mean of {curve.late_layers}; there r = {curve.at_the_end('r')[0]:.6f}, and what exceeds 1 is "
-        f"rounding noise above the tolerance {curve.network.tolerance:.1g}{_delay(curve.network)}",
-    )
+def _rounding(every: Mapping[Network, Row], found: Found) -> Iterable[Claim]:
+    pairs = [network for network in every if network.weights == "gaussian"]
+    for double, single in zip(pairs[::2], pairs[1::2], strict=True):
+        early, first = [], []
+        for network in (single, double):
+            course = found.data[network]
+            rank = course.values["numerical_rank"]
+            lost = course.depths[(rank < network.width).any(axis=0)]
+            early.append(f"{rank[:, course.nearest(100)].mean():.1f} in {network.dtype}")
+            first.append(f"{next(iter(lost), '-')} in {network.dtype}")
+        yield extension(
+            f"numerical rank where the rank is d at every depth: {double.title}, gaussian W",
+            "det H' = det(D) det(W) det(H)",
+            _rank(every[double]),
+            close_to(double.width, 0.5),
+            note=f"what it shows is rounding. The same networks at layer 100: {', '.join(early)}; a run first shows "
+            f"less than {double.width} at layer {', '.join(first)}; at the end float32 shows {_rank(every[single])}",
+        )
 
 
-def _delay(network: Network) -> str:
-    """Say when the second singular value of a linear chain is expected to fall below the tolerance."""
-    if network.activation != "linear":
-        return ""
-    first, second = ginibre_lyapunov_exponents(network.width)[:2]
-    return f", which sigma_2 passes after about {-math.log(network.tolerance) / (first - second):,.0f} layers (Newman)"
-
-
-def _survival(curve: Curve, measure: str) -> Claim:
-    rank, error = curve.at_the_end(measure)
-    root = math.sqrt(curve.network.width)
-    ratio = curve.at_the_end("r")
-    return Claim(
-        statement=f"{measure} >= sqrt(d) = {root:.2f}: {_title(curve.network)}",
-        source=f"{PAPER}, Fig. 2",
-        value=rank,
-        error=error,
-        verdict=at_least(rank - error, rank + error, root),
-        note=f"mean of {curve.late_layers}; r = {plus_minus(*ratio)} = {ratio[0] / root:.2f} sqrt(d)",
-    )
-
-
-def _rounding(double: Curve, single: Curve) -> Claim:
-    width, measure = double.network.width, "numerical rank"
-    rank, error = double.at_the_end(measure)
-    first = [next(iter(c.depths[(c.values[measure] < width).any(axis=0)]), "-") for c in (single, double)]
-    return Claim(
-        statement=f"numerical rank = rank = d: {_title(double.network)}, gaussian W",
-        source="det H' = det(D) det(W) det(H)",
-        value=rank,
-        error=error,
-        verdict=close_to(rank - error, rank + error, width, 0.5),
-        note=f"the rank is {width} at every depth, almost surely; what a numerical rank shows is rounding. The same "
-        f"networks at layer 100: {single.at(100, measure):.1f} in float32, {double.at(100, measure):.1f} in float64; "
-        f"a run first shows less than {width} at layer {first[0]} in float32, {first[1]} in float64; at the end "
-        f"float32 shows {plus_minus(*single.at_the_end(measure))}",
-    )
-
-
-def _cell(value: float, error: float) -> str:
-    return f"{value:.4g}" if error < 1e-4 else plus_minus(value, error)
-
-
-def _table(rows: Sequence[Row], settings: Settings) -> str:
-    head = ("d = N", "F", "normalization", "weights", "dtype", "tolerance", "numerical rank", f"rank_{TAU:g}", "r",
-            "zero rows", "flags")  # fmt: skip
-    lines = [
-        (str(row.width), row.activation, row.normalization, row.weights, row.dtype, f"{row.tolerance:.1e}",
-         _cell(row.numerical_rank, row.numerical_rank_error), _cell(row.soft_rank, row.soft_rank_error),
-         _cell(row.r, row.r_error), str(row.degenerate_rows), row.flags or "-")
-        for row in rows
-    ]  # fmt: skip
-    return "\n".join([
-        text_table(head, lines),
-        f"Means over layers {rows[0].first_layer:,} to {rows[0].last_layer:,} of {settings.chains} runs; ± half of the "
-        "95 % interval over runs (Student), left out below 1e-4.",
-        "tolerance: share of sigma_max above which a singular value counts for the numerical rank, max(d, N) eps.",
-        f"rank_{TAU:g}: of M brought to Tr M = d; zero rows: met by the normalisation, in all runs.",
-        "flags: of the estimates within runs from a few correlated layers, or of a constant; the intervals do without.",
-    ])  # fmt: skip
-
-
-def _figure(curves: Sequence[Curve], caption: str) -> Figure:
-    panels = list(dict.fromkeys((curve.network.width, curve.network.activation) for curve in curves))
-    figure, axes = plotting.sheet(
-        title="Rank against depth, with and without batch normalisation",
-        caption=caption,
-        rows=len(MEASURES),
-        columns=len(panels),
-        size=(5.5 * len(panels), 9),
-        sharex=True,
-        sharey="row",
-    )
-    for place, axis in enumerate(axes):
-        measure, panel = list(MEASURES)[place // len(panels)], panels[place % len(panels)]
-        _draw(axis, [c for c in curves if (c.network.width, c.network.activation) == panel], measure)
-        if place < len(panels):
-            axis.set_title(f"{panel[1]}, d = {panel[0]}", fontsize=11)
-        if place % len(panels) == 0:
-            axis.set_ylabel(measure.replace(f"_{TAU:g}", f"$_{{{TAU:g}}}$"))
-        if place >= len(panels) * (len(MEASURES) - 1):
-            axis.set_xlabel("depth (layers)")
-    plotting.legend(figure)
-    return figure
-
-
-def _draw(axis: Axes, curves: Sequence[Curve], measure: str) -> None:
-    for curve in curves:
-        network = curve.network
-        if network.weights != "uniform" or (network.dtype == "float32" and measure != "numerical rank"):
-            continue
-        number = list(NORMALIZATIONS).index(network.normalization)
-        some = log_spaced(curve.depths)
-        depths, (middle, half_width) = curve.depths[some], mean_interval(curve.values[measure][:, some])
-        if network.dtype == "float32":
-            axis.plot(depths, middle, "--", color=plotting.colour(number), linewidth=1)
-        else:
-            label = NORMALIZATIONS[network.normalization]
-            low = np.maximum(middle - half_width, 1.0)  # no rank is less
-            plotting.band(axis, depths, middle, low, middle + half_width, number, label)
-    width, ends = curves[0].network.width, curves[0].depths[[0, -1]]
-    if measure == "numerical rank":
-        axis.plot([], [], "--", color="0.2", linewidth=1, label="the same in float32")
-        if curves[0].network.activation == "linear":
-            path = np.geomspace(float(ends[0]), float(ends[1]), 400)
-            label = "vanilla by Lyapunov exponents"
-            axis.plot(path, _expected_rank(width, path), ":", color="black", linewidth=1.4, label=label)
-    plotting.guide(axis, ends, [math.sqrt(width)] * 2, r"$\sqrt{d}$")
-    axis.set_xscale("log")
-    plotting.log_ticks(axis.yaxis, [2.0**power for power in range(int(math.log2(width)) + 1)])
-
-
-def _expected_rank(width: int, depths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Count the exponents whose lag behind the first has not yet brought sigma_k / sigma_1 below float64's tolerance.
-
-    The exponents are those of gaussian weights, from which those of other laws of the same variance differ little.
-    """
-    exponents = ginibre_lyapunov_exponents(width)
-    lag = (exponents[0] - exponents)[:, None] * depths
-    return np.asarray((lag <= -math.log(width * np.finfo(np.float64).eps)).sum(axis=0), dtype=float)
-
-
-def _caption(settings: Settings) -> str:
-    networks = settings.networks
-    tolerances = {n.dtype: n.tolerance for n in networks if n.width == networks[0].width}
-    counted = ", ".join(f"{tolerance:.1e} ({dtype})" for dtype, tolerance in tolerances.items())
+def caption(found: Found) -> str:
+    """Say what is shown."""
+    first = found.settings.networks[0].width
+    tolerances = {row.dtype: f"{row.tolerance:.1e} ({row.dtype})" for row in found.rows if row.width == first}
     return (
-        f"After {PAPER}, Fig. 2. H' = BN(W F(H)), uniform W, batch N = d, gaussian input, no skip connection. Lines: "
-        f"mean of {settings.chains} runs at a depth; bands: its 95 % interval (Student); seed {settings.seed}, the "
-        "same weights for all curves. Numerical rank: singular values > max(d, N) eps sigma_max, that is "
-        f"{counted} for d = {networks[0].width}; rank$_{{{TAU:g}}}$: eigenvalues >= {TAU:g} of M = H Hᵀ / N, brought "
-        "to Tr M = d; r = (Tr M)² / ||M||². Bands are float64. Dotted: number of Lyapunov exponents (gaussian W) whose "
-        "lag behind the first leaves sigma_k above the tolerance."
+        "H' = BN(W F(H)), uniform W, batch N = d, gaussian input, no skip connection. Lines: mean of "
+        f"{found.settings.chains} runs at a depth; bands, in float64: its 95 % interval (Student); the same weights "
+        "for all curves. Numerical rank: singular values > max(d, N) eps sigma_max, that is "
+        f"{', '.join(tolerances.values())} for d = {first}; rank$_{{{TAU:g}}}$: eigenvalues >= {TAU:g} of "
+        "M = H Hᵀ / N, brought to Tr M = d; r = (Tr M)² / ||M||². Dotted: number of Lyapunov exponents (gaussian W) "
+        "whose lag behind the first leaves sigma_k above the tolerance."
     )
+
+
+EXPERIMENT = Experiment(
+    name="rank-vs-depth",
+    question="Does batch normalisation keep the rank that a vanilla network loses with depth?",
+    sources=(DANESHMAND.at("Fig. 2"),),
+    presets=PRESETS,
+    tasks=tasks,
+    analyse=analyse,
+    columns=COLUMNS,
+    rows=rows,
+    note="Means over the last decade of layers; ± half of the 95 % interval over runs (Student).",
+    claims=claims,
+    sheet=Sheet("Rank against depth, with and without batch normalisation", panels, columns=3, size=(13, 8),
+                options={"sharex": True, "sharey": "row"}),
+    caption=caption,
+    more=lambda found: {"curves": [points(*pair) for pair in found.data.items()]},
+)  # fmt: skip
