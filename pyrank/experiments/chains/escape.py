@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyrank.estimate.intervals import mean_interval
 from pyrank.reference.geometry import outlier, pairwise_angles
 from pyrank.specs.chain import Chain
 
@@ -79,12 +78,3 @@ class Ends:
     def escaped(self) -> NDArray[np.bool_]:
         """Whether it escaped."""
         return has_escaped(self.length, self.angle)
-
-
-def means(**values: Floats) -> dict[str, float]:
-    """Return ``name``, a mean over chains, and ``name_half_width`` of its 95 % interval; NaN over fewer than two."""
-    found = {}
-    for name, each in values.items():
-        mean, half_width = mean_interval(each) if len(each) > 1 else (math.nan, math.nan)
-        found |= {name: float(mean), f"{name}_half_width": float(half_width)}
-    return found

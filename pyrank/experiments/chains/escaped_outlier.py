@@ -22,9 +22,10 @@ import torch
 
 from pyrank import plotting
 from pyrank.engine.run import Run
-from pyrank.estimate.intervals import Interval, share_interval
+from pyrank.estimate.intervals import Interval
 from pyrank.experiments.chains.escape import DEFINITION, ESCAPE_ANGLE, NONE_SHARE, NORMALIZATIONS, Ends, relu_chain
 from pyrank.experiments.chains.escaped_shape import RIGHT, shape, shape_columns, shape_questions, where
+from pyrank.experiments.chains.over_chains import share, share_columns
 from pyrank.experiments.claims import Claim, Wanted, at_least, at_most, close_to, extension, published
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.figures import Panel, Sheet
@@ -108,10 +109,7 @@ COLUMNS = (
     Column("batch", "N"),
     Column("width", "width d"),
     Column("depth", "layers"),
-    Column("chains"),
-    Column("escaped", "escaped", lambda row: f"{row.escaped}/{row.chains}", meaning="chains, at the last layer"),
-    Column("", "share, 95 %", lambda row: f"{row.share_low:.3f}-{row.share_high:.3f}"),
-    Column("share_low"), Column("share_high"),
+    *share_columns("escaped", "chains, at the last layer"),
     *shape_columns(),
     Column("", "5, 50, 95 %", lambda row: f"{row.length_5:.2f} {row.length_50:.2f} {row.length_95:.2f}",
            meaning="quantiles of length/(N-1) over all chains"),
@@ -123,12 +121,11 @@ COLUMNS = (
 def rows(settings: Settings, data: Sequence[tuple[Run, Ends]]) -> Iterable[Mapping[str, Any]]:
     """Return a line for each run: how many chains escaped, and means over those."""
     for run, ends in data[:-1]:
-        chain, escaped = run.plan.chain, int(ends.escaped.sum())
-        low, high = share_interval(escaped, run.plan.chains)
+        chain = run.plan.chain
         yield {
-            "batch": chain.batch, "width": chain.width, "depth": run.depth, "chains": run.plan.chains,
+            "batch": chain.batch, "width": chain.width, "depth": run.depth,
             "normalization": "batch" if chain.normalization.rescale else "recentre",
-            "escaped": escaped, "share_low": low, "share_high": high,
+            **share("escaped", int(ends.escaped.sum()), run.plan.chains),
             **shape(ends),
             **{f"length_{percent}": float(np.quantile(ends.length, percent / 100)) for percent in (5, 50, 95)},
         }  # fmt: skip
@@ -139,13 +136,13 @@ def claims(found: Found) -> list[Claim]:
     recentred, rescaled = (found.rows_by("normalization")[name] for name in NORMALIZATIONS)
     large = max(recentred, key=lambda row: int(row.batch))
     escaped, chains = (sum(getattr(row, name) for row in rescaled) for name in ("escaped", "chains"))
-    share = "share of chains in which a sample escapes"
+    how_many = "share of chains in which a sample escapes"
     return [
         *_published(large),
-        *(extension(f"{share}, {where(row)}", NACHUM.at("Fig. 3"), Interval.share(row.escaped, row.chains),
+        *(extension(f"{how_many}, {where(row)}", NACHUM.at("Fig. 3"), Interval.share(row.escaped, row.chains),
                     at_least(0.5), note="only fluctuations leave the symmetric state; those of wide layers are smaller")
           for row in recentred if row is not large),
-        extension(f"{share} with rescaling, all cases", "pyrank.theory.recentred_relu_multipliers",
+        extension(f"{how_many} with rescaling, all cases", "pyrank.theory.recentred_relu_multipliers",
                   Interval.share(escaped, chains), at_most(NONE_SHARE)),
         *shape_questions([row for row in recentred if row.escaped > 1]),
     ]  # fmt: skip

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from pyrank.estimate.intervals import Interval
-from pyrank.experiments.chains.escape import Ends, means
+from pyrank.experiments.chains.escape import Ends
+from pyrank.experiments.chains.over_chains import mean_columns, means
 from pyrank.experiments.claims import Claim, close_to, extension
 from pyrank.experiments.tables import Column, Row
 from pyrank.theory import escaped_shape
@@ -27,8 +28,7 @@ def _exact(name: str) -> Callable[[Row], str]:
 def shape_columns() -> Iterable[Column]:
     """Yield each number, its half width, and what it is in layers of infinite width."""
     for number, (name, (heading, meaning, *_)) in enumerate(SHAPE.items()):
-        yield Column(name, heading, error=f"{name}_half_width", meaning=meaning)
-        yield Column(f"{name}_half_width")
+        yield from mean_columns(name, heading, meaning)
         yield Column("", "exact", _exact(name), meaning="" if number else "in layers of infinite width")
 
 
