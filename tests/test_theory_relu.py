@@ -116,6 +116,39 @@ def test_disturbed_outlier_ends_in_the_escaped_state(n):
         np.testing.assert_allclose(end, expected * end[0, 0], rtol=0, atol=1e-7 * n**2)
 
 
+def test_shape_of_the_escaped_state_from_vectors():
+    """Vectors of this Gram matrix, by Cholesky; and the numbers in the docstring of `escaped_gram`."""
+    vectors = np.linalg.cholesky(theory.escaped_gram(20))
+    cluster, outlier = vectors[:-1], vectors[-1]
+    cosines = [cluster[0] @ outlier / np.linalg.norm(outlier), cluster[0] @ cluster[1]]
+    spread = math.sqrt(((cluster - cluster.mean(axis=0)) ** 2).sum() / (cluster**2).sum())
+    expected = [np.linalg.norm(outlier) / 19, *np.degrees(np.arccos(cosines)), spread]
+    np.testing.assert_allclose(theory.escaped_shape(20), expected, rtol=EXACT)
+    for n, length, angle, within in ((8, 5.10, 87.54, 54.65), (20, 18.08, 89.82, 24.54), (64, 62.67, 89.99, 8.18)):
+        shape = theory.escaped_shape(n)
+        found = [shape.length * (n - 1), shape.angle, shape.cluster]
+        np.testing.assert_allclose(found, [length, angle, within], rtol=0, atol=0.005)
+
+
+def test_mixtures_lie_between_the_two_states():
+    np.testing.assert_allclose(theory.escaped_mixture(8, 1.0), theory.escaped_gram(8), rtol=EXACT)
+    symmetric = symmetric_gram(theory.recentred_relu_cosine(8), 8)
+    np.testing.assert_allclose(theory.escaped_mixture(8, 0.0), symmetric, rtol=EXACT)
+    middle = (symmetric + theory.escaped_gram(8)) / 2
+    np.testing.assert_allclose(theory.escaped_mixture(8, 0.5), middle, rtol=EXACT)
+
+
+@pytest.mark.parametrize("n", [8, 20])
+def test_critical_mixture_divides_the_ways_of_infinite_width(n):
+    weight = theory.critical_mixture(n)
+    for factor, square in ((0.99, 1.0), (1.01, theory.escaped_gram(n)[-1, -1])):
+        gram = theory.escaped_mixture(n, factor * weight)
+        for _ in range(1500):
+            gram = theory.recentred_relu_gram(gram)
+            gram = (gram + gram.T) / (2 * gram[0, 0])
+        assert gram[-1, -1] == pytest.approx(square, rel=1e-5)
+
+
 @pytest.mark.parametrize("n", [8, 20, 64])
 def test_deviations_from_the_escaped_state_decay_by_the_multiplier(n):
     state = theory.escaped_gram(n)

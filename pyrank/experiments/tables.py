@@ -45,12 +45,14 @@ class Column:
     meaning: str = ""
 
     def text(self, row: Row) -> str:
-        """Write the value in a row."""
+        """Write the value in a row; what is not there, an empty text or NaN, is a dash."""
         if callable(self.form):
             return self.form(row)
         value = getattr(row, self.name)
+        if value == "" or value != value:
+            return "-"
         if isinstance(value, str):
-            return value or "-"
+            return value
         if self.error and not getattr(row, self.error) <= NEGLIGIBLE * abs(value):  # NaN is written
             return plus_minus(value, getattr(row, self.error))
         return format(value, self.form or ("," if isinstance(value, int) else ".4g"))

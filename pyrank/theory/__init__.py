@@ -30,7 +30,10 @@ Angles between samples in layers of infinite width
     `outlier_gram`                    its other fixed point: an outlier and a cluster in one point
     `cluster_multiplier`              how fast distances within that cluster grow
     `escaped_gram`                    the state that attracts instead: an outlier and a cluster of some spread
+    `escaped_shape`                   its lengths and angles
     `escaped_multiplier`              how fast deviations from that decay
+    `escaped_mixture`                 a state between the symmetric one and that
+    `critical_mixture`                from which share on it becomes that
     `rescaled_relu_map`               one layer of rescaling and ReLU, without recentring
     `rescaled_cosine`                 the cosine before the activation of that layer
     `rescaled_relu_cosine`            the fixed point: "about 60 degrees"
@@ -45,7 +48,8 @@ from pyrank.theory.centred_angles import (
     recentred_relu_gram,
     recentred_relu_multipliers,
 )
-from pyrank.theory.escaped_state import cluster_multiplier, escaped_gram, escaped_multiplier
+from pyrank.theory.escaped_mixture import critical_mixture, escaped_mixture
+from pyrank.theory.escaped_state import cluster_multiplier, escaped_gram, escaped_multiplier, escaped_shape
 from pyrank.theory.ginibre_products import (
     ginibre_product_cdf,
     ginibre_product_density,
@@ -74,8 +78,11 @@ from pyrank.theory.soft_rank_bound import soft_rank_bound
 __all__ = [
     "angle_degrees",
     "cluster_multiplier",
+    "critical_mixture",
     "escaped_gram",
+    "escaped_mixture",
     "escaped_multiplier",
+    "escaped_shape",
     "ginibre_lyapunov_exponents",
     "ginibre_lyapunov_variances",
     "ginibre_numerical_rank",

@@ -7,17 +7,22 @@ mean is pulled by the outlier. Growth ends where the next term of the kernel, of
 where samples of the cluster are about 3 pi / N apart (large N), with an outlier a little shorter than N - 1 and almost
 at a right angle. Below N = 7 there is no such state: the outlier falls back. Derived here, for layers of infinite
 width; see `pyrank.theory.centred_angles` for the setting.
+
+All of these states are three numbers: the cosine within the cluster, the product of the outlier with a sample of it,
+and the length of the outlier, the samples of the cluster having length 1.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize  # type: ignore[import-untyped]
 
 from pyrank.theory._arguments import Floats, whole_number, whole_numbers
+from pyrank.theory.centred_angles import angle_degrees
 from pyrank.theory.relu_kernel import relu_kernel
 
 
@@ -67,13 +72,52 @@ def escaped_gram(samples: int) -> Floats:
     """
     n = whole_number("samples", samples, 7, "smaller batches have no outlier that stays")
     start = [max(math.cos(3.0 * math.pi / n), 0.5), 0.0, n - 1.0]
-    found = optimize.root(lambda state: _layer(state, n) - state, start, tol=1e-13)
+    found = optimize.root(lambda state: reduced_layer(state, n) - state, start, tol=1e-13)
     cosine, product, length = found.x
     gram = np.full((n, n), cosine)
     np.fill_diagonal(gram, 1.0)
     gram[-1, :] = gram[:, -1] = product
     gram[-1, -1] = length**2
     return gram
+
+
+class EscapedShape(NamedTuple):
+    """What `escaped_gram` looks like; see `escaped_shape`."""
+
+    length: float
+    """Of the outlier, over N - 1 times that of the others."""
+    angle: float
+    """Between the outlier and any other sample, in degrees."""
+    cluster: float
+    """The angle between two of the others, in degrees."""
+    spread: float
+    """Root of the mean squared distance of the others from their mean, over their mean squared length."""
+
+
+def escaped_shape(samples: int) -> EscapedShape:
+    """Lengths and angles of `escaped_gram`.
+
+    Parameters
+    ----------
+    samples
+        N, at least 7.
+
+    Returns
+    -------
+    EscapedShape
+        (0.729, 87.54, 54.65, 0.601) for N = 8, (0.952, 89.82, 24.54, 0.292) for N = 20, (0.995, 89.99, 8.18, 0.100) for
+        N = 64.
+
+    Raises
+    ------
+    ArgumentError
+        If N is smaller than 7.
+    """
+    gram = escaped_gram(samples)
+    n, length = len(gram), math.sqrt(gram[-1, -1])
+    angle, cluster = angle_degrees([gram[0, -1] / length, gram[0, 1]])
+    spread = math.sqrt((1.0 - gram[0, 1]) * (n - 2) / (n - 1))
+    return EscapedShape(length / (n - 1), float(angle), float(cluster), spread)
 
 
 def escaped_multiplier(samples: int) -> float:
@@ -98,13 +142,18 @@ def escaped_multiplier(samples: int) -> float:
         If N is smaller than 7.
     """
     gram, step = escaped_gram(samples), 1e-5
-    state = np.array([gram[0, 1], gram[0, -1], math.sqrt(gram[-1, -1])])
-    ahead, behind = ([_layer(state + h * axis, len(gram)) for axis in np.eye(3)] for h in (step, -step))
+    state = reduced(gram)
+    ahead, behind = ([reduced_layer(state + h * axis, len(gram)) for axis in np.eye(3)] for h in (step, -step))
     return float(np.trace(np.subtract(ahead, behind)) / (2.0 * step))
 
 
-def _layer(state: Floats, n: int) -> Floats:
-    """One layer on (cosine in the cluster, product of the outlier with its samples, length of the outlier)."""
+def reduced(gram: Floats) -> Floats:
+    """Return the three numbers of a Gram matrix with a cluster and, last, an outlier."""
+    return np.array([gram[0, 1], gram[0, -1], math.sqrt(gram[-1, -1])])
+
+
+def reduced_layer(state: Floats, n: int) -> Floats:
+    """Return the three numbers one layer on."""
     cosine, product, length = state
     mean = (1.0 + (n - 2) * cosine + product) / n  # product of a sample of the cluster with the mean
     outlier_mean = ((n - 1) * product + length**2) / n

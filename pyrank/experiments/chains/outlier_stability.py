@@ -1,70 +1,53 @@
 """Does a batch return to a cluster and an outlier when it is disturbed? The outlier stays, but the cluster is no point.
 
-Ido Nachum, Marco Bondaschi, Michael Gastpar, Anatoly Khina: "Batch Normalization Decomposed", 2024, arXiv:2412.02843.
 The abstract announces a stability result for the configuration of one cluster and an odd data point. The theorem itself
 is not tested here; stability is read as: small deviations shrink from layer to layer, and larger ones return.
 
 A layer is ``H' = Normalise(W ReLU(H))`` with gaussian W; the normalisation recentres only (RC), or recentres and
-rescales (RC + RS). Everything is looked at after the activation. The spread of a cluster is the root of the mean
-squared distance of its samples from their mean over their mean squared length. Chains start from three kinds of states:
+rescales (RC + RS). Everything is looked at after the activation. Chains start from three kinds of states:
 
 * the cluster in one point (`pyrank.theory.outlier_gram`), each sample with gaussian noise of ``size`` times its length;
 * the state that attracts in infinite width (`pyrank.theory.escaped_gram`), but with a cluster whose 1 - cosine is
   larger by the factor 1 + ``size``; run beside the undisturbed state with the same weights, so that the difference of
   the two decays without the fluctuations that they share;
-* mixtures of that state, of weight ``size``, with the symmetric one, as Gram matrices.
+* mixtures of that state, of weight ``size``, with the symmetric one (`pyrank.theory.escaped_mixture`).
 
-The rates are compared with those of infinite width. Under RC, distances in a point cluster grow by
-`pyrank.theory.cluster_multiplier`; deviations from the escaped state shrink by `pyrank.theory.escaped_multiplier`, a
-numerical derivative of one layer. A chain has returned if the sample that was the outlier has escaped at the last
-layer, by the definition of the experiment escaped-outlier.
+The rates are compared with those of infinite width, see `pyrank.experiments.chains.outlier_rates`. A chain has returned
+if the sample that was the outlier has escaped at the last layer, as `pyrank.experiments.chains.escape` defines it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from pyrank import plotting, theory
-from pyrank.engine.run import Run
-from pyrank.estimate.intervals import mean_interval, share_interval
-from pyrank.experiments import Claim, Result, at_least, at_most, close_to, publish
-from pyrank.experiments.chains.escaped_outlier import NONE_SHARE, NORMALIZATIONS, Ends
-from pyrank.experiments.chains.outlier_starts import Start, critical_mixture, exact_spread
-from pyrank.experiments.running import Job, run_all
-from pyrank.experiments.shares import share_claim
-from pyrank.specs.chain import Chain
-from pyrank.specs.measures import Measure
-from pyrank.support.text import plus_minus, text_table
+from pyrank.estimate.intervals import Interval
+from pyrank.experiments.chains import outlier_rates as rates
+from pyrank.experiments.chains.escape import NONE_SHARE, NORMALIZATIONS, Ends, relu_chain
+from pyrank.experiments.chains.outlier_rates import Floats, Runs, cluster_spread, last_length
+from pyrank.experiments.chains.outlier_starts import Start
+from pyrank.experiments.chains.over_chains import mean_columns, means, share, share_columns
+from pyrank.experiments.claims import Claim, at_least, at_most, extension, published
+from pyrank.experiments.declaration import Experiment, Found
+from pyrank.experiments.figures import Panel, Sheet
+from pyrank.experiments.papers import NACHUM
+from pyrank.experiments.tables import Column, Row
+from pyrank.experiments.tasks import Simulation, trace
+from pyrank.support.text import span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-Floats = NDArray[np.float64]
-
-NAME = "outlier-stability"
-PAPER = "Nachum et al. 2024"
 KINDS = {"noise": "point cluster + noise", "wider": "wider cluster", "mixture": "mixed with symmetric"}
-GROWTH, DECAY = (1, 21), (5, 41)
-"""Layers between which the two rates are measured: growth before the cluster is wide, decay after the first layers.
-Both are recorded if every second or fourth layer is."""
-SMALL = 0.01
-"""Noise up to which the growth is that of infinitesimal distances, to the margin below."""
-MARGIN = 0.01
-"""What a measured multiplier may be off."""
 MOST = 0.9
+"""Share of the chains in which what is stable stays."""
 ASIDE = 1.08
 """Points of successive batches are drawn so far apart, as a factor, that they do not hide each other."""
-SHARE = "share of the chains that have the same outlier at the last layer"
 
 
 @dataclass(frozen=True)
@@ -106,275 +89,171 @@ PRESETS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Row:
-    """A line of the table: one start.
-
-    ``returned`` of ``chains`` chains; ``spread`` of the cluster and ``length`` of the outlier, in units of N - 1, at
-    the last layer, means over chains with half widths of 95 % intervals; ``multiplier`` per layer of the spread
-    (noise) or of its deviation (wider cluster), with that of infinite width; NaN where there is none.
-    """
-
-    batch: int
-    kind: str
-    size: float
-    normalization: str
-    chains: int
-    returned: int
-    share_low: float
-    share_high: float
-    spread: float
-    spread_half_width: float
-    length: float
-    length_half_width: float
-    multiplier: float
-    multiplier_half_width: float
-    multiplier_exact: float
+def tasks(settings: Settings) -> list[Simulation]:
+    """Return a simulation for each start; a wider cluster has the weights of the undisturbed one."""
+    found = []
+    for number, start in enumerate(settings.starts):
+        alike = settings.starts.index(Start(start.batch, "wider", 0.0)) if start.kind == "wider" else number
+        measured = [] if start.kind == "mixture" else [cluster_spread]
+        measured += [last_length] if (start.kind, start.size) == ("noise", settings.noises[0]) else []
+        found.append(
+            Simulation(
+                name=f"{start.kind},N={start.batch},size={start.size:g},{start.normalization}",
+                chain=relu_chain(settings.width, start.batch, start.normalization),
+                depth=settings.depth,
+                options={"chains": settings.chains, "seed": settings.seed + alike, "measures": measured,
+                         "observe": "activation", "every": settings.every, "trace": 2 * settings.depth,
+                         "initial": start.features(settings.width, settings.chains, (settings.seed, number))},
+                cost=start.batch * (1.0 if start.kind == "mixture" else 3.0),
+            )
+        )  # fmt: skip
+    return found
 
 
-def cluster_spread(features: Tensor) -> Tensor:
-    """Return the spread of all samples but the last; (chains,)."""
-    cluster = features[..., :-1]
-    distances = cluster - cluster.mean(dim=-1, keepdim=True)
-    spread: Tensor = torch.linalg.matrix_norm(distances) / torch.linalg.matrix_norm(cluster)
-    return spread
+COLUMNS = (
+    Column("batch", "N"),
+    Column("size", "size", "g", meaning="of the disturbance"),
+    *share_columns("returned", "chains with the same outlier at the last layer"),
+    *mean_columns("spread", "spread", "of the cluster at the last layer"),
+    Column("", "escaped", lambda row: f"{theory.escaped_shape(row.batch).spread:.3f}",
+           meaning="spread of the escaped state of infinite width"),
+    *mean_columns("length", "length/(N-1)", "of the sample that was the outlier, at the last layer, over the others"),
+    *rates.columns(),
+    Column("kind"), Column("normalization"),
+    Column("", "start", lambda row: f"{NORMALIZATIONS[row.normalization]}, {KINDS[row.kind]}"),
+)  # fmt: skip
 
 
-def last_length(features: Tensor) -> Tensor:
-    """Return the length of the last sample over (N - 1) times the median of the others; (chains,)."""
-    lengths = torch.linalg.vector_norm(features, dim=-2)
-    units = lengths[..., -1] / lengths[..., :-1].quantile(0.5, dim=-1) / (features.shape[-1] - 1)
-    return torch.as_tensor(units)
+def rows(settings: Settings, runs: Runs) -> Iterable[Mapping[str, Any]]:
+    """Return a line for each start."""
+    for start, run in runs.items():
+        ends, features = Ends.of(run.state), torch.relu(run.state.double())
+        returned = int((ends.escaped & (ends.index == start.batch - 1)).sum())
+        yield {
+            "batch": start.batch, "kind": start.kind, "size": start.size, "normalization": start.normalization,
+            **share("returned", returned, run.plan.chains),
+            **means(spread=cluster_spread(features).numpy(), length=last_length(features).numpy()),
+            **rates.multiplier(start, runs, settings.every),
+        }  # fmt: skip
 
 
-def reproduce(settings: Settings, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
-    """Simulate, judge, and write data, table and figure into ``out``: see `pyrank.experiments.reproduce`."""
-    jobs = [_job(settings, number) for number in range(len(settings.starts))]
-    runs = dict(zip(settings.starts, run_all(jobs, out, device=device, progress=progress), strict=True))
-    rows = [_row(start, runs, settings) for start in settings.starts]
-    caption = _caption(settings)
-    return publish(
-        NAME,
-        out,
-        settings=settings,
-        rows=rows,
-        table=_table(rows),
-        claims=_judge(rows),
-        figure=_figure(rows, runs, settings, caption),
-        caption=caption,
-        data={
-            "critical mixtures": {str(batch): critical_mixture(batch) for batch in settings.batches},
-            "runs": [run.to_dict() for run in runs.values()],
-        },
-    )
-
-
-def _job(settings: Settings, number: int) -> Job:
-    start = settings.starts[number]
-    undisturbed = settings.starts.index(Start(start.batch, "wider", 0.0))
-    measures = [] if start.kind == "mixture" else [Measure.parse(cluster_spread)]
-    if start.kind == "noise" and start.size == settings.noises[0]:
-        measures.append(Measure.parse(last_length))
-    return Job(
-        name=f"{start.kind},N={start.batch},size={start.size:g},{start.normalization}",
-        chain=Chain(settings.width, start.batch, weights="gram", activation="relu", normalization=start.normalization),
-        depth=settings.depth,
-        options={
-            "chains": settings.chains,
-            "seed": settings.seed + (undisturbed if start.kind == "wider" else number),
-            "measures": measures,
-            "observe": "activation",
-            "initial": start.features(settings.width, settings.chains, (settings.seed, number)),
-            "every": settings.every,
-            "trace": 2 * settings.depth,
-        },
-        cost=start.batch * (1.0 if start.kind == "mixture" else 3.0),
-    )
-
-
-def _row(start: Start, runs: dict[Start, Run], settings: Settings) -> Row:
-    run = runs[start]
-    ends = Ends.of(run.state)
-    returned = int((ends.escaped & (ends.index == start.batch - 1)).sum())
-    features = torch.relu(run.state.double())
-    multiplier = _multiplier(start, runs, settings)
-    return Row(
-        start.batch,
-        start.kind,
-        start.size,
-        start.normalization,
-        run.plan.chains,
-        returned,
-        *share_interval(returned, run.plan.chains),
-        *_mean(cluster_spread(features).numpy()),
-        *_mean(last_length(features).numpy()),
-        *multiplier,
-    )
-
-
-def _mean(values: Floats) -> tuple[float, float]:
-    mean, half_width = mean_interval(values)
-    return float(mean), float(half_width)
-
-
-def _multiplier(start: Start, runs: dict[Start, Run], settings: Settings) -> tuple[float, float, float]:
-    """Return a multiplier per layer, its half width, and that of infinite width; NaN where none is to be measured."""
-    if start.kind == "noise" and start.size <= SMALL and start.normalization == "recentre":
-        growing = _trace(runs[start], "cluster_spread")
-        return (*_rate(growing, settings.every, GROWTH), float(theory.cluster_multiplier(start.batch)))
-    if start.kind == "wider" and start.size:
-        return (*_rate(_deviation(start, runs), settings.every, DECAY), theory.escaped_multiplier(start.batch))
-    return math.nan, math.nan, math.nan
-
-
-def _deviation(start: Start, runs: dict[Start, Run]) -> Floats:
-    """Return how far the spread of each chain is from that of the undisturbed one with the same weights."""
-    wider, undisturbed = runs[start], runs[Start(start.batch, "wider", 0.0)]
-    return np.abs(_trace(wider, "cluster_spread") - _trace(undisturbed, "cluster_spread"))
-
-
-def _trace(run: Run, measure: str) -> Floats:
-    trace = run[measure].trace
-    assert trace is not None
-    return trace
-
-
-def _rate(trace: Floats, every: int, window: tuple[int, int]) -> tuple[float, float]:
-    """Return the factor per layer between two layers, geometric mean over chains, and its half width."""
-    first, last = (min(-(-(layer - 1) // every), trace.shape[1] - 1) for layer in window)
-    exponent, half_width = mean_interval(np.log(trace[:, last] / trace[:, first]) / (every * (last - first)))
-    return math.exp(exponent), math.exp(exponent) * float(half_width)
-
-
-def _judge(rows: Sequence[Row]) -> tuple[Claim, ...]:
-    claims = []
-    noises = [row for row in rows if row.kind == "noise" and row.normalization == "recentre"]
-    least = min(row.size for row in noises)
-    for row in (row for row in noises if row.size == least):
-        low, high = row.multiplier - row.multiplier_half_width, row.multiplier + row.multiplier_half_width
-        where = f"N = {row.batch}, noise {row.size:g}"
-        claims += [
-            Claim(
-                statement=f"RC + ReLU: distances within the cluster shrink, multiplier per layer at most 1, {where}",
-                source=f"{PAPER}, abstract: stability, read for a cluster in one point",
-                value=row.multiplier,
-                error=row.multiplier_half_width,
-                verdict=at_most(low, high, 1.0),
-                note="the cluster in one point is unstable; the multiplier tends to 1 like 1 + 1 / N",
-            ),
-            _equal(row, f"RC + ReLU: these distances grow by N / sqrt(1 + (N - 1)^2) = {row.multiplier_exact:.4f} per "
-                   f"layer, {where}", "closed form, pyrank.theory.cluster_multiplier"),
-        ]  # fmt: skip
-    claims += [
-        _equal(row, f"RC + ReLU: deviations from the escaped state shrink by {row.multiplier_exact:.4f} per layer, "
-               f"N = {row.batch}", "infinite width, pyrank.theory.escaped_multiplier")
-        for row in rows
-        if row.kind == "wider" and row.size
+def claims(found: Found) -> list[Claim]:
+    """Return the stability that is published, read for the largest batch; its rates, and where it ends."""
+    noises = [row for row in found.rows if row.kind == "noise" and row.normalization == "recentre"]
+    wider = [row for row in found.rows if row.kind == "wider" and row.size]
+    large = max(wider, key=lambda row: int(row.batch))
+    little, much = min(row.size for row in noises), max(row.size for row in noises)
+    growing = [row for row in noises if row.size == little]
+    stays = f"the outlier stays the outlier after noise of up to {much:g} times the length of each sample"
+    reading = f"in a large batch, as none is named (N = {large.batch}),"
+    return [
+        published("RC + ReLU: one cluster and an odd data point are stable: what is disturbed returns",
+                  NACHUM.at("abstract"), _returned([row for row in noises if row.batch == large.batch]), at_least(MOST),
+                  reading=f"{reading} {stays}, in most chains"),
+        published("RC + ReLU: one cluster and an odd data point are stable: small deviations shrink",
+                  NACHUM.at("abstract"), rates.measured(large), at_most(1.0),
+                  reading=f"{reading} the cluster, which is not a point, returns to its extent: multiplier per layer"),
+        extension(f"{stays}, N = {span(row.batch for row in noises)}", NACHUM.at("abstract"), _returned(noises),
+                  at_least(MOST)),
+        extension(f"the outlier stays the outlier with rescaling, after noise of {little:g}",
+                  "pyrank.theory.recentred_relu_multipliers",
+                  _returned([row for row in found.rows if row.normalization == "batch"]), at_most(NONE_SHARE)),
+        *rates.questions(growing, wider),
     ]  # fmt: skip
-    claims += [
-        share_claim(
-            f"RC + ReLU: the outlier stays the outlier after noise up to {noises[-1].size:g}, N = {batch}",
-            f"{PAPER}, abstract", _returned([row for row in noises if row.batch == batch]), at_least, MOST, SHARE,
-        )
-        for batch in dict.fromkeys(row.batch for row in rows)
-    ]  # fmt: skip
-    claims.append(
-        share_claim(
-            f"RC + RS + ReLU: the outlier is lost after noise of {least:g}", "symmetric fixed point, pyrank.theory",
-            _returned([row for row in rows if row.normalization == "batch"]), at_most, NONE_SHARE, SHARE,
-        )
-    )  # fmt: skip
-    return tuple(claims)
 
 
-def _returned(rows: Sequence[Row]) -> tuple[int, int]:
-    return sum(row.returned for row in rows), sum(row.chains for row in rows)
+def _returned(some: Sequence[Row]) -> Interval:
+    return Interval.share(sum(row.returned for row in some), sum(row.chains for row in some))
 
 
-def _equal(row: Row, statement: str, source: str) -> Claim:
-    low, high = row.multiplier - row.multiplier_half_width, row.multiplier + row.multiplier_half_width
-    verdict = close_to(low, high, row.multiplier_exact, MARGIN)
-    return Claim(statement, source, row.multiplier, row.multiplier_half_width, verdict,
-                 f"counts as equal: within {MARGIN:g}")  # fmt: skip
+def _layers(settings: Settings) -> Floats:
+    return np.arange(1.0, settings.depth + 1.0, settings.every)
 
 
-def _table(rows: Sequence[Row]) -> str:
-    lines = [
-        (f"{row.batch}", f"{row.size:g}", f"{row.returned}/{row.chains}", f"{row.share_low:.3f}-{row.share_high:.3f}",
-         plus_minus(row.spread, row.spread_half_width), f"{exact_spread(row.batch):.3f}",
-         plus_minus(row.length, row.length_half_width),
-         "-" if math.isnan(row.multiplier) else plus_minus(row.multiplier, row.multiplier_half_width),
-         "-" if math.isnan(row.multiplier) else f"{row.multiplier_exact:.4f}",
-         f"{NORMALIZATIONS[row.normalization]}, {KINDS[row.kind]}")
-        for row in rows
-    ]  # fmt: skip
-    head = ("N", "size", "returned", "share, 95 %", "spread", "escaped", "length/(N-1)", "multiplier", "exact", "start")
-    return "\n".join([
-        text_table(head, lines),
-        "Spread of the cluster, length of the sample that was the outlier: at the last layer, means over chains, ±",
-        "half of the 95 % interval; escaped: spread of the escaped state of infinite width. Multiplier per layer: of",
-        f"the spread, from layer {GROWTH[0]} to {GROWTH[1]}, or of its deviation from an undisturbed run, from layer "
-        f"{DECAY[0]} to {DECAY[1]}.",
-    ])  # fmt: skip
+def _draw(axes: Axes, found: Found, start: Start, measure: str, number: int, label: str | None) -> None:
+    low, middle, high = np.quantile(trace(found.data[start], measure), (0.05, 0.5, 0.95), axis=0)
+    plotting.band(axes, _layers(found.settings), middle, low, high, number, label)
 
 
-def _figure(rows: Sequence[Row], runs: dict[Start, Run], settings: Settings, caption: str) -> Figure:
-    figure, (spreads, decays, lengths, shares) = plotting.sheet(
-        title="A disturbed outlier: the cluster is not a point, but the outlier returns unless rows are rescaled",
-        caption=caption, rows=2, columns=2, size=(10, 8.5),
-    )  # fmt: skip
-    batch, layers = settings.batches[-1], np.arange(1.0, settings.depth + 1.0, settings.every)
-    for number, size in enumerate(settings.noises):
-        _draw(spreads, layers, _trace(runs[Start(batch, "noise", size)], "cluster_spread"), number, f"noise {size:g}")
-    plotting.guide(spreads, layers[[0, -1]], [exact_spread(batch)] * 2)
-    spreads.set_yscale("log")
-    spreads.set_ylabel(f"spread of the cluster, N = {batch}")
-    for row in (row for row in rows if row.kind == "wider" and row.size):
-        number = settings.batches.index(row.batch)
-        mean = _deviation(Start(row.batch, row.kind, row.size), runs).mean(axis=0)
-        shown = layers <= 2 * DECAY[1]
-        plotting.curve(decays, layers[shown], mean[shown], number)
-        plotting.guide(decays, layers[shown], mean[0] * row.multiplier_exact ** (layers[shown] - layers[0]),
-                       "exact, infinite width")  # fmt: skip
-    decays.set_yscale("log")
-    decays.set_ylabel("deviation of the spread")
-    for number, normalization in ((0, "recentre"), (len(settings.noises), "batch")):
-        trace = _trace(runs[Start(batch, "noise", settings.noises[0], normalization)], "last_length")
-        _draw(lengths, layers, trace, number, f"noise {settings.noises[0]:g}, RC + RS" if number else None)
-    lengths.set_ylabel(f"length of the outlier / (N - 1), N = {batch}")
-    lengths.set_ylim(0, None)
-    for axes in (spreads, decays, lengths):
-        axes.set_xlabel("layer")
-    for number, each in enumerate(settings.batches):
-        some = [row for row in rows if (row.batch, row.kind) == (each, "mixture")]
-        share = np.array([row.returned / row.chains for row in some])
-        error = [share - [row.share_low for row in some], [row.share_high for row in some] - share]
-        plotting.points(
-            shares, [row.size * ASIDE**number for row in some], share, np.maximum(error, 0.0), number, f"N = {each}"
-        )
-        shares.axvline(critical_mixture(each), color=plotting.colour(number), linestyle="-.", linewidth=1.2)
-    shares.set_xscale("log")
-    shares.set_xlabel("weight of the escaped state in the start, the rest symmetric")
-    shares.set_ylabel("share of chains that return")
-    plotting.legend(figure)
-    return figure
+def draw_spreads(axes: Axes, found: Found) -> None:
+    """Draw how noise in the largest batch becomes the extent of its cluster."""
+    batch = found.settings.batches[-1]
+    for number, size in enumerate(found.settings.noises):
+        _draw(axes, found, Start(batch, "noise", size), "cluster_spread", number, f"noise {size:g}")
+    plotting.guide(axes, (1, found.settings.depth), [theory.escaped_shape(batch).spread] * 2)
+    axes.set_ylabel(f"spread of the cluster, N = {batch}")
 
 
-def _draw(axes: Axes, layers: Floats, trace: Floats, number: int, label: str | None) -> None:
-    low, middle, high = np.quantile(trace, (0.05, 0.5, 0.95), axis=0)
-    plotting.band(axes, layers, middle, low, high, number, label)
+def draw_decays(axes: Axes, found: Found) -> None:
+    """Draw how a cluster that is too wide returns to its extent."""
+    shown = _layers(found.settings) <= 2 * rates.DECAY[1]
+    layers = _layers(found.settings)[shown]
+    for row in (row for row in found.rows if row.kind == "wider" and row.size):
+        number = found.settings.batches.index(row.batch)
+        mean = rates.deviation(Start(row.batch, row.kind, row.size), found.data).mean(axis=0)[shown]
+        plotting.curve(axes, layers, mean, number)
+        exact = mean[0] * row.multiplier_exact ** (layers - layers[0])
+        plotting.guide(axes, layers, exact, "exact, infinite width")
 
 
-def _caption(settings: Settings) -> str:
-    batch = settings.batches[-1]
+def draw_lengths(axes: Axes, found: Found) -> None:
+    """Draw what becomes of the outlier of the largest batch with and without rescaling."""
+    batch, (least, *others) = found.settings.batches[-1], found.settings.noises
+    _draw(axes, found, Start(batch, "noise", least), "last_length", 0, None)
+    _draw(
+        axes, found, Start(batch, "noise", least, "batch"), "last_length", 1 + len(others), f"noise {least:g}, RC + RS"
+    )
+    axes.set(ylabel=f"length of the outlier / (N - 1), N = {batch}", ylim=(0, None))
+
+
+def draw_shares(axes: Axes, found: Found) -> None:
+    """Draw from which mixtures the outlier comes back."""
+    for number, batch in enumerate(found.settings.batches):
+        some = [row for row in found.rows if (row.batch, row.kind) == (batch, "mixture")]
+        part, low, high = np.transpose([(row.returned / row.chains, row.share_low, row.share_high) for row in some])
+        sizes, error = [row.size * ASIDE**number for row in some], np.maximum([part - low, high - part], 0.0)
+        plotting.points(axes, sizes, part, error, number, f"N = {batch}")
+        axes.axvline(theory.critical_mixture(batch), color=plotting.colour(number), linestyle="-.", linewidth=1.2)
+
+
+def caption(found: Found) -> str:
+    """Say what is shown."""
+    settings: Settings = found.settings
     return (
-        f"After {PAPER}. H' = Normalise(W ReLU(H)), gaussian W, d = {settings.width:,}, {settings.chains} chains, "
-        f"looked at after the activation. Above left: outlier and cluster in one point, with noise of some sizes "
-        f"(relative to each sample), RC, N = {batch}; median and 5 to 95 % of the chains; grey: escaped state of "
-        f"infinite width. Above right: escaped state with a wider cluster (1 - cosine larger by {settings.wider:g} of "
-        f"itself), RC; mean distance of its spread from that of an undisturbed run with the same weights. Below left: "
-        f"noise {settings.noises[0]:g} with RC and with RC + RS, N = {batch}. Below right: mixtures of the escaped and "
-        f"the symmetric state, RC; share with the same outlier after {settings.depth} layers, 95 % intervals; lines: "
-        f"where infinite width changes sides (points are drawn side by side). Seeds {settings.seed} to "
-        f"{settings.seed + len(settings.starts) - 1}."
+        f"H' = Normalise(W ReLU(H)), gaussian W, d = {settings.width:,}, {settings.chains} chains, looked at after the "
+        "activation. Above left: outlier and cluster in one point, with noise of some sizes (relative to each sample), "
+        f"RC, N = {settings.batches[-1]}; median and 5 to 95 % of the chains; grey: escaped state of infinite width. "
+        f"Above right: escaped state with a wider cluster (1 - cosine larger by {settings.wider:g} of itself), RC; "
+        "mean distance of its spread from that of an undisturbed run with the same weights; colours as below right. "
+        f"Below left: noise {settings.noises[0]:g}, RC and RC + RS. Below right: mixtures of the escaped and the "
+        f"symmetric state, RC; share with the same outlier after {settings.depth} layers, 95 % intervals, side by side; "
+        "lines: where infinite width changes sides."
     )
+
+
+EXPERIMENT = Experiment(
+    name="outlier-stability",
+    question="Does a batch return to a cluster and an outlier when it is disturbed?",
+    sources=(NACHUM.at("abstract"),),
+    presets=PRESETS,
+    tasks=tasks,
+    analyse=lambda settings, runs: dict(zip(settings.starts, runs, strict=True)),
+    columns=COLUMNS,
+    rows=rows,
+    note="± half of the 95 % interval over chains.",
+    claims=claims,
+    sheet=Sheet(
+        "A disturbed outlier: the cluster is not a point, but the outlier returns unless rows are rescaled",
+        (Panel(draw_spreads, xlabel="layer", yscale="log"),
+         Panel(draw_decays, xlabel="layer", yscale="log", ylabel="deviation of the spread"),
+         Panel(draw_lengths, xlabel="layer"),
+         Panel(draw_shares, xlabel="weight of the escaped state in the start, the rest symmetric", xscale="log",
+               ylabel="share of chains that return")),
+        columns=2, size=(10, 8.5),
+    ),
+    caption=caption,
+    more=lambda found: {
+        "critical mixtures": {str(batch): theory.critical_mixture(batch) for batch in found.settings.batches},
+        "runs": [run.to_dict() for run in found.data.values()],
+    },
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where the chains of the experiment outlier-stability start, and where they go in layers of infinite width."""
+"""Where the chains of the experiment outlier-stability start."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Start:
     def features(self, width: int, chains: int, seed: tuple[int, ...]) -> Floats:
         """Return H_0 = F(H_0), shape (chains, width, N), or (width, N) if all chains start alike."""
         if self.kind == "mixture":
-            return features_of(mixture(self.batch, self.size), width)
+            return features_of(theory.escaped_mixture(self.batch, self.size), width)
         if self.kind == "wider":
             gram = theory.escaped_gram(self.batch)
             cluster = ~np.eye(self.batch, dtype=bool)
@@ -67,30 +67,3 @@ def features_of(gram: Floats, width: int) -> Floats:
     features = np.zeros((width, batch))
     features[: rows * (batch + 1)] = np.repeat(blocks / math.sqrt(rows), rows, axis=0)
     return features
-
-
-def mixture(batch: int, weight: float) -> Floats:
-    """Return a Gram matrix between the symmetric state, of weight 0, and the escaped one, of weight 1."""
-    symmetric = np.full((batch, batch), theory.recentred_relu_cosine(batch))
-    np.fill_diagonal(symmetric, 1.0)
-    mixed: Floats = weight * theory.escaped_gram(batch) + (1.0 - weight) * symmetric
-    return mixed
-
-
-def critical_mixture(batch: int) -> float:
-    """Return the weight of the escaped state below which a mixture ends in the symmetric one, in infinite width."""
-    low, high = 1e-6, 1.0
-    for _ in range(14):
-        weight = math.sqrt(low * high)
-        gram = mixture(batch, weight)
-        for _ in range(400):
-            gram = theory.recentred_relu_gram(gram)
-            gram = (gram + gram.T) / (2 * gram[0, 0])
-        returned = gram[-1, -1] > mixture(batch, weight)[-1, -1]
-        low, high = (low, weight) if returned else (weight, high)
-    return math.sqrt(low * high)
-
-
-def exact_spread(batch: int) -> float:
-    """Return the spread of the cluster in the escaped state of infinite width."""
-    return math.sqrt((1.0 - theory.escaped_gram(batch)[0, 1]) * (batch - 2) / (batch - 1))
