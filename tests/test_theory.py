@@ -20,6 +20,9 @@ BAD = {
     "soft_rank_bound": [(0.5, 0.5), (2.0, 1.1), (2.0, -0.1), (9.0, 0.5, 8), (2.0, 0.5, 0), (math.nan, 0.5)],
     "orthogonality_gap": [(0.9, 4), (4.1, 4), (2.0, 0), (2.0, 2.5)],
     "ratio_from_gap": [(-0.1, 4), (0.9, 4), (0.1, 0)],
+    "full_rank_batch": [(0,), (2.5,), (4, -0.1), (4, 1.1), (4, math.nan)],
+    "batch_spectrum_edge": [(0, 4), (2.5, 4), (4, 0.5), (4, [2, math.inf])],
+    "batch_spectrum_ratio": [(0, 4), (4, 0.5), (4, "x")],
     "step_kernel": [(1.1,), (math.nan,)],
     "relu_kernel": [(-1.1,), ("x",)],
     "leaky_relu_kernel": [(60.0, 0.1), (0.5, math.inf)],
@@ -69,6 +72,9 @@ def test_shapes_follow_the_arguments():
     assert isinstance(theory.residual_top_exponent(4, 1.0), float)
     assert isinstance(theory.residual_gap(4, 1.0), float)
     assert isinstance(theory.orthogonality_gap(2.0, 4), float)
+    assert isinstance(theory.full_rank_batch(4), float)
+    assert isinstance(theory.batch_spectrum_edge(4, 2), float)
+    assert isinstance(theory.batch_spectrum_ratio(4, 2), float)
     assert isinstance(theory.soft_rank_bound(2.0, 0.5, width=4), float)
     assert theory.residual_top_exponent(4, np.ones((2, 3))).shape == (2, 3)
     assert theory.rescaled_relu_map(np.full((3, 1), 0.5), np.array([4, math.inf])).shape == (3, 2)

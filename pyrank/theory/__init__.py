@@ -19,6 +19,9 @@ Rank
     `soft_rank_bound`                 least soft rank for a participation ratio (Lemma 1, Theorem 2)
     `orthogonality_gap`               V from the participation ratio, V^2 = 1/r - 1/N
     `ratio_from_gap`                  and back
+    `full_rank_batch`                 largest batch that keeps full rank under BN, to leading order in the width
+    `batch_spectrum_edge`             lower edge of the spectrum of a batch, to leading order
+    `batch_spectrum_ratio`            its participation ratio, to leading order
 Angles between samples in layers of infinite width
     `step_kernel`                     dual kernel of the step function
     `relu_kernel`                     dual kernel of ReLU
@@ -41,6 +44,7 @@ Angles between samples in layers of infinite width
     `angle_degrees`                   a cosine as an angle
 """
 
+from pyrank.theory.batch_spectrum import batch_spectrum_edge, batch_spectrum_ratio, full_rank_batch
 from pyrank.theory.centred_angles import (
     angle_degrees,
     outlier_gram,
@@ -77,12 +81,15 @@ from pyrank.theory.soft_rank_bound import soft_rank_bound
 
 __all__ = [
     "angle_degrees",
+    "batch_spectrum_edge",
+    "batch_spectrum_ratio",
     "cluster_multiplier",
     "critical_mixture",
     "escaped_gram",
     "escaped_mixture",
     "escaped_multiplier",
     "escaped_shape",
+    "full_rank_batch",
     "ginibre_lyapunov_exponents",
     "ginibre_lyapunov_variances",
     "ginibre_numerical_rank",
