@@ -39,12 +39,9 @@ from pyrank.support.text import plus_minus, span
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLLAPSED, GONE = 1e-3, 1e-6
-"""The ratio at which a chain counts as collapsed, and that below which the ratio has to be at the end."""
-QUICKLY = 1_000
-"""Layers that are few in a claim which names none: the depth of the deepest networks that are trained."""
-MARGIN = 0.05
-"""Part of the predicted rate by which a measured one may differ."""
+COLLAPSED, GONE = 1e-3, 1e-6  # ratios: of a chain that counts as collapsed, and what a limit of 0 may still show
+QUICKLY = 1_000  # layers, of the deepest networks that are trained
+MARGIN = 0.05  # part of the predicted rate by which a measured one may differ
 
 
 @dataclass(frozen=True)
@@ -133,9 +130,8 @@ COLUMNS = (
 def rows(settings: Settings, runs: Sequence[Run]) -> Iterable[Mapping[str, Any]]:
     """Return a line for each setting."""
     for run in runs:
-        chain = run.plan.chain
+        chain, (depth, ratio) = run.plan.chain, ratios(run)
         gap = predicted_gap(chain.width, chain.gamma)
-        depth, ratio = ratios(run)
         begin, end = np.searchsorted(depth * gap, (settings.first, settings.last))
         slopes = np.log(ratio[:, end] / ratio[:, begin]) / (depth[end] - depth[begin])
         rate, half_width = mean_interval(-slopes)
