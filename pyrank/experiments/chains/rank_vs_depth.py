@@ -136,12 +136,12 @@ def _reading(row: Row) -> str:
 
 def _noise(row: Row) -> str:
     """Say what is left, and when the second singular value of a linear chain is expected below the tolerance."""
-    text = f"r = {row.r:.6f}; what exceeds 1 is rounding noise above the tolerance"
+    text = f"r = {row.r:.6f}; rounding noise above the tolerance, {row.tolerance:.1g}, is counted, too"
     if row.activation != "linear":
         return text
     first, second = theory.ginibre_lyapunov_exponents(row.width)[:2]
     layers = -math.log(row.tolerance) / (first - second)
-    return f"{text}, {row.tolerance:.1g}, which sigma_2 passes after about {layers:,.0f} layers (Newman)"
+    return f"{text}; sigma_2 falls below it after about {layers:,.0f} layers (Newman)"
 
 
 def _collapse(row: Row) -> Claim:
