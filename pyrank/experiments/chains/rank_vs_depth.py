@@ -131,17 +131,17 @@ def _rank(row: Row, name: str = "numerical_rank", over: float = 1.0) -> Interval
 
 def _reading(row: Row) -> str:
     layers = f"mean of layers {row.first_layer:,} to {row.last_layer:,}"
-    return f"numerical rank in float32 with the tolerance of note 3, {row.tolerance:.1e} sigma_max; {layers}"
+    return f"numerical rank of H in float32 with the tolerance of note 3, {row.tolerance:.1e} sigma_max; {layers}"
 
 
 def _noise(row: Row) -> str:
     """Say what is left, and when the second singular value of a linear chain is expected below the tolerance."""
-    text = f"r = {row.r:.6f}; what exceeds 1 is rounding noise above the tolerance"
+    text = f"r = {row.r:.6f}; rounding noise above the tolerance, {row.tolerance:.1g}, is counted, too"
     if row.activation != "linear":
         return text
     first, second = theory.ginibre_lyapunov_exponents(row.width)[:2]
     layers = -math.log(row.tolerance) / (first - second)
-    return f"{text}, {row.tolerance:.1g}, which sigma_2 passes after about {layers:,.0f} layers (Newman)"
+    return f"{text}; sigma_2 falls below it after about {layers:,.0f} layers (Newman)"
 
 
 def _collapse(row: Row) -> Claim:
@@ -174,7 +174,7 @@ def _drop(found: Found) -> Iterable[Claim]:
             DANESHMAND.at("Fig. 2"),
             max(ranks.values(), key=lambda rank: rank.value),
             at_most(WIDTH - 1),
-            reading=f"of {WIDTH} at least one is lost at layer {layer:,}; the largest numerical rank of all four kinds",
+            reading=f"of {WIDTH} at least one is lost at layer {layer:,}; the largest numerical rank of all four",
             note="; ".join(f"{title}: {rank}" for title, rank in ranks.items()),
         )
 

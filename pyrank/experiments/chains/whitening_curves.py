@@ -50,26 +50,26 @@ def microseconds(chains: Sequence[Chain], layers: int, repetitions: int = 3) -> 
 
 def panels() -> list[Panel]:
     """Return rank, isometry gap and cost, each for linear chains and for ReLU."""
-    draws = (
-        (draw_share, {"yscale": "log", "xlabel": "width d", "ylabel": "r / d"}),
-        (draw_gap, {"xscale": "log", "xlabel": "depth (layers), largest width", "ylabel": "isometry gap (nats)"}),
-        (draw_cost, {"yscale": "log", "xlabel": "width d", "ylabel": "microseconds per layer"}),
+    rows = (
+        (draw_share, "r / d", {"yscale": "log", "xlabel": "width d"}),
+        (draw_gap, "isometry gap (nats)", {"xscale": "log", "xlabel": "depth (layers), largest width"}),
+        (draw_cost, "microseconds per layer", {"yscale": "log", "xlabel": "width d"}),
     )
     return [
-        Panel(partial(draw, activation=activation), **look, title=activation if draw is draw_share else "")
-        for draw, look in draws
-        for activation in ACTIVATIONS
-    ]
+        Panel(partial(draw, activation=activation), **look, ylabel="" if number else label,
+              title=activation if draw is draw_share else "")
+        for draw, label, look in rows
+        for number, activation in enumerate(ACTIVATIONS)
+    ]  # fmt: skip
 
 
 def draw_share(axes: Axes, found: Found, activation: str) -> None:
     """Draw r / d over the width."""
     for number, (label, widths, some) in enumerate(_series(axes, found, activation)):
-        shares, errors = ([value / row.width for row, value in zip(some, values, strict=True)]
-                          for values in ([row.r for row in some], [row.r_error for row in some]))  # fmt: skip
+        shares, errors = [row.r / row.width for row in some], [row.r_error / row.width for row in some]
         plotting.points(axes, widths, shares, errors, number, label)
-    widths = sorted({row.width for row in found.rows})
-    plotting.guide(axes, widths, [width**-0.5 for width in widths], r"$1/\sqrt{d}$")
+    ends = [min(found.settings.widths), max(found.settings.widths)]
+    plotting.guide(axes, ends, [width**-0.5 for width in ends], r"$1/\sqrt{d}$")
 
 
 def draw_cost(axes: Axes, found: Found, activation: str) -> None:
