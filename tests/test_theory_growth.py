@@ -185,3 +185,8 @@ def test_residual_gap_limits():
     for gamma in (1e-2, 1e-3, 1e-4):  # the next order is smaller by about gamma^2 d
         weak = theory.weak_residual_exponents(20, gamma)
         assert theory.residual_gap(20, gamma) == pytest.approx(weak[0] - weak[1], rel=2 * 20 * gamma**2)
+
+
+def test_residual_gap_of_two_features_without_skip():
+    """Of 2 x 2 gaussian matrices the first stretch is chi_2 and the second chi_1: (psi(1) - psi(1/2)) / 2 = ln 2."""
+    assert theory.residual_gap(2, [1e6, math.inf]) == pytest.approx([math.log(2)] * 2)

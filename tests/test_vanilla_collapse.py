@@ -55,12 +55,6 @@ def test_rates_are_the_predicted_gaps(finished):
         )  # the logarithm gains a variance of two in the time in which it falls by one
 
 
-def test_predicted_gap_of_two_features():
-    """Of 2 x 2 gaussian matrices the first stretch is chi_2 and the second chi_1: (psi(1) - psi(1/2)) / 2 = ln 2."""
-    assert collapse.predicted_gap(2, math.inf) == pytest.approx(math.log(2))
-    assert collapse.predicted_gap(2, 1e6) == pytest.approx(math.log(2))
-
-
 def test_verdicts(finished):
     assert {claim.verdict for claim in finished[0].claims[:4]} == {"holds"}
     plain, skip, uniform = finished[1].rows

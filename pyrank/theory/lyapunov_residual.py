@@ -22,9 +22,9 @@ _SMALLEST, _LARGEST = 1e-4, 1e100
 _TAIL = 12.0  # standard deviations of the Poisson law that are summed on either side, besides a hundred terms
 
 
-def at_each_gamma(formula: Callable[[float], float], gamma: ArrayLike) -> Floats:
+def at_each_gamma(formula: Callable[[float], float], gamma: ArrayLike, largest: float = _LARGEST) -> Floats:
     """Evaluate a formula at strengths for which the Poisson mixture can be summed, or raise."""
-    strengths = numbers("gamma", gamma, _SMALLEST, _LARGEST, "below it use weak_residual_exponents; for gamma = inf "
+    strengths = numbers("gamma", gamma, _SMALLEST, largest, "below it use weak_residual_exponents; for gamma = inf "
                         "use ginibre_lyapunov_exponents")  # fmt: skip
     values: Floats = np.vectorize(formula, otypes=[np.float64])(strengths)[()]
     return values

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from scipy import special  # type: ignore[import-untyped]
 
 from pyrank.theory._arguments import Floats, whole_number
+from pyrank.theory.lyapunov_ginibre import ginibre_lyapunov_exponents
 from pyrank.theory.lyapunov_residual import at_each_gamma, poisson_terms
 
 
@@ -37,7 +38,7 @@ def residual_gap(width: int, gamma: ArrayLike) -> Floats:
     width
         d, at least 2.
     gamma
-        Strength of the random branch, from 1e-4 to 1e100; any shape.
+        Strength of the random branch, from 1e-4 on; infinity is no skip connection (Newman's exponents). Any shape.
 
     Returns
     -------
@@ -50,14 +51,15 @@ def residual_gap(width: int, gamma: ArrayLike) -> Floats:
         If an argument is outside of what is said here.
     """
     d = whole_number("width", width, 2, "a second direction needs two features or more")
-    return at_each_gamma(lambda g: _gap(d, g), gamma)
+    return at_each_gamma(lambda g: _gap(d, g), gamma, largest=math.inf)
 
 
 def _gap(width: int, gamma: float) -> float:
     half, less = width / 2.0, (width - 1) / 2.0
     m = 0.5 / gamma**2
     if m < 1e-200:  # the skip connection is lost in rounding
-        return float(special.digamma(half) - special.digamma(less)) / 2.0
+        first, second = ginibre_lyapunov_exponents(width)[:2]
+        return float(first - second)
     j, weights = poisson_terms(m)
     total = float(weights @ (special.digamma(half + j) - special.digamma(less + j)))
     # m^i is shared between the two factors, so that neither leaves the range of a double
