@@ -3,8 +3,9 @@
 The chain is ``H' = H + gamma W H``, or ``W H`` without skip connection (gamma = inf), with gaussian or uniform W of
 variance 1, as many samples as features, in double precision. Lemma 3 says that H / ||H|| tends to a matrix of rank
 one. Here that is the ratio of the second to the first singular value, and theory says that its logarithm falls by
-lambda_1 - lambda_2 a layer, which `pyrank.theory.residual_gap` gives for gaussian W. No closed form is known for uniform W; it is held against the gaussian one, which it falls
-short of by some per cent unless the skip connection is strong or the width large.
+lambda_1 - lambda_2 a layer, which `pyrank.theory.residual_gap` gives for gaussian W. No closed form is known for
+uniform W; it is held against the gaussian one, which it falls short of by some per cent unless the skip connection is
+strong or the width large.
 
 The gap is about 1 / (2 d) for gamma >= 1 and gamma^2 for small gamma, so depth is counted in units of 1 / gap. In these
 units all chains look alike: the logarithm drifts by -1 and gains a variance of 2, its first steps are over after about
@@ -81,7 +82,7 @@ def tasks(settings: Settings) -> list[Simulation]:
     """Return a simulation for each setting, with a snapshot after every 1 / gap layers."""
     found = []
     for number, setting in enumerate(settings.grid):
-        stride = max(1, round(1 / theory.residual_gap(settings.width, setting.gamma)))
+        stride = max(1, round(1 / float(theory.residual_gap(settings.width, setting.gamma))))
         depth = 1 + stride * setting.units
         found.append(
             Simulation(
@@ -122,7 +123,7 @@ def rows(settings: Settings, runs: Sequence[Run]) -> Iterable[Mapping[str, Any]]
     """Return a line for each setting."""
     for run in runs:
         chain, (depth, ratio) = run.plan.chain, ratios(run)
-        gap = theory.residual_gap(chain.width, chain.gamma)
+        gap = float(theory.residual_gap(chain.width, chain.gamma))
         begin, end = np.searchsorted(depth * gap, (settings.first, settings.last))
         slopes = np.log(ratio[:, end] / ratio[:, begin]) / (depth[end] - depth[begin])
         rate, half_width = mean_interval(-slopes)
