@@ -20,6 +20,7 @@ from pyrank.estimate.accumulator import (
     SUM,
     SUM_SQUARES,
 )
+from pyrank.estimate.running import running_mean
 from pyrank.support.errors import ArgumentError
 
 
@@ -351,7 +352,8 @@ def test_after_nothing_left():
 
 def test_the_running_mean_is_what_a_shorter_run_would_have_said():
     x = ar1(0.5, 1000, (3,))
-    running = estimate_of(x).running()
+    result = estimate_of(x)
+    running = running_mean(result.batch_means, result.batch_length)
     np.testing.assert_array_equal(running.samples, np.arange(8, 1001, 8))
     np.testing.assert_allclose(running.mean, [x[:n].mean() for n in running.samples], rtol=1e-9, atol=1e-12)
     for n in range(352, 1001, 8):  # from here on the blocks that decide are two batches or more
@@ -359,19 +361,10 @@ def test_the_running_mean_is_what_a_shorter_run_would_have_said():
         np.testing.assert_allclose([running.low[at], running.high[at]], estimate_of(x[:n]).interval(), rtol=1e-9)
 
 
-def test_the_running_interval_has_its_level():
-    result = estimate_of(ar1(0.5, 1000, (3,)))
-    wide, narrow = result.running(), result.running(0.5)
-    assert (wide.low < narrow.low).all()
-    assert (narrow.high < wide.high).all()
-
-
 def test_one_batch_of_one_chain_has_a_mean_without_an_interval():
-    running = estimate_of(ar1(0.5, 1, (1,))).running()
-    assert np.isfinite(running.mean).tolist() == [True]
+    running = running_mean(np.array([[0.5]]), 4)
+    assert (running.samples.tolist(), running.mean.tolist()) == ([4], [0.5])
     assert np.isnan([running.low, running.high]).all()
-    with pytest.raises(ArgumentError, match="level"):
-        estimate_of(ar1(0.5, 5, (1,))).running(95)
 
 
 def test_an_estimate_shows_itself_with_its_error_and_its_flags():

@@ -23,7 +23,7 @@ from pyrank.support.errors import as_integer, invalid
 from pyrank.support.progress import report_to
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    import matplotlib.figure
 
 TRIAL_LAYERS = 16  # factored one by one, to see how fast directions part
 LOST_DIGITS = 6.0  # that a stretch between two factorisations may cost, of the 16 of double precision
@@ -63,7 +63,7 @@ class LyapunovSpectrum:
     def _origin(self) -> str:
         return f"{self.depth:,} layers of {self.estimates[0].chains} chains, factored every {self.stride}"
 
-    def plot(self) -> Figure:
+    def plot(self) -> matplotlib.figure.Figure:
         """Draw the exponents with their 95 % intervals.
 
         Returns

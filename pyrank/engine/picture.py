@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyrank.estimate import Estimate
+from pyrank.estimate.running import running_mean
 from pyrank.plotting.records import Record
 from pyrank.specs.plan import Schedule
 
@@ -18,7 +19,7 @@ def trace_layers(e: Estimate, schedule: Schedule) -> NDArray[np.int64]:
 
 def record(name: str, e: Estimate, schedule: Schedule) -> Record:
     """Return what is drawn of it; where no trace was kept, chains are shown by the means of their batches."""
-    running = e.running()
+    running = running_mean(e.batch_means, e.batch_length)
     ends = _layers(running.samples - 1, schedule)
     values = e.batch_means if e.trace is None else e.trace
     return Record(

@@ -24,9 +24,9 @@ from pyrank.support import optional
 from pyrank.support.errors import ArgumentError, invalid
 
 if TYPE_CHECKING:
+    import matplotlib.figure
     import pandas as pd
     import xarray
-    from matplotlib.figure import Figure
 
 MOST_DRAWN = 12
 """Measures that a figure shows unless it is told which."""
@@ -161,7 +161,7 @@ class Run(Mapping[str, Estimate]):
             f"{chain.activation}, normalization {normalization}, {chain.weights.law} weights, {chain.dtype}"
         )
 
-    def plot(self, *measures: str | Measure) -> Figure:
+    def plot(self, *measures: str | Measure) -> matplotlib.figure.Figure:
         """Draw what was recorded: for each measure single chains by layer, the histogram, and the mean so far.
 
         Parameters

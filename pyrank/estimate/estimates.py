@@ -22,7 +22,6 @@ from pyrank.estimate.accumulator import (
 from pyrank.estimate.blocks import dyadic_blocks, error_of_batches, half_width, monte_carlo_error
 from pyrank.estimate.moments import Floats, mean_of, quiet, scatter_of
 from pyrank.estimate.rhat import RHAT_LIMIT, split_rhat
-from pyrank.estimate.running import Running, running_mean
 from pyrank.support import optional
 from pyrank.support.errors import as_integer, invalid
 from pyrank.support.text import plus_minus
@@ -93,10 +92,6 @@ class Estimate:
         """Return the two-sided t-interval that covers the true mean with probability ``level``."""
         reach = half_width(self.stderr, self.dof, level)
         return self.mean - reach, self.mean + reach
-
-    def running(self, level: float = 0.95) -> Running:
-        """Return mean and interval as they were after each completed batch of the record, as arrays."""
-        return running_mean(self.batch_means, self.batch_length, level)
 
     @quiet
     def after(self, samples: int) -> Estimate:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyrank.estimate.blocks import error_of_batches, half_width
+from pyrank.estimate.fitting import LEVEL
 from pyrank.estimate.moments import Floats, mean_of, quiet
 
 
@@ -19,7 +20,7 @@ class Running(NamedTuple):
     samples : ndarray of int64
         Samples of each chain up to there.
     mean, low, high : ndarray of float64
-        Their mean over all chains, and the ends of its interval; NaN where so few cannot tell it.
+        Their mean over all chains, and the ends of its 95 % interval; NaN where so few cannot tell it.
     """
 
     samples: NDArray[np.int64]
@@ -29,11 +30,14 @@ class Running(NamedTuple):
 
 
 @quiet
-def running_mean(batch_means: Floats, length: int, level: float) -> Running:
-    """Return the mean over the first batch, the first two, ... of [chains, batches] of ``length`` samples."""
+def running_mean(batch_means: Floats, length: int) -> Running:
+    """Return the mean over the first batch, the first two, ... of [chains, batches] of ``length`` samples.
+
+    Each error comes from the batches up to there.
+    """
     ends = np.arange(1, batch_means.shape[1] + 1)
     records = [batch_means[:, :end] for end in ends]
     errors = [error_of_batches(record, length) for record in records]
-    reach = np.array([half_width(error.stderr, error.dof, level) for error in errors])
+    reach = np.array([half_width(error.stderr, error.dof, LEVEL) for error in errors])
     mean = np.array([mean_of(mean_of(record)) for record in records])
     return Running(ends * length, mean, mean - reach, mean + reach)
