@@ -112,7 +112,7 @@ def draw(axes: Axes, batch: Batch, depth: int) -> None:
                 axes.text((centre + end) / 2 + 0.015 * side, -level - 0.3, sign, ha="center", va="center", fontsize=12)
         nodes = [child(node, positive) for node in nodes for positive in (True, False)]
     axes.set_axis_off()
-    axes.set(xlim=(0, 1), ylim=(-depth - 0.1, 0.1))
+    axes.set(xlim=(0, 1), ylim=(-depth - 0.3, 0.1))
 
 
 def _draw_node(axes: Axes, batch: Batch, height: float, centre: float, reach: float) -> None:
