@@ -1,97 +1,81 @@
-"""The escaped sample: what counts as one, against numpy; shares and shapes against theory; verdicts both ways."""
+"""The experiment on the escaped sample: shares with and without rescaling, verdicts both ways, the table."""
 
-import dataclasses
-import math
-
-import numpy as np
 import pytest
+<<<<<<< HEAD
 import torch
 from pyrank.experiments.running import run_all
 
 from pyrank import experiments
 from pyrank.experiments.chains import escaped_outlier as escape
+=======
 
-from tolerances import SIGMAS
+from pyrank import theory
+from pyrank.experiments import Found, Row
+from pyrank.experiments.chains import escaped_outlier as experiment
+from pyrank.experiments.chains.escaped_outlier import EXPERIMENT, Case, Settings
+>>>>>>> help-f
 
-TINY = escape.Settings((escape.Case(10, 60, 150),), chains=24, every=10, seed=5)
+TINY = Settings((Case(10, 60, 150),), chains=24, every=10, seed=5)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("escape")
-    result = escape.reproduce(TINY, folder)
-    runs = run_all([escape._job(TINY, TINY.cases[0], name) for name in escape.NORMALIZATIONS], folder)
-    return result, runs, [escape._row(run, escape.Ends.of(run.state)) for run in runs]
-
-
-def with_outlier(batch, length, angle):
-    """Features of a cluster of one angle (20 degrees), and a last sample of that length and angle to its mean."""
-    features = np.zeros((1, batch + 2, batch))
-    features[0, range(batch - 1), range(batch - 1)] = math.sin(math.radians(20))
-    features[0, batch, :-1] = math.cos(math.radians(20))
-    features[0, batch, -1] = length * math.cos(math.radians(angle))
-    features[0, batch + 1, -1] = length * math.sin(math.radians(angle))
-    return torch.tensor(features)
-
-
-@pytest.mark.parametrize(("length", "angle", "escaped"), [(8.0, 89.0, True), (3.0, 89.0, False), (8.0, 80.0, False)])
-def test_what_counts_as_escaped(length, angle, escaped):
-    ends = escape.Ends.of(with_outlier(10, length, angle))
-    assert ends.escaped.tolist() == [escaped]
-    assert ends.index.tolist() == [9]
-    assert ends.length[0] == pytest.approx(length / 9)
-    product = math.cos(math.radians(20)) * math.cos(math.radians(angle))
-    assert ends.angle[0] == pytest.approx(math.degrees(math.acos(product)))
-    assert ends.cluster[0] == pytest.approx(math.degrees(math.acos(math.cos(math.radians(20)) ** 2)))
-
-
-def test_ends_look_at_the_activation():
-    features = with_outlier(10, 8.0, 89.0)
-    hidden = torch.where(features == 0, -3.0, features)
-    for field in ("length", "angle", "cluster"):
-        expected = getattr(escape.Ends.of(features), field)
-        np.testing.assert_allclose(getattr(escape.Ends.of(hidden), field), expected, rtol=1e-12)
+    return EXPERIMENT.run(TINY, folder), EXPERIMENT.find(TINY, folder)
 
 
 def test_samples_escape_without_rescaling_alone(finished):
-    recentred, rescaled = finished[2]
+    recentred, rescaled = finished[1].rows
+    assert (recentred.normalization, rescaled.normalization) == ("recentre", "batch")
     assert recentred.escaped > 12
     assert rescaled.escaped == 0
     assert recentred.share_low < recentred.escaped / 24 < recentred.share_high
+    assert rescaled.length_5 < rescaled.length_50 < rescaled.length_95 < recentred.length_50
 
 
-def test_escaped_samples_by_numpy():
-    """The same layer with explicit weights; for N = 20 and infinite width the length is 18.08."""
-    rng = np.random.default_rng(6)
-    H = rng.normal(size=(16, 300, 20))
-    for _ in range(150):
-        H = rng.normal(size=(16, 300, 300)) @ np.maximum(H, 0)
-        H -= H.mean(axis=2, keepdims=True)
-        H /= np.abs(H).max()
-    ends = escape.Ends.of(torch.tensor(H))
-    length, angle, cluster = escape._exact(20)
-    assert length * 19 == pytest.approx(18.08, abs=0.01)
-    assert ends.escaped.sum() > 12
-    for values, exact, finite_width in ((ends.length, length, 0.05), (ends.angle, angle, 0.1),
-                                        (ends.cluster, cluster, 2.0)):  # fmt: skip
-        chosen = values[ends.escaped]
-        error = chosen.std(ddof=1) / math.sqrt(len(chosen))
-        assert chosen.mean() == pytest.approx(exact, abs=finite_width + SIGMAS * error)
+def test_runs_share_no_seed_and_the_first_chain_is_shown_again(finished):
+    *runs, shown = (run for run, _ in finished[1].data)
+    assert [run.plan.seed for run in runs] == [5, 6]
+    assert shown.state[0].equal(runs[0].state[0])
+    assert len(shown["pairwise_angles[0]"].batch_means[0]) == 2  # the last two layers
 
 
-def test_verdicts_follow_the_numbers(finished):
-    recentred, rescaled = finished[2]
-    length, angle, cluster = escape._exact(10)
-    perfect = dataclasses.replace(recentred, escaped=24, length=1.0, length_half_width=0.01, angle=90.0,
-                                  angle_half_width=0.01, cluster=0.1, cluster_half_width=0.1)  # fmt: skip
-    infinite = dataclasses.replace(perfect, escaped=0, length=length, angle=angle, cluster=cluster)
-    verdicts = [claim.verdict for claim in escape._judge([perfect, rescaled])]
-    assert verdicts == ["holds", verdicts[1], "holds", "holds", "fails", "holds"]
-    verdicts = [claim.verdict for claim in escape._judge([infinite, dataclasses.replace(rescaled, escaped=12)])]
-    assert verdicts == ["fails", "fails", "fails", "fails", "holds", "fails"]
+def row(batch, normalization="recentre", escaped=80, length=0.95, angle=89.8, cluster=5.0):
+    return Row(batch=batch, width=400, normalization=normalization, chains=80, escaped=escaped,
+               length=length, length_half_width=0.01, angle=angle, angle_half_width=0.01,
+               cluster=cluster, cluster_half_width=0.1)  # fmt: skip
 
 
-def test_files_are_complete(finished):
-    assert [path.suffix for path in finished[0].files] == [".csv", ".txt", ".png", ".svg", ".json"]
-    assert "escaped-outlier" in experiments.EXPERIMENTS
-    assert f"{finished[2][0].escaped}/24" in finished[0].table
+def judged(kind, *rows):
+    return [claim for claim in experiment.claims(Found(TINY, None, rows)) if claim.kind == kind]
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdicts"),
+    [({}, ["holds"] * 4), ({"escaped": 10}, ["fails", *["holds"] * 3]),
+     ({"escaped": 44}, ["undecided", *["holds"] * 3]),
+     ({"angle": 80.0}, ["holds", "fails", "holds", "holds"]), ({"length": 0.1}, ["holds", "holds", "fails", "holds"]),
+     ({"cluster": 60.0}, ["holds", "holds", "holds", "fails"])],
+)  # fmt: skip
+def test_published_verdicts_follow_the_largest_batch(changes, verdicts):
+    others = row(8, escaped=0, length=0.1, angle=75.0, cluster=75.0), row(64, "batch", escaped=0)
+    assert [claim.verdict for claim in judged("published", *others, row(64, **changes))] == verdicts
+
+
+def test_other_sizes_and_rescaling_are_extensions():
+    share, rescaled, *shapes = judged("extension", row(64), row(8, escaped=0), row(64, "batch", escaped=0))
+    assert (share.verdict, rescaled.verdict) == ("fails", "holds")
+    assert "N = 8" in share.statement
+    assert all("N = 64" in claim.statement for claim in shapes)  # where nothing escaped there is no shape
+    share, rescaled, *_ = judged("extension", row(64), row(8), row(64, "batch", escaped=40))
+    assert (share.verdict, rescaled.verdict) == ("holds", "fails")
+
+
+def test_table_and_files(finished):
+    result, found = finished
+    assert [path.suffix for path in result.files] == [".csv", ".txt", ".png", ".svg", ".json"]
+    first, second = result.table.splitlines()[1:3]
+    assert f"{found.rows[0].escaped}/24" in first
+    assert f"{theory.escaped_shape(10).length:.3f}" in first
+    assert second.split().count("-") == 6  # no shape of what did not escape
+    assert "Seeds: 5 to 6." in result.caption

@@ -1,6 +1,5 @@
 """The 1-d model: transformations against fractions, random paths against the whole tree, verdicts both ways."""
 
-import dataclasses
 import itertools
 import math
 from fractions import Fraction
@@ -8,18 +7,23 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pyrank.experiments.chains import indicative_tree as tree
+from pyrank.experiments import Found, Row
+from pyrank.experiments.chains import indicative_tree as experiment
+from pyrank.experiments.chains import sign_tree as tree
 
 from tolerances import SIGMAS
 
-TINY = tree.Settings(sizes=(5, 8), paths=300, depth=40, batches=10, levels=8, seed=2)
+TINY = experiment.Settings(sizes=(5, 8), paths=300, depth=40, batches=10, levels=8, seed=2)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    result = tree.reproduce(TINY, tmp_path_factory.mktemp("tree"))
-    rows = [tree._row(size, tree.walk(TINY, size), tree.escapes(TINY, size)) for size in TINY.sizes]
-    return result, rows
+    folder = tmp_path_factory.mktemp("tree")
+    return experiment.EXPERIMENT.run(TINY, folder), experiment.EXPERIMENT.find(TINY, folder)
+
+
+def walk(size):
+    return tree.walk(size, TINY.paths, TINY.depth, TINY.seed)
 
 
 def by_fractions(batch, signs):
@@ -39,7 +43,7 @@ def test_children_of_three_points():
 
 
 def test_deep_descendants_equal_fractions_up_to_scale():
-    batch = tree.start(np.random.default_rng(3), 7)
+    batch = tree.root(np.random.default_rng(3), 7)
     for signs in itertools.product((1, -1), repeat=6):
         x = batch
         for sign in signs:
@@ -57,7 +61,7 @@ def test_two_clusters_stay_and_one_of_them_is_at_zero():
 
 
 def test_distinct_points_never_grow_and_never_vanish():
-    walks = tree.walk(TINY, 8)
+    walks = walk(8)
     assert np.all(walks.distinct[:, 0] == 8)
     assert np.all(np.diff(walks.distinct, axis=1) <= 0)
     assert walks.distinct.min() == 2
@@ -71,23 +75,23 @@ def test_random_paths_agree_with_whole_trees():
     rng = np.random.default_rng(4)
     shares = []
     for _ in range(200):
-        leaves = [by_fractions(tree.start(rng, 5), signs) for signs in itertools.product((1, -1), repeat=4)]
+        leaves = [by_fractions(tree.root(rng, 5), signs) for signs in itertools.product((1, -1), repeat=4)]
         shares.append(np.mean([len(set(leaf)) == 2 for leaf in leaves]))
-    walked = tree.walk(TINY, 5).distinct[:, 4] == 2
+    walked = walk(5).distinct[:, 4] == 2
     error = math.hypot(np.std(shares) / math.sqrt(200), walked.std() / math.sqrt(TINY.paths))
     assert walked.mean() == pytest.approx(np.mean(shares), abs=SIGMAS * error)
 
 
 def test_levels_hold_every_node_in_its_own_scale():
     batch = np.array([0.0, 1.0, 2.0, 5.0])
-    *_, last = tree._levels(batch, 3)
+    *_, last = tree.levels(batch, 3)
     expected = {tuple(map(float, by_fractions(batch, signs))) for signs in itertools.product((1, -1), repeat=3)}
     assert last.shape == (8, 4)
     assert {tuple(np.round(node, 12)) for node in last} == {tuple(np.round(node, 12)) for node in expected}
 
 
 def test_outlier_of_a_level_by_hand():
-    (length, angle) = tree.escapes(dataclasses.replace(TINY, batches=1, levels=1), 3)[:, 0, 0]
+    length, angle = tree.outliers(3, batches=1, depth=1, seed=2)[:, 0, 0]
     x = np.random.default_rng((2, 1, 3)).normal(size=3)
     features = np.stack([np.maximum(x - x.mean(), 0), np.maximum(x.mean() - x, 0)])
     alone = np.argmax(np.abs(x - x.mean()))
@@ -96,15 +100,33 @@ def test_outlier_of_a_level_by_hand():
     assert length == pytest.approx(norms[alone] / np.median(np.delete(norms, alone)) / 2)
 
 
-def test_verdicts_follow_the_numbers(finished):
-    rows = [dataclasses.replace(row, two=300, apart=290, escaped=10) for row in finished[1]]
-    assert [claim.verdict for claim in tree._judge(rows, TINY)][1:] == ["holds"] * 4
-    rows = [dataclasses.replace(row, two=200, apart=10, escaped=0) for row in finished[1]]
-    assert [claim.verdict for claim in tree._judge(rows, TINY)] == ["fails"] * 5
+def test_rows_count_what_the_paths_and_levels_show(finished):
+    for row, (walks, outliers) in zip(finished[1].rows, finished[1].data.values(), strict=True):
+        assert row.two == 300
+        assert row.apart == np.count_nonzero(walks.smallest == 1)
+        until = [next(layer for layer, count in enumerate(path) if count == 2) for path in walks.distinct]
+        assert row.layers == pytest.approx(np.mean(until))
+        last = outliers[:, :, -1]
+        assert row.escaped == sum(length > 0.5 and angle > 85 for length, angle in last.T)
+        assert (row.length, row.angle) == pytest.approx(tuple(last.mean(axis=1)))
+
+
+def verdicts(two=300, apart=290, escaped=(10, 10)):
+    rows = [Row(size=size, paths=300, two=two, apart=apart, zero=0, escaped=some, batches=10)
+            for size, some in zip(TINY.sizes, escaped, strict=True)]  # fmt: skip
+    return [(claim.kind, claim.verdict) for claim in experiment.claims(Found(TINY, None, rows))]
+
+
+def test_verdicts_follow_the_numbers():
+    assert verdicts() == [("published", "holds")] * 2 + [("extension", "holds")] * 2
+    assert [verdict for _, verdict in verdicts(two=200)] == ["fails", "holds", "holds", "holds"]
+    assert [verdict for _, verdict in verdicts(apart=10)] == ["holds", "holds", "holds", "fails"]
+    assert [verdict for _, verdict in verdicts(escaped=(0, 10))] == ["holds", "fails", "holds", "holds"]
+    assert [verdict for _, verdict in verdicts(escaped=(10, 0))] == ["holds", "holds", "fails", "holds"]
 
 
 def test_table_and_files(finished):
-    result, rows = finished
-    assert [row.two for row in rows] == [300, 300]
-    assert f"{rows[0].apart / 300:.4f}" in result.table
+    result, found = finished
+    assert f"{found.rows[0].apart / 300:.4f}" in result.table
     assert [path.suffix for path in result.files] == [".csv", ".txt", ".png", ".svg", ".json"]
+    assert "Seed 2." in result.caption
