@@ -1,19 +1,11 @@
 """The experiment on the escaped sample: shares with and without rescaling, verdicts both ways, the table."""
 
 import pytest
-<<<<<<< HEAD
-import torch
-from pyrank.experiments.running import run_all
-
-from pyrank import experiments
-from pyrank.experiments.chains import escaped_outlier as escape
-=======
 
 from pyrank import theory
 from pyrank.experiments import Found, Row
 from pyrank.experiments.chains import escaped_outlier as experiment
 from pyrank.experiments.chains.escaped_outlier import EXPERIMENT, Case, Settings
->>>>>>> help-f
 
 TINY = Settings((Case(10, 60, 150),), chains=24, every=10, seed=5)
 

@@ -226,13 +226,8 @@ def caption(found: Found) -> str:
         f"Above right: escaped state with a wider cluster (1 - cosine larger by {settings.wider:g} of itself), RC; "
         "mean distance of its spread from that of an undisturbed run with the same weights; colours as below right. "
         f"Below left: noise {settings.noises[0]:g}, RC and RC + RS. Below right: mixtures of the escaped and the "
-<<<<<<< HEAD
-        f"symmetric state, RC; share with the same outlier after {settings.depth} layers, 95 % intervals; lines: "
-        "where infinite width changes sides."
-=======
         f"symmetric state, RC; share with the same outlier after {settings.depth} layers, 95 % intervals; "
         "lines: where infinite width changes sides."
->>>>>>> help-f
     )
 
 
