@@ -121,12 +121,13 @@ def test_verdicts():
     assert [verdicts(r=r)[5] for r in (0.95, 0.85, 1.15)] == ["holds", "fails", "fails"]
 
 
-def test_the_published_claim_is_about_the_root_alone():
+@pytest.mark.parametrize("batch", [8, 13])
+def test_one_state_at_the_root_decides_the_published_claim(batch):
     found = made_up()
-    for row in found.rows:
-        if row.batch != round(math.sqrt(row.width)):
-            row.least = 0
-    assert batches.claims(found)[0].verdict == "holds"
+    (row,) = (row for row in found.rows if (row.width, row.batch) == (64, batch))
+    row.least -= 1
+    claim = batches.claims(found)[0]
+    assert (claim.verdict, claim.value) == (("fails", 7 / 8) if batch == 8 else ("holds", 1.0))
 
 
 def test_one_gap_ends_full_rank():
