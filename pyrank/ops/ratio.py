@@ -35,10 +35,8 @@ def participation_ratio(H: Tensor) -> Tensor:
 
     Raises
     ------
-    ArgumentError
-        If H is no floating point tensor (..., d, N).
-    FloatingPointError
-        If H holds NaN or infinity.
+    ArgumentError, FloatingPointError
+        If H is no finite floating point tensor (..., d, N).
     """
     r: Tensor = _apply(as_shaped(H))[0]
     return r
