@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import NDArray
 
 from pyrank.estimate.intervals import mean_interval, share_interval
 from pyrank.experiments.tables import Column
@@ -24,9 +25,9 @@ def share_columns(name: str, meaning: str) -> Iterable[Column]:
     yield from map(Column, ("chains", "share_low", "share_high"))
 
 
-def means(**values: ArrayLike) -> dict[str, float]:
+def means(**values: NDArray[np.float64]) -> dict[str, float]:
     """Return each mean under its name, and under ``name_half_width`` its error; NaN over fewer than two chains."""
-    found = {}
+    found: dict[str, float] = {}
     for name, each in values.items():
         mean, half_width = mean_interval(each) if len(each) > 1 else (math.nan, math.nan)
         found |= {name: float(mean), f"{name}_half_width": float(half_width)}
