@@ -9,7 +9,7 @@ import pytest
 
 from pyrank import Chain, Interrupted, experiments
 from pyrank.engine import backends, simulation
-from pyrank.experiments import Column, Computation, Experiment, Found, Panel, Row, Sheet, Simulation
+from pyrank.experiments import Column, Computation, Experiment, Panel, Row, Sheet, Simulation
 from pyrank.experiments.chains import soft_rank_scaling as scaling
 from pyrank.experiments.chains.scaling_law import Setting
 from pyrank.support.errors import ArgumentError
@@ -117,6 +117,10 @@ class Settings:
     size: int = 3
 
 
+def seeded(seed):
+    return seed
+
+
 def declared(**changes):
     """An experiment without simulations: squares."""
     whole = {
@@ -152,9 +156,10 @@ def test_analysis_stands_between_tasks_and_rows(tmp_path):
 def test_caption_names_flagged_rows_and_seeds(tmp_path):
     assert declared().find(Settings(), tmp_path).rows[1].flags == "odd"
     assert declared().run(Settings(), tmp_path).caption == "Squares. Flagged rows: 1 of 3."
-    chains = [Simulation(f"{seed}", Chain(4), 5, {"seed": seed}) for seed in (4, 9)]
-    found = Found(Settings(), [])
-    assert declared(tasks=lambda _: chains, columns=()).full_caption(found) == "Squares. Seeds: 4 to 9."
+    tasks = [Simulation("a", Chain(4), 5, {"seed": 4}), Computation("b", pow, {"base": 1, "exp": 1}),
+             Computation("c", seeded, {"seed": 9})]  # fmt: skip
+    found = declared(tasks=lambda _: tasks, columns=(), rows=lambda *_: []).find(Settings(), tmp_path / "seeds")
+    assert declared(columns=()).full_caption(found) == "Squares. Seeds: 4 to 9."
 
 
 def test_a_column_that_rows_lack_is_an_error(tmp_path):

@@ -31,9 +31,6 @@ EXPERIMENTS = {
 }
 """Every experiment and its folder, in the order of the papers; ``name-of-it`` is declared in ``name_of_it.py``."""
 
-DECLARED = "EXPERIMENT"
-"""What the object is called in its file."""
-
 
 def question(name: str) -> str:
     """Return the question of an experiment, which begins its file, without the wait for importing it."""
@@ -43,16 +40,7 @@ def question(name: str) -> str:
 
 
 def load(name: str) -> Experiment:
-    """Import an experiment.
-
-    Parameters
-    ----------
-    name
-        One of `EXPERIMENTS`, or the path of a Python file that declares one as ``EXPERIMENT``.
-
-    Returns
-    -------
-    Experiment
+    """Import an experiment: one of `EXPERIMENTS`, or that which a Python file declares as ``EXPERIMENT``.
 
     Raises
     ------
@@ -65,7 +53,7 @@ def load(name: str) -> Experiment:
         wanted = f"one of {', '.join(EXPERIMENTS)}, or a file such as my_experiment.py"
         raise invalid("experiment", name, wanted, "see `pyrank reproduce --list`")
     module = import_module(f"pyrank.experiments.{EXPERIMENTS[name]}.{_module(name)}")
-    experiment: Experiment = getattr(module, DECLARED)
+    experiment: Experiment = module.EXPERIMENT
     return experiment
 
 
@@ -84,8 +72,8 @@ def _from_file(path: Path) -> Experiment:
     module = module_from_spec(spec)
     sys.modules[path.stem] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
-    experiment = getattr(module, DECLARED, None)
+    experiment = getattr(module, "EXPERIMENT", None)
     if not isinstance(experiment, Experiment):
-        wanted = f"a file with {DECLARED} = pyrank.experiments.Experiment(...)"
+        wanted = "a file with EXPERIMENT = pyrank.experiments.Experiment(...)"
         raise invalid("experiment", str(path), wanted, "see docs/your_own_experiment.md")
     return experiment

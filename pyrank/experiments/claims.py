@@ -113,22 +113,10 @@ class Claim:
 def published(
     statement: str, source: Source, measured: Interval, wanted: Wanted, *, reading: str = "", note: str = ""
 ) -> Claim:
-    """Return what a paper says, with the verdict of a measured value on it.
+    """Return what a paper says in its authors' sense, with the verdict on it.
 
-    Parameters
-    ----------
-    statement
-        In the authors' sense.
-    source
-        Its place.
-    measured
-        The number that decides.
-    wanted
-        Where it has to lie: `at_least`, `at_most`, `close_to` or `between`.
-    reading
-        How words without a number were read.
-    note
-        What else a reader must know.
+    ``measured`` is the number that decides, ``wanted`` is where it has to lie: `at_least`, `at_most`, `close_to` or
+    `between`. The other arguments are attributes of the `Claim`.
     """
     return _judged("published", statement, str(source), measured, wanted, reading, note)
 

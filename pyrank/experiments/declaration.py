@@ -12,7 +12,7 @@ from pyrank.experiments.figures import Sheet
 from pyrank.experiments.papers import Source, full, short
 from pyrank.experiments.results import Result, publish
 from pyrank.experiments.tables import Column, Row, records, written
-from pyrank.experiments.tasks import Simulation, Task, run_tasks
+from pyrank.experiments.tasks import Task, run_tasks
 from pyrank.support.text import span
 
 
@@ -28,11 +28,14 @@ class Found:
         What `Experiment.analyse` made of the results of the tasks; without it, these results themselves.
     rows
         The lines of the table.
+    seeds
+        Those of the tasks.
     """
 
     settings: Any
     data: Any
     rows: Sequence[Row] = ()
+    seeds: Sequence[int] = ()
 
     def rows_by(self, *names: str) -> dict[Any, list[Row]]:
         """Group the rows by one column, or by several as tuples, in the order in which their values first occur."""
@@ -52,14 +55,6 @@ class Table:
     columns: Sequence[Column]
     rows: Callable[[Found], Iterable[Mapping[str, Any]]]
     note: str = ""
-
-
-def _results(settings: Any, results: Sequence[Any]) -> Any:
-    return results
-
-
-def _nothing(found: Found) -> Mapping[str, object]:
-    return {}
 
 
 @dataclass(frozen=True)
@@ -107,16 +102,17 @@ class Experiment:
     claims: Callable[[Found], Sequence[Claim]]
     sheet: Sheet
     caption: Callable[[Found], str]
-    analyse: Callable[[Any, Sequence[Any]], Any] = _results
+    analyse: Callable[[Any, Sequence[Any]], Any] = lambda settings, results: results
     note: str = ""
     tables: Sequence[Table] = field(default_factory=tuple)
-    more: Callable[[Found], Mapping[str, object]] = _nothing
+    more: Callable[[Found], Mapping[str, object]] = lambda found: {}
 
     def find(self, settings: Any, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Found:
         """Run the tasks, with their checkpoints in ``out``, and analyse their results."""
-        results = run_tasks(self.tasks(settings), out, device=device, progress=progress)
-        data = self.analyse(settings, results)
-        return Found(settings, data, records(self.columns, self.rows(settings, data)))
+        tasks = list(self.tasks(settings))
+        data = self.analyse(settings, run_tasks(tasks, out, device=device, progress=progress))
+        seeds = [task.seed for task in tasks if task.seed is not None]
+        return Found(settings, data, records(self.columns, self.rows(settings, data)), seeds)
 
     def run(self, settings: Any, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
         """Answer the question, and write data, table and figure into ``out``."""
@@ -142,13 +138,11 @@ class Experiment:
 
     def full_caption(self, found: Found) -> str:
         """Return the caption with sources, seeds and flags."""
-        tasks = self.tasks(found.settings)
-        seeds = [task.options["seed"] for task in tasks if isinstance(task, Simulation) and "seed" in task.options]
         flagged = sum(bool(row.flags) for row in found.rows) if any(c.name == "flags" for c in self.columns) else None
         parts = [
             f"After {short(self.sources)}." if self.sources else "",
             self.caption(found),
-            f"Seeds: {span(seeds)}." if seeds else "",
+            f"Seeds: {span(found.seeds)}." if found.seeds else "",
             "" if flagged is None else f"Flagged rows: {flagged} of {len(found.rows)}.",
         ]
         return " ".join(filter(None, parts))

@@ -95,7 +95,8 @@ def _findings(result: Result, home: Path) -> str:
     image = base64.b64encode(result.png.read_bytes()).decode()
     caption = escape(result.caption)
     claims = "\n".join(map(_claim, of_kind("published", result.claims)))
-    links = " · ".join(f'<a href="{_address(path, home)}">{escape(path.suffix[1:])}</a>' for path in result.files)
+    places = [(quote(Path(os.path.relpath(path, home)).as_posix()), escape(path.suffix[1:])) for path in result.files]
+    links = " · ".join(f'<a href="{place}">{form}</a>' for place, form in places)
     return f"""<figure>
 <img src="data:image/png;base64,{image}" alt="{caption}">
 <figcaption>{caption}</figcaption>
@@ -137,7 +138,3 @@ def _extensions(claims: list[Claim]) -> str:
 
 def _badge(verdict: str) -> str:
     return f'<span class="badge {verdict}">{BADGES[verdict]}</span>'
-
-
-def _address(path: Path, home: Path) -> str:
-    return quote(Path(os.path.relpath(path, home)).as_posix())

@@ -12,20 +12,9 @@ from pyrank.support.text import text_table
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one experiment.
+    """What came of one experiment: its result, or the error that it raised, in one line.
 
-    Attributes
-    ----------
-    name
-        Of the experiment.
-    seconds
-        How long it took now.
-    result
-        What it found; None if it raised an error.
-    error
-        The error, in one line; empty if there was none.
-    earlier
-        Whether an earlier call had finished it, so that it was only read.
+    ``seconds`` is how long it took now; ``earlier`` tells that it was finished before and only read.
     """
 
     name: str
@@ -37,21 +26,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Overview:
-    """What came of all experiments so far.
-
-    Attributes
-    ----------
-    preset
-        Which sizes.
-    seconds
-        How long it took now.
-    outcomes
-        One for each experiment that finished or failed.
-    missing
-        The names of the others.
-    page
-        The page that shows it all.
-    """
+    """What came of all experiments so far: outcomes of those that ended, names of those missing, and the page."""
 
     preset: str
     seconds: float

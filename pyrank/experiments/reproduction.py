@@ -90,10 +90,8 @@ def reproduce_all(
         ``"quick"`` or ``"paper"``.
     out
         Folder for the page and for one folder an experiment, created if needed; ``results/all-<preset>`` if not given.
-    device
-        Where chains are simulated, as in `pyrank.simulate`. An experiment with a chain that cannot run there fails.
-    progress
-        Whether to show progress bars; if not given, only on a terminal.
+    device, progress
+        As in `reproduce`.
 
     Returns
     -------

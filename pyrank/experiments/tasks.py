@@ -27,6 +27,10 @@ class Task(Protocol):
     def cost(self) -> float:
         """Its predicted time in arbitrary units."""
 
+    @property
+    def seed(self) -> int | None:
+        """That of its random numbers, if it has one."""
+
     def check(self, device: str) -> None:
         """Raise ArgumentError if it cannot run on a device."""
 
@@ -55,6 +59,11 @@ class Simulation:
     depth: int
     options: Mapping[str, Any] = field(default_factory=dict)
     cost: float = 1.0
+
+    @property
+    def seed(self) -> int | None:
+        """That of the weights, if it is given."""
+        return self.options.get("seed")
 
     def check(self, device: str) -> None:
         """Raise ArgumentError if it cannot run on a device."""
@@ -88,6 +97,11 @@ class Computation:
     function: Callable[..., Any]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     cost: float = 1.0
+
+    @property
+    def seed(self) -> int | None:
+        """The argument of this name, if there is one."""
+        return self.arguments.get("seed")
 
     def check(self, device: str) -> None:
         """Do nothing: it runs on the CPU wherever chains are simulated."""

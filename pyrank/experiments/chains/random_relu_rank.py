@@ -227,11 +227,11 @@ def draw_shares(axes: Axes, found: Found) -> None:
 
 def caption(found: Found) -> str:
     """Say what is shown."""
-    grid, seed = found.settings.grid, found.settings.seed
+    grid = found.settings.grid
     return (
         "X: gaussian, of the rank given and N columns, or N / 2 columns and their opposites; W: gaussian, row by row; "
         f"ranks counted exactly. Left: median over {span(s.seeds for s in grid)} seeds, band: 5 to 95 %. Right: share "
-        f"in which so many rows give rank N, band: 95 % interval. Seeds: {span((seed, seed + len(grid) - 1))}."
+        f"in which so many rows give rank N, band: 95 % interval."
     )
 
 
