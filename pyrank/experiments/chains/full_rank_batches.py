@@ -60,16 +60,16 @@ class Settings:
 
 
 def batches(width: int, *more: int, to_the_end: bool = True) -> tuple[int, ...]:
-    """Return batches around sqrt(d), then one by one about where full rank ends, and more."""
+    """Return sqrt(d) and 3 sqrt(d) / 2, then one by one about where full rank ends, and more."""
     end = math.floor(measured_end(width))
-    around_root = (round(factor * math.sqrt(width)) for factor in (0.5, 1.0, 1.25, 1.5))
-    return tuple(sorted({*around_root, *(range(end - 1, end + 4) if to_the_end else ()), *more}))
+    first = (round(factor * math.sqrt(width)) for factor in (1.0, 1.5))
+    return tuple(sorted({*first, *(range(end - 1, end + 4) if to_the_end else ()), *more}))
 
 
 def _quick() -> Settings:
     layers = {d: (64 * d, d // 2) for d in (16, 32, 64, 128)}
     whole = [Setting(d, batches(d, d), *layers[d]) for d in (16, 32, 64)]  # with d = 128 it would take twice the time
-    skip = [Setting(d, (round(math.sqrt(d)),), *layers[d], gamma=1.0) for d in layers]
+    skip = [Setting(d, (round(math.sqrt(d)),), *layers[d], chains=4, gamma=1.0) for d in layers]
     return Settings((*whole, Setting(128, batches(128), *layers[128], chains=4), *skip))
 
 
@@ -168,7 +168,7 @@ def draw_rank(axes: Axes, found: Found) -> None:
         plotting.curve(axes, x, y, number)
         plotting.points(axes, x, y, None, number, f"d = {width}")
     plotting.guide(axes, (2.0, 2.0), (0.0, 1.0))
-    plotting.log_ticks(axes.xaxis, (0.5, 1, 2, 4, 8, 16))
+    plotting.log_ticks(axes.xaxis, (1, 2, 4, 8, 16))
 
 
 def caption(found: Found) -> str:
