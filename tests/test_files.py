@@ -134,7 +134,8 @@ def test_what_the_killed_have_left_is_removed_and_what_the_living_write_is_not(t
 
 @pytest.mark.parametrize(("name", "said"), [
     ("folder", "a file, not a folder"), ("absent/x", "create .*absent first"), ("socket", "pipe or character device"),
-    ("circle", "(Symlink loop|symbolic links)"), ("x" * 250, "File name too long"), ("file/x", "a file in an existing folder"),
+    ("circle", "(Symlink loop|symbolic links)"), ("x" * 250, "File name too long"),
+    ("file/x", "a file in an existing folder"),
 ])  # fmt: skip
 def test_what_cannot_be_written_is_refused(name, said, tmp_path):
     (tmp_path / "folder").mkdir()

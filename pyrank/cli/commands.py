@@ -61,18 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _printed(argv: Sequence[str] | None) -> int:
-    """Run a command and let go of what it prints, if somebody takes it."""
-    status = 0
+    """Run a command, up to where somebody has taken what it printed."""
     try:
         status = _dispatch(argv)
         sys.stdout.flush()
+        return status
     except BrokenPipeError:
         _print_nothing_more()
         return PIPE_CLOSED
     except OSError as error:
         _print_nothing_more()
-        return status or _fail(f"the output cannot be written ({error.strerror}); send it to another place", FAILED)
-    return status
+        return _fail(f"the output cannot be written ({error.strerror}); send it to another place", FAILED)
 
 
 def _print_nothing_more() -> None:
@@ -85,11 +84,13 @@ def _dispatch(argv: Sequence[str] | None) -> int:
         return _COMMANDS[arguments.command](arguments)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
-    except BrokenPipeError:
-        raise
     except ArgumentError as error:
         return _fail(error, MISUSED)
-    except (ImportError, FloatingPointError, MemoryError, OSError) as error:
+    except OSError as error:
+        if error.filename is None:  # it is of no file, but of what is printed
+            raise
+        return _fail(error, FAILED)
+    except (ImportError, FloatingPointError, MemoryError) as error:
         return _fail(error, FAILED)
     except RuntimeError as error:
         from pyrank.engine.checkpoint import CheckpointError
@@ -197,7 +198,7 @@ def _reproduce_all(arguments: argparse.Namespace) -> int:
     from pyrank.experiments import reproduce_all
 
     overview = reproduce_all(arguments.preset, arguments.out, device=arguments.device)
-    print(overview, f"written: {overview.page}", sep="\n\n")
+    print(overview, *[f"written: {overview.page}"] * overview.written, sep="\n\n")
     for outcome in overview.failed:
         _say(f"{outcome.name} failed: {outcome.error}")
     return FAILED if overview.failed else 0

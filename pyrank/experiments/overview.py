@@ -51,6 +51,8 @@ class Overview:
         The names of the others.
     page
         The page that shows it all.
+    written
+        Whether that could be written.
     """
 
     preset: str
@@ -58,6 +60,7 @@ class Overview:
     outcomes: tuple[Outcome, ...]
     missing: tuple[str, ...]
     page: Path
+    written: bool = True
 
     @property
     def claims(self) -> list[Claim]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from warnings import warn
 
@@ -130,7 +131,7 @@ def reproduce_all(
         overview, unwritten = _reproduce_all(preset, folder, device, progress)
     if unwritten:
         warn(unwritten, NotWritten, stacklevel=2)
-    return overview
+    return replace(overview, written=not unwritten)
 
 
 def _reproduce_all(preset: str, folder: Path, device: str, progress: bool | None) -> tuple[Overview, str]:

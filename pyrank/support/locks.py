@@ -92,7 +92,7 @@ def _release(descriptor: int) -> None:
 def _is_at(descriptor: int, place: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), place.stat())
-    except FileNotFoundError:
+    except OSError:
         return False
 
 
