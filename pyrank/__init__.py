@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pyrank.specs.normalization import Normalization
     from pyrank.specs.weights import Weights
     from pyrank.support.errors import ArgumentError
+    from pyrank.support.files import NotWritten
 
 _HOMES = {
     "": "reference theory",
@@ -60,6 +61,7 @@ _HOMES = {
     "specs.normalization": "Normalization",
     "specs.weights": "Weights",
     "support.errors": "ArgumentError",
+    "support.files": "NotWritten",
 }
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "LyapunovSpectrum",
     "Measure",
     "Normalization",
+    "NotWritten",
     "Run",
     "Weights",
     "__version__",

@@ -1,6 +1,9 @@
-"""Small helpers that run the compiled backend in every way it can be run."""
+"""Small helpers that run the compiled backend in every way it can be run, and commands in processes of their own."""
 
 import math
+import multiprocessing
+import os
+import sys
 
 import numpy as np
 import torch
@@ -97,3 +100,30 @@ def condition(Z, size=None):
     kept = sigma.square() > WHITENING_CUTOFF * max(Z.shape[-2:]) * sigma.square().norm(dim=-1, keepdim=True)
     smallest = torch.where(kept, sigma, math.inf).amin(dim=-1)
     return ((sigma[..., 0] if size is None else size) / smallest).max().item()
+
+
+def _command(arguments, folder, seconds, file_size, output):
+    """Run a command in this process, with what it prints in ``folder``."""
+    from pyrank import cli
+    from pyrank.engine import simulation
+
+    for number, name in ((1, output), (2, "err")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    simulation.CHECKPOINT_SECONDS = seconds
+    if file_size is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    sys.exit(cli.main(arguments))
+
+
+def start_command(arguments, folder, seconds=30.0, file_size=None, output="out"):
+    """Start ``pyrank`` by a fork of a process that has imported it; what it prints is in the files out and err.
+
+    Checkpoints are written every so many ``seconds``; no file may have more than ``file_size`` bytes.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pyrank.cli.commands", "pyrank.engine.simulation"])
+    process = context.Process(target=_command, args=(arguments, folder, seconds, file_size, output))
+    process.start()
+    return process

@@ -190,12 +190,10 @@ def test_interrupt_says_how_to_resume(capsys, tmp_path):
     assert path.exists()
 
 
-def test_interrupt_while_nothing_runs(capsys, monkeypatch):
-    def stopped(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pyrank.engine.config.show_config", stopped)
-    assert run(["info"], capsys) == (130, "", "pyrank: interrupted\n")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupt_while_nothing_runs(number, status, capsys, monkeypatch):
+    monkeypatch.setattr("pyrank.engine.config.show_config", lambda: signal.raise_signal(number))
+    assert run(["info"], capsys) == (status, "", "pyrank: interrupted\n")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no broken pipes")

@@ -14,7 +14,7 @@ import pytest
 import pyrank
 from pyrank.engine import checkpoint, native
 
-from harness import advance, as_arrays, assert_same, make_plan, start
+from harness import advance, as_arrays, assert_same, make_plan, start, start_command
 
 CHAINS = {
     "paper": pyrank.Chain(8),
@@ -125,56 +125,57 @@ def test_p3_checkpoint_times(tmp_path, monkeypatch):
     assert_same(as_arrays(simulate(500, tmp_path / "often.ckpt")), as_arrays(simulate(500)))
 
 
-def test_p3_sigkill_at_random_moments(tmp_path):
-    """The real command is killed again and again while it works; what is left always continues to the same bits."""
-    path = tmp_path / "killed.ckpt"
-    script = "import sys, pyrank.cli, pyrank.engine.simulation as s; s.CHECKPOINT_SECONDS = 0.01; "
-    script += "sys.exit(pyrank.cli.main())"
-    command = [sys.executable, "-c", script, "simulate", "--width", "8", "--depth", "1e9", "--chains", "2"]
-    command += ["--threads", "1", "--checkpoint", str(path)]
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "times", "many"), [(signal.SIGKILL, 10, 200), (signal.SIGTERM, 10, 50)])
+def test_p3_stopped_at_random_moments(number, times, many, tmp_path, request):
+    """A command is stopped again and again while it begins or works; what is left always continues to the same bits."""
+    (tmp_path / "run").mkdir()
+    path = tmp_path / "run" / "stopped.ckpt"
+    command = ["simulate", "--width", "8", "--depth", "1e9", "--chains", "2", "--threads", "1"]
+    command += ["--checkpoint", str(path)]
     rng = random.Random(1)
-    layers = [0]
-    for _ in range(4):
+    layer = 0
+    for n in range(many if request.config.getoption("--validate") else times):
         written = path.stat().st_mtime_ns if path.exists() else 0
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
-        while not path.exists() or path.stat().st_mtime_ns == written:
-            assert process.poll() is None
+        process = start_command(command, tmp_path, seconds=0.01)
+        while n % 2 and not (path.exists() and path.stat().st_mtime_ns > written):
+            assert process.is_alive()
             time.sleep(0.005)
-        time.sleep(rng.uniform(0.0, 0.3))
-        assert process.poll() is None
-        process.kill()
-        process.wait()
-        header, _ = checkpoint.load(path)
-        layers.append(header["layer"])
-        assert layers[-1] > layers[-2]
-    depth = layers[-1] + 1000
-    chain = pyrank.Chain(8)
+        time.sleep(rng.uniform(0.0, 0.2))
+        os.kill(process.pid, number)
+        process.join()
+        if process.exitcode == 143:
+            assert len((tmp_path / "err").read_text().splitlines()) == 1
+        else:  # killed, or stopped before anything listened
+            assert process.exitcode == -number
+        if path.exists():
+            before, layer = layer, checkpoint.load(path)[0]["layer"]
+            assert layer > before if n % 2 else layer >= before
+    chain, depth = pyrank.Chain(8), layer + 1000
     resumed = pyrank.simulate(chain, depth, chains=2, checkpoint=path, progress=False)
     assert_same(as_arrays(resumed), as_arrays(pyrank.simulate(chain, depth, chains=2, progress=False)))
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["killed.ckpt", "killed.ckpt.previous"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["stopped.ckpt", "stopped.ckpt.previous"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_resume(tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_checkpoint_and_says_how_to_resume(number, status, tmp_path):
     path = tmp_path / "interrupted.ckpt"
-    script = (
-        "import sys, pyrank.cli, pyrank.engine.simulation as s; s.CHECKPOINT_SECONDS = 0.1; sys.exit(pyrank.cli.main())"
-    )
-    command = [sys.executable, "-c", script, "simulate", "--width", "32", "--depth", "1e8", "--checkpoint", str(path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True,
-                               env={**os.environ, "PYTHONUNBUFFERED": "1"})  # fmt: skip
+    command = ["simulate", "--width", "32", "--depth", "1e8", "--checkpoint", str(path)]
+    process = start_command(command, tmp_path, seconds=0.1)
     while not path.exists():
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.005)
     began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, message = process.communicate(timeout=30)
+    os.kill(process.pid, number)
+    os.kill(process.pid, number)  # as `timeout` does
+    process.join(30)
     assert time.monotonic() - began < 3.0  # a second to stop, the rest to leave the interpreter
-    assert process.returncode == 130
-    assert len(message.strip().splitlines()) == 1
-    assert str(path) in message
-    header, _ = checkpoint.load(path)
-    assert header["layer"] > 0
+    assert process.exitcode == status
+    (message,) = (tmp_path / "err").read_text().splitlines()
+    assert f"run the same again to resume from {path}" in message
+    assert (tmp_path / "out").read_text() == ""
+    assert checkpoint.load(path)[0]["layer"] > 0
 
 
 FORK = """

@@ -1,6 +1,7 @@
 """All experiments on one page: self-contained, escaped, continued, and not stopped by one that breaks."""
 
 import base64
+import signal
 from dataclasses import dataclass
 from html.parser import HTMLParser
 
@@ -10,6 +11,7 @@ from pyrank import __version__, cli, experiments, plotting
 from pyrank.experiments import Claim, Column, Computation, Experiment, Panel, Sheet, catalogue, reproduction
 from pyrank.experiments.papers import Paper
 from pyrank.support.errors import ArgumentError
+from pyrank.support.signals import Stopped
 
 EVIL = "<script>alert('1 & 2')</script> \"quoted\""
 VOID = {"meta", "img", "br"}
@@ -260,9 +262,10 @@ def test_command_fails_if_an_experiment_does(made, capsys, tmp_path):
     assert str(tmp_path / "index.html") in out
 
 
-def test_interrupted_command_says_how_to_go_on(made, capsys, tmp_path):
-    made["third"].problem = KeyboardInterrupt()
-    assert cli.main(["reproduce", "all", "--out", str(tmp_path)]) == 130
+@pytest.mark.parametrize(("stop", "status"), [(KeyboardInterrupt(), 130), (Stopped("", signal.SIGTERM), 143)])
+def test_interrupted_command_says_how_to_go_on(stop, status, made, capsys, tmp_path):
+    made["third"].problem = stop
+    assert cli.main(["reproduce", "all", "--out", str(tmp_path)]) == status
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert "interrupted in third; the same command continues" in err

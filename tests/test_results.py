@@ -99,7 +99,7 @@ def test_file_of_another_kind_is_not_read(text, tmp_path):
 
 def test_interrupted_write_is_not_taken_for_a_finished_one(tmp_path, monkeypatch):
     published(tmp_path)
-    write, done = results.write, []
+    write, done = files.write, []
 
     def stop_at_third(path, content):
         if len(done) == 2:
@@ -107,7 +107,7 @@ def test_interrupted_write_is_not_taken_for_a_finished_one(tmp_path, monkeypatch
         done.append(path)
         return write(path, content)
 
-    monkeypatch.setattr(results, "write", stop_at_third)
+    monkeypatch.setattr(files, "write", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
         published(tmp_path, settings=replace(Settings(), gamma=1.0), rank=7.0)
     assert results.finished("made-up", tmp_path, Settings()) is None

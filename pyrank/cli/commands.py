@@ -16,8 +16,12 @@ from pyrank.cli.arguments import MISUSED, new_parser
 from pyrank.specs.chain import Chain
 from pyrank.specs.weights import INITIALIZATIONS, Weights
 from pyrank.support.errors import ArgumentError, as_choice, invalid
+from pyrank.support.files import NotWritten, check_file, json_text, write_all
+from pyrank.support.signals import number_of, raised
 
-FAILED, INTERRUPTED, PIPE_CLOSED = 1, 130, 141
+FAILED, SIGNALLED, PIPE_CLOSED = 1, 128, 141
+MOST_LINES = 5
+"""Files that could not be written are told in as many lines."""
 
 _CHAIN = ("batch", "gamma", "activation", "normalization", "dtype")
 _SIMULATE = (
@@ -27,18 +31,51 @@ _SIMULATE = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit status: 0, 1 failed, 2 wrong argument, 130 interrupted, 141 reader gone."""
+    """Run a command; return the exit status.
+
+    0, 1 failed or a file not written, 2 wrong argument, 130 interrupted, 143 terminated, 141 reader gone.
+    """
+    unwritten: list[str] = []
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if issubclass(category, NotWritten):
+            unwritten.append(str(message))  # to be told below the result
+        else:
+            _say(f"warning: {message}")
+
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = show
+        warnings.simplefilter("always", NotWritten)
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a terminal without "±" is no reason to lose a result
         try:
-            status = _dispatch(argv)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would complain
-            return PIPE_CLOSED
+            with raised():
+                status = _printed(argv)
+        except KeyboardInterrupt as stop:  # so late that nothing is left to do
+            status = SIGNALLED + number_of(stop)
+    for line in unwritten[:MOST_LINES]:
+        _say(line)
+    if len(unwritten) > MOST_LINES:
+        _say(f"not written: {len(unwritten) - MOST_LINES} more")
+    return status or (FAILED if unwritten else 0)
+
+
+def _printed(argv: Sequence[str] | None) -> int:
+    """Run a command, up to where somebody has taken what it printed."""
+    try:
+        status = _dispatch(argv)
+        sys.stdout.flush()
         return status
+    except BrokenPipeError:
+        _print_nothing_more()
+        return PIPE_CLOSED
+    except OSError as error:
+        _print_nothing_more()
+        return _fail(f"the output cannot be written ({error.strerror}); send it to another place", FAILED)
+
+
+def _print_nothing_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would complain
 
 
 def _dispatch(argv: Sequence[str] | None) -> int:
@@ -47,11 +84,13 @@ def _dispatch(argv: Sequence[str] | None) -> int:
         return _COMMANDS[arguments.command](arguments)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
-    except BrokenPipeError:
-        raise
     except ArgumentError as error:
         return _fail(error, MISUSED)
-    except (ImportError, FloatingPointError, MemoryError, OSError) as error:
+    except OSError as error:
+        if error.filename is None:  # it is of no file, but of what is printed
+            raise
+        return _fail(error, FAILED)
+    except (ImportError, FloatingPointError, MemoryError) as error:
         return _fail(error, FAILED)
     except RuntimeError as error:
         from pyrank.engine.checkpoint import CheckpointError
@@ -60,7 +99,7 @@ def _dispatch(argv: Sequence[str] | None) -> int:
             raise
         return _fail(error, FAILED)
     except KeyboardInterrupt as stop:
-        return _fail(str(stop) or "interrupted", INTERRUPTED)
+        return _fail(str(stop) or "interrupted", SIGNALLED + number_of(stop))
 
 
 def _fail(message: object, status: int) -> int:
@@ -73,16 +112,10 @@ def _say(message: str) -> None:
     print(f"pyrank: {' '.join(message.split())}", file=sys.stderr)
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    _say(f"warning: {message}")
-
-
 def _simulate(arguments: argparse.Namespace) -> int:
     given = vars(arguments)
     target, picture = given.get("json"), given.get("plot")
     chain = Chain(arguments.width, weights=_weights(given), **_chosen(given, _CHAIN))
-
-    from pyrank.support.files import check_file, json_text, write
 
     if target not in (None, "-"):
         check_file("--json", Path(target))
@@ -95,14 +128,20 @@ def _simulate(arguments: argparse.Namespace) -> int:
     run = simulate(chain, arguments.depth, **_chosen(given, _SIMULATE))
     try:
         if target not in (None, "-"):
-            write(Path(target), json_text(run.to_dict()))
+            _write(Path(target), json_text(run.to_dict()))
         if picture is not None:
             from pyrank.plotting import rendered
 
-            write(Path(picture), rendered(run.plot(), form))
-    finally:  # a file that cannot be written is no reason to lose the result
+            _write(Path(picture), rendered(run.plot(), form))
+    finally:  # whatever happens there is no reason to lose the result
         print(json_text(run.to_dict()) if target == "-" else f"{run}\n", end="")
     return 0
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    unwritten = write_all({path: content})[1]
+    if unwritten:
+        warnings.warn(unwritten, NotWritten, stacklevel=2)
 
 
 def _form(picture: str, given: dict[str, Any]) -> str:
@@ -150,7 +189,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     from pyrank.experiments.claims import claims_text
 
     print(result.table, claims_text(result.claims), sep="\n\n")
-    print("\nwritten:", *(f"  {path}" for path in result.files), sep="\n")
+    if result.files:
+        print("\nwritten:", *(f"  {path}" for path in result.files), sep="\n")
     return 0
 
 
@@ -158,7 +198,7 @@ def _reproduce_all(arguments: argparse.Namespace) -> int:
     from pyrank.experiments import reproduce_all
 
     overview = reproduce_all(arguments.preset, arguments.out, device=arguments.device)
-    print(overview, f"written: {overview.page}", sep="\n\n")
+    print(overview, *[f"written: {overview.page}"] * overview.written, sep="\n\n")
     for outcome in overview.failed:
         _say(f"{outcome.name} failed: {outcome.error}")
     return FAILED if overview.failed else 0

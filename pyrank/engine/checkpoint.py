@@ -4,25 +4,25 @@ Layout: magic, format version (4 bytes), length of the header (8 bytes), header 
 order of the header, SHA-256 of everything before. Numbers are little-endian. Nothing is ever unpickled.
 
 The last but one checkpoint stays beside the current one as ``<name>.previous``. A save writes a file of its own,
-``<name>.<process>.partial``, then renames: whenever it is interrupted, at least one complete file remains.
+``<name>.<process>-<thread>.partial``, then renames: whenever it is interrupted, at least one complete file remains.
 """
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import math
 import os
 import struct
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyrank.support import files
 from pyrank.support.errors import invalid
 
 Header = dict[str, Any]
@@ -44,25 +44,16 @@ class CheckpointError(RuntimeError):
 
 def exists(path: str | os.PathLike[str]) -> bool:
     """Tell whether there is a checkpoint at ``path``, be it only the previous one."""
-    current, previous, _ = _places(path)
+    current, previous = _places(path)
     return current.exists() or previous.exists()
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise ArgumentError unless a checkpoint can be written at ``path``; nothing is left there."""
-    current, previous, partial = _places(path)
-    for place in (current, previous, partial):
+    for place in _places(path):
         if place.exists() and not place.is_file():
             raise invalid("checkpoint", str(path), f"a file, but {place} is not one", "give the path of a file")
-    if not current.parent.is_dir():
-        raise invalid("checkpoint", str(path), "a file in an existing folder", f"create {current.parent} first")
-    try:
-        partial.touch()
-        partial.unlink()
-        _remove_partials_of_the_dead(current)
-    except OSError as error:
-        wanted = f"a file in a folder that can be written to ({error.strerror})"
-        raise invalid("checkpoint", str(path), wanted, f"change the permissions of {current.parent}") from error
+    files.check_file("checkpoint", Path(path))
 
 
 def save(path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -84,24 +75,13 @@ def save(path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Mappin
     OSError
         If the file cannot be written; the existing checkpoints are untouched then.
     """
-    current, previous, partial = _places(path)
-    pieces = list(_encode(header, arrays))
-    digest = hashlib.sha256()
-    try:
-        with partial.open("wb") as file:
-            for piece in pieces:
-                digest.update(piece)
-                file.write(piece)
-            file.write(digest.digest())
-            file.flush()
-            os.fsync(file.fileno())
+    current, previous = _places(path)
+
+    def keep() -> None:
         if _is_intact(current):  # a damaged one must not displace a good previous one
             _keep_as_previous(current, previous)
-        partial.replace(current)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_folder(current.parent)
+
+    files.replace(current, _sealed(_encode(header, arrays)), keep)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Header, Arrays]:
@@ -123,7 +103,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Header, Arrays]:
     CheckpointError
         If none is intact.
     """
-    current, previous, _ = _places(path)
+    current, previous = _places(path)
     if not exists(path):
         raise FileNotFoundError(f"no checkpoint at {current}")
     try:
@@ -166,15 +146,15 @@ def _as_json(header: Mapping[str, Any]) -> Header:
     return plain
 
 
-def _places(path: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
-    """Return the places of the current, the previous and the half-written checkpoint."""
+def _places(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Return the places of the current and the previous checkpoint."""
     current = Path(path).resolve()
-    return current, Path(f"{current}.previous"), Path(f"{current}.{os.getpid()}.partial")
+    return current, Path(f"{current}.previous")
 
 
 def _keep_as_previous(current: Path, previous: Path) -> None:
     """Give the current file a second name, so that it is there at every moment; rename it where links cannot be."""
-    link = Path(f"{previous}.{os.getpid()}.partial")
+    link = files.partial_of(previous)
     try:
         os.link(current, link)
         link.replace(previous)
@@ -184,16 +164,13 @@ def _keep_as_previous(current: Path, previous: Path) -> None:
         link.unlink(missing_ok=True)
 
 
-def _remove_partials_of_the_dead(current: Path) -> None:
-    """Delete what processes that were killed while saving have left."""
-    for partial in current.parent.glob(f"{glob.escape(current.name)}.*.partial"):
-        process = partial.name.removesuffix(".partial").rpartition(".")[2]
-        try:
-            os.kill(int(process), 0)  # signal 0 only asks whether the process exists
-        except (ProcessLookupError, ValueError):
-            partial.unlink(missing_ok=True)
-        except PermissionError:
-            continue
+def _sealed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the pieces, and then their digest."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
+    yield digest.digest()
 
 
 def _encode(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes]:
@@ -254,14 +231,3 @@ def _is_intact(place: Path) -> bool:
     except (CheckpointError, FileNotFoundError):
         return False
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renames survive a power cut, where a folder can be synchronised (not on Windows)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -66,11 +66,12 @@ def _check_memory(plan: Plan) -> None:
     memory.require(needed, sizes, "run fewer chains at a time or a smaller network")
 
 
-def checkpoint_path(checkpoint: str | os.PathLike[str]) -> Path:
-    """Return the path of a checkpoint, where a file can be written."""
+def checkpoint_path(checkpoint: str | os.PathLike[str] | None) -> Path | None:
+    """Return the path of a checkpoint, or None for none."""
+    if checkpoint is None:
+        return None
     if not isinstance(checkpoint, str | os.PathLike) or not os.fspath(checkpoint):
         raise invalid("checkpoint", checkpoint, "the path of a file", "give for example 'run.ckpt'")
-    checkpoint_file.check_writable(checkpoint)
     return Path(checkpoint)
 
 

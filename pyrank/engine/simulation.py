@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from signal import SIGINT
+from warnings import warn
 
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pyrank.engine import backends
+from pyrank.engine import checkpoint as checkpoint_file
 from pyrank.engine.request import best_stride, checkpoint_path, plan_of
 from pyrank.engine.run import Run
 from pyrank.engine.standing import Standing, begin_or_resume
@@ -21,21 +24,31 @@ from pyrank.specs.chain import Chain
 from pyrank.specs.measures import Measure
 from pyrank.specs.plan import EVENTS, Plan
 from pyrank.support.errors import as_integer, invalid
-from pyrank.support.progress import interrupts, report_to
+from pyrank.support.files import NotWritten, not_written
+from pyrank.support.locks import sole_writer
+from pyrank.support.progress import report_to
+from pyrank.support.signals import Stopped, deferred
 
 DEFAULT_MEASURES = ("participation_ratio", "soft_rank(0.5)")
 CHECKPOINT_SECONDS = 30.0
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a simulation; ``run`` holds what was recorded so far."""
+class Interrupted(Stopped):
+    """Ctrl-C or SIGTERM during a simulation.
 
-    def __init__(self, message: str, run: Run) -> None:
-        super().__init__(message, run)
+    Attributes
+    ----------
+    run : Run
+        What was recorded so far.
+    signal : int
+        The number of the signal.
+    unsaved : str
+        Why there is no checkpoint of it, in one line; empty if there is one, or none was asked for.
+    """
+
+    def __init__(self, message: str, run: Run, signal: int = SIGINT, unsaved: str = "") -> None:
+        super().__init__(message, signal, unsaved)
         self.run = run
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def simulate(
@@ -112,11 +125,16 @@ def simulate(
     Raises
     ------
     ArgumentError
-        If an argument cannot be used, or the checkpoint belongs to another run.
+        If an argument cannot be used, or the checkpoint belongs to another run or is being written by one.
     FloatingPointError
         If the state stops being finite.
     Interrupted
-        On Ctrl-C, within a second, after the checkpoint was written; a KeyboardInterrupt.
+        On Ctrl-C or SIGTERM, within a second, after the checkpoint was written; a KeyboardInterrupt.
+
+    Warns
+    -----
+    NotWritten
+        If the checkpoint cannot be written at the end, for example on a full disk; the run is returned.
     """
     automatic = isinstance(every, str) and every == "auto"
     stride = 1 if automatic else every
@@ -125,16 +143,33 @@ def simulate(
     if plan.burn_in >= depth:
         raise invalid("burn_in", burn_in, f"fewer layers than depth = {depth}", "raise depth or lower burn_in")
     engine = backends.choose(chain, device, backend, threads)
-    path = None if checkpoint is None else checkpoint_path(checkpoint)
-    if automatic:
-        stride = best_stride(plan, engine, initial, path)
-        chosen = plan.snapshots and snapshot_every is not None
-        plan = replace(plan, every=stride, snapshot_every=plan.snapshot_every if chosen else stride)
-    now = begin_or_resume(plan, depth, engine, initial, path)
-    begun, saved = now.layer, time.monotonic()
-    with interrupts() as stop, report_to(progress, depth, now.layer) as report:
+    path = checkpoint_path(checkpoint)
+    with sole_writer("checkpoint", path):
+        if path is not None:
+            checkpoint_file.check_writable(path)
+        if automatic:
+            stride = best_stride(plan, engine, initial, path)
+            chosen = plan.snapshots and snapshot_every is not None
+            plan = replace(plan, every=stride, snapshot_every=plan.snapshot_every if chosen else stride)
+        now = begin_or_resume(plan, depth, engine, initial, path)
+        signal, unsaved = _advance(plan, now, depth, engine, progress, path)
+    run = _result(plan, now, engine)
+    if signal is not None:
+        raise Interrupted(_how_to_resume(now.layer, depth, path, unsaved), run, signal, unsaved)
+    if unsaved:
+        warn(unsaved, NotWritten, stacklevel=2)
+    return run
+
+
+def _advance(
+    plan: Plan, now: Standing, depth: int, engine: backends.Backend,
+    progress: bool | Callable[[int], object] | None, path: Path | None,
+) -> tuple[int | None, str]:  # fmt: skip
+    """Go on to ``depth``, or to where a signal asks to end; return the signal and why the checkpoint is not written."""
+    begun, saved, unsaved = now.layer, time.monotonic(), ""
+    with deferred() as listener, report_to(progress, depth, now.layer) as report:
         layers = 1
-        while now.layer < depth and not stop.is_set():
+        while now.layer < depth and listener.signal is None:
             stretch = min(layers, _until_snapshot(plan, now.layer, depth))
             began = time.perf_counter()
             engine.advance(plan, now.state, now.layer, stretch, now.accumulator, now.counters)
@@ -147,14 +182,22 @@ def simulate(
             report(stretch)
             layers = max(1, min(16 * layers, int(stretch * engine.call_seconds / max(elapsed, 1e-9))))
             if path is not None and time.monotonic() - saved > CHECKPOINT_SECONDS and now.layer < depth:
-                now.save(path, plan, engine)
+                told, unsaved = unsaved, _save(now, path, plan, engine)
+                if unsaved and not told:
+                    warn(f"layer {now.layer:,}: {unsaved}; the run goes on and tries again", stacklevel=3)
                 saved = time.monotonic()
-    if path is not None and now.layer > begun:
+        if path is not None and now.layer > begun:
+            unsaved = _save(now, path, plan, engine)
+        return listener.signal, unsaved
+
+
+def _save(now: Standing, path: Path, plan: Plan, engine: backends.Backend) -> str:
+    """Write the checkpoint, or return why it could not be."""
+    try:
         now.save(path, plan, engine)
-    run = _result(plan, now, engine)
-    if stop.is_set():
-        raise Interrupted(_how_to_resume(now.layer, depth, path), run)
-    return run
+    except OSError as error:
+        return not_written([path], error)
+    return ""
 
 
 def _until_snapshot(plan: Plan, layer: int, depth: int) -> int:
@@ -187,7 +230,8 @@ def _not_finite(plan: Plan, layer: int, layers: int) -> str:
     return f"the state is not finite {where}; use dtype='float64' or a smaller weights.scale"
 
 
-def _how_to_resume(layer: int, depth: int, path: Path | None) -> str:
+def _how_to_resume(layer: int, depth: int, path: Path | None, unsaved: str) -> str:
+    where = f"interrupted at layer {layer:,} of {depth:,}"
     if path is None:
-        return f"interrupted at layer {layer:,} of {depth:,}; with checkpoint=... a run can be resumed"
-    return f"interrupted at layer {layer:,} of {depth:,}; run the same again to resume from {path}"
+        return f"{where}; with checkpoint=... a run can be resumed"
+    return f"{where}; {unsaved or f'run the same again to resume from {path}'}"

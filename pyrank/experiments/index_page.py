@@ -92,19 +92,27 @@ def _article(outcome: Outcome, home: Path) -> str:
 
 
 def _findings(result: Result, home: Path) -> str:
-    image = base64.b64encode(result.png.read_bytes()).decode()
     caption = escape(result.caption)
     claims = "\n".join(map(_claim, of_kind("published", result.claims)))
     places = [(quote(Path(os.path.relpath(path, home)).as_posix()), escape(path.suffix[1:])) for path in result.files]
     links = " · ".join(f'<a href="{place}">{form}</a>' for place, form in places)
     return f"""<figure>
-<img src="data:image/png;base64,{image}" alt="{caption}">
+{_image(result.png, caption)}
 <figcaption>{caption}</figcaption>
 </figure>
 {f'<ul class="claims">{chr(10)}{claims}{chr(10)}</ul>' if claims else ""}
 {_extensions(of_kind("extension", result.claims))}
 <p class="faint">{escape(result.citation)}</p>
 <p class="faint">Files: {links}</p>"""
+
+
+def _image(png: Path | None, caption: str) -> str:
+    """Return the figure, or nothing where the file is not there."""
+    try:
+        data = png.read_bytes() if png else b""
+    except OSError:
+        return ""
+    return f'<img src="data:image/png;base64,{base64.b64encode(data).decode()}" alt="{caption}">' if data else ""
 
 
 def _claim(claim: Claim) -> str:

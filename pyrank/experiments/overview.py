@@ -26,13 +26,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Overview:
-    """What came of all experiments so far: outcomes of those that ended, names of those missing, and the page."""
+    """What came of all experiments so far: outcomes of those that ended, names of those missing, and the page.
+
+    ``written`` tells whether the page could be written.
+    """
 
     preset: str
     seconds: float
     outcomes: tuple[Outcome, ...]
     missing: tuple[str, ...]
     page: Path
+    written: bool = True
 
     @property
     def claims(self) -> list[Claim]:

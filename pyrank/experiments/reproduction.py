@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
+from warnings import warn
 
 from pyrank import plotting
 from pyrank.experiments.catalogue import EXPERIMENTS, load
@@ -13,8 +15,10 @@ from pyrank.experiments.index_page import html
 from pyrank.experiments.overview import Outcome, Overview
 from pyrank.experiments.results import Result, finished
 from pyrank.support.errors import as_choice, invalid
-from pyrank.support.files import prepare_folder, write
+from pyrank.support.files import NotWritten, prepare_folder, write_all
+from pyrank.support.locks import sole_writer
 from pyrank.support.progress import count_bar
+from pyrank.support.signals import Stopped
 
 PRESETS = ("quick", "paper")
 """Every experiment has these."""
@@ -51,12 +55,17 @@ def reproduce(
     Raises
     ------
     ArgumentError
-        If the experiment or preset is unknown, the folder cannot be used or belongs to another run, or the device is
-        not there or has no kernel for one of the chains.
+        If the experiment or preset is unknown, the folder cannot be used, belongs to another run or is written to by
+        one, or the device is not there or has no kernel for one of the chains.
     ImportError
         If matplotlib is missing.
     KeyboardInterrupt
-        On Ctrl-C; the same call continues.
+        On Ctrl-C, or on SIGTERM while chains are simulated; the same call continues.
+
+    Warns
+    -----
+    NotWritten
+        If files cannot be written, for example on a full disk; the result is returned.
     """
     if not isinstance(experiment, Experiment):
         experiment = load(experiment)
@@ -68,7 +77,8 @@ def reproduce(
 
     check_device(device)
     prepare_folder("out", folder)
-    return experiment.run(experiment.presets[preset], folder, device=device, progress=progress)
+    with sole_writer("out", folder):
+        return experiment.run(experiment.presets[preset], folder, device=device, progress=progress)
 
 
 def reproduce_all(
@@ -100,26 +110,39 @@ def reproduce_all(
     Raises
     ------
     ArgumentError
-        If the preset is unknown, or the folder cannot be used.
+        If the preset is unknown, or the folder cannot be used or is written to by another run.
     ImportError
         If matplotlib is missing.
     KeyboardInterrupt
-        On Ctrl-C; the same call continues.
+        On Ctrl-C, or on SIGTERM while chains are simulated; the same call continues.
+
+    Warns
+    -----
+    NotWritten
+        If files cannot be written, for example on a full disk; the result is returned.
     """
     as_choice("preset", preset, PRESETS)
     plotting.require()
     folder = Path("results", f"all-{preset}") if out is None else Path(out)
     prepare_folder("out", folder)
+    with sole_writer("out", folder):
+        overview, unwritten = _reproduce_all(preset, folder, device, progress)
+    if unwritten:
+        warn(unwritten, NotWritten, stacklevel=2)
+    return replace(overview, written=not unwritten)
+
+
+def _reproduce_all(preset: str, folder: Path, device: str, progress: bool | None) -> tuple[Overview, str]:
+    """Return the overview, and why its page is not written, if it is not."""
     began = time.perf_counter()
     outcomes: list[Outcome] = []
 
-    def show() -> Overview:
+    def show() -> tuple[Overview, str]:
         missing = tuple(EXPERIMENTS)[len(outcomes) :]
         overview = Overview(preset, time.perf_counter() - began, tuple(outcomes), missing, folder / "index.html")
-        write(overview.page, html(overview))
-        return overview
+        return overview, write_all({overview.page: html(overview)})[1]
 
-    overview = show()
+    overview, unwritten = show()
     with count_bar(len(EXPERIMENTS), progress) as bar:
         for name in EXPERIMENTS:
             bar.set_description(name)
@@ -127,10 +150,10 @@ def reproduce_all(
                 outcomes.append(_outcome(name, preset, folder / name, device, progress))
             except KeyboardInterrupt as stop:
                 where = f"interrupted in {name}; the same command continues; what is finished: {overview.page}"
-                raise KeyboardInterrupt(where) from stop
-            overview = show()
+                raise Stopped.after(stop, where) from stop
+            overview, unwritten = show()
             bar.update()
-    return overview
+    return overview, unwritten
 
 
 def _outcome(name: str, preset: str, out: Path, device: str, progress: bool | None) -> Outcome:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 from pyrank import plotting
 from pyrank._version import __version__
 from pyrank.experiments.claims import Claim, claims_text
 from pyrank.experiments.tables import Row
-from pyrank.support.files import csv_text, json_text, prepare_folder, write
+from pyrank.support.files import NotWritten, csv_text, json_text, write_all
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +35,7 @@ class Result:
     caption
         Of the figure.
     files
-        What was written: JSON, CSV, text, PNG and SVG.
+        What was written, and could be: JSON, CSV, text, PNG and SVG.
     """
 
     name: str
@@ -45,9 +47,9 @@ class Result:
     files: tuple[Path, ...] = ()
 
     @property
-    def png(self) -> Path:
-        """The figure."""
-        return next(path for path in self.files if path.suffix == ".png")
+    def png(self) -> Path | None:
+        """The figure, if it could be written."""
+        return next((path for path in self.files if path.suffix == ".png"), None)
 
 
 def publish(
@@ -55,9 +57,9 @@ def publish(
 ) -> Result:
     """Write the findings of an experiment into a folder, created if needed; no file is ever seen half written.
 
-    ``more`` is what else belongs into the JSON file. The result comes back with its files.
+    ``more`` is what else belongs into the JSON file. The result comes back with its files. Those that cannot be written
+    are named in a warning, `NotWritten`.
     """
-    prepare_folder("out", out)
     paths = _paths(result.name, out)
     records = [vars(row) for row in rows]
     everything = {
@@ -72,13 +74,23 @@ def publish(
         "caption": result.caption,
         **more,
     }
-    paths["json"].unlink(missing_ok=True)  # where it is, the others belong to it
-    write(paths["csv"], csv_text(records))
-    write(paths["txt"], f"{result.table}\n\n{claims_text(result.claims)}\n")
-    write(paths["png"], plotting.rendered(figure, "png"))
-    write(paths["svg"], plotting.rendered(figure, "svg"))
-    write(paths["json"], json_text(everything))
-    return replace(result, files=tuple(paths.values()))
+    contents: dict[Path, str | bytes] = {
+        paths["csv"]: csv_text(records),
+        paths["txt"]: f"{result.table}\n\n{claims_text(result.claims)}\n",
+        paths["png"]: plotting.rendered(figure, "png"),
+        paths["svg"]: plotting.rendered(figure, "svg"),
+        paths["json"]: json_text(everything),
+    }
+    with suppress(OSError):  # what writing says is enough
+        out.mkdir(parents=True, exist_ok=True)
+        paths["json"].unlink(missing_ok=True)  # where it is, the others belong to it
+    files, unwritten = write_all(contents)
+    if unwritten:
+        for path in contents.keys() - set(files):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)  # of earlier settings
+        warn(unwritten, NotWritten, stacklevel=2)
+    return replace(result, files=files)
 
 
 def finished(name: str, out: Path, settings: Any) -> Result | None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from warnings import warn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyrank.specs.chain import Chain
 from pyrank.support.errors import ArgumentError
-from pyrank.support.files import prepare_folder
+from pyrank.support.files import NotWritten, prepare_folder
+from pyrank.support.locks import HeldError
 from pyrank.support.progress import percent_bar
+from pyrank.support.signals import Stopped
 
 
 class Task(Protocol):
@@ -78,12 +82,18 @@ class Simulation:
         path = folder / f"{self.name}.ckpt"
         known = checkpoint.exists(path)
         try:
+            checkpoint.check_writable(path)
+            writable = True
+        except ArgumentError as error:  # although it was when the experiment began
+            warn(f"{error}; {self.name} goes on without it", NotWritten, stacklevel=2)
+            writable = False
+        try:
             return simulation.simulate(
-                self.chain, self.depth, **self.options, device=device, checkpoint=path,
+                self.chain, self.depth, **self.options, device=device, checkpoint=path if writable else None,
                 progress=lambda layers: report(layers / self.depth),
             )  # fmt: skip
         except ArgumentError as error:
-            if not known:
+            if not known or isinstance(error, HeldError):
                 raise
             out = f"out = {str(folder.parent)!r}"
             raise ArgumentError(f"{out} holds a run with other settings; give another folder ({error})") from None
@@ -122,7 +132,7 @@ def run_tasks(tasks: Sequence[Task], out: Path, *, device: str = "cpu", progress
         If ``out`` cannot be written to, or holds the checkpoints of other tasks; or if one of them cannot run on this
         ``device``, before the first does.
     KeyboardInterrupt
-        On Ctrl-C; the same call continues.
+        On Ctrl-C, or on SIGTERM while chains are simulated; the same call continues.
     """
     for task in tasks:
         task.check(device)
@@ -133,11 +143,13 @@ def run_tasks(tasks: Sequence[Task], out: Path, *, device: str = "cpu", progress
     with percent_bar(progress) as shown:
         for number, task in enumerate(tasks, start=1):
             shown.set_description(f"{number}/{len(tasks)} {task.name}")
+            with suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)  # if it has vanished meanwhile
             try:
                 results.append(task.run(folder, device, _scaled(shown.update, 100 * task.cost / total)))
             except KeyboardInterrupt as stop:
                 where = f"interrupted in task {number} of {len(tasks)} ({task.name})"
-                raise KeyboardInterrupt(f"{where}; the same command continues from {folder}") from stop
+                raise Stopped.after(stop, f"{where}; the same command continues from {folder}") from stop
     return results
 
 

@@ -1,26 +1,10 @@
-"""What a long computation owes the person who waits: a progress bar, and a Ctrl-C that breaks nothing."""
+"""What a long computation owes the person who waits: a progress bar."""
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
-
-
-@contextmanager
-def interrupts() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into an event, so that it takes effect between two calls, never inside one."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
