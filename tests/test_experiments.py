@@ -9,9 +9,10 @@ import pytest
 
 from pyrank import Chain, Interrupted, experiments
 from pyrank.engine import backends, simulation
-from pyrank.experiments import Column, Computation, Experiment, Panel, Row, Sheet, Simulation
+from pyrank.experiments import Column, Computation, Experiment, Row, Simulation
 from pyrank.experiments.chains import soft_rank_scaling as scaling
 from pyrank.experiments.chains.scaling_law import Setting
+from pyrank.plotting import Panel, Sheet
 from pyrank.support.errors import ArgumentError
 
 TINY = scaling.Settings(
@@ -191,7 +192,8 @@ def test_every_experiment_is_declared_in_full(name):
 
 
 OWN = """
-from pyrank.experiments import Column, Experiment, Panel, Sheet
+from pyrank.experiments import Column, Experiment
+from pyrank.plotting import Panel, Sheet
 from dataclasses import dataclass
 
 @dataclass(frozen=True)

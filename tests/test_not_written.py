@@ -14,7 +14,8 @@ import pytest
 import pyrank
 from pyrank import Chain, Interrupted, cli, experiments, plotting, simulate
 from pyrank.engine import checkpoint
-from pyrank.experiments import Column, Computation, Experiment, Panel, Sheet, Simulation, reproduction
+from pyrank.experiments import Column, Computation, Experiment, Simulation, reproduction
+from pyrank.plotting import Panel, Sheet
 from pyrank.support import files
 
 from harness import as_arrays, assert_same, start_command

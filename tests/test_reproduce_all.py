@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from pyrank import __version__, cli, experiments, plotting
-from pyrank.experiments import Claim, Column, Computation, Experiment, Panel, Sheet, catalogue, reproduction
+from pyrank.experiments import Claim, Column, Computation, Experiment, catalogue, reproduction
 from pyrank.experiments.papers import Paper
+from pyrank.plotting import Panel, Sheet
 from pyrank.support.errors import ArgumentError
 from pyrank.support.signals import Stopped
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pyrank.experiments.catalogue import EXPERIMENTS, load, question
     from pyrank.experiments.claims import Claim, at_least, at_most, between, close_to, extension, provisional, published
     from pyrank.experiments.declaration import Experiment, Found, Table
-    from pyrank.experiments.figures import Panel, Sheet
     from pyrank.experiments.overview import Outcome, Overview
     from pyrank.experiments.papers import DANESHMAND, MORWANI, NACHUM, TALK, Paper, Source
     from pyrank.experiments.reproduction import reproduce, reproduce_all
@@ -24,7 +23,6 @@ _HOMES = {
     "catalogue": "EXPERIMENTS load question",
     "claims": "Claim at_least at_most between close_to extension provisional published",
     "declaration": "Experiment Found Table",
-    "figures": "Panel Sheet",
     "overview": "Outcome Overview",
     "papers": "DANESHMAND MORWANI NACHUM TALK Paper Source",
     "reproduction": "reproduce reproduce_all",
@@ -46,11 +44,9 @@ __all__ = [
     "Found",
     "Outcome",
     "Overview",
-    "Panel",
     "Paper",
     "Result",
     "Row",
-    "Sheet",
     "Simulation",
     "Source",
     "Table",

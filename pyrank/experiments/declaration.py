@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pyrank.experiments.claims import Claim
-from pyrank.experiments.figures import Sheet
 from pyrank.experiments.papers import Source, full, short
 from pyrank.experiments.results import Result, publish
 from pyrank.experiments.tables import Column, Row, records, written
 from pyrank.experiments.tasks import Task, run_tasks
+from pyrank.plotting import Sheet
 from pyrank.support.text import span
 
 

@@ -9,13 +9,16 @@ the command line does not wait for it.
 """
 
 from pyrank.plotting.marks import band, colour, curve, guide, marker, points
+from pyrank.plotting.panels import Panel, Sheet
 from pyrank.plotting.paper import legend, log_ticks, sheet, symbol
 from pyrank.plotting.power_laws import Series, power_guide, scaling
 from pyrank.plotting.rendering import FORMS, rendered, require
 
 __all__ = [
     "FORMS",
+    "Panel",
     "Series",
+    "Sheet",
     "band",
     "colour",
     "curve",

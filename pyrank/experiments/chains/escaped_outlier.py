@@ -28,10 +28,10 @@ from pyrank.experiments.chains.escaped_shape import RIGHT, shape, shape_columns,
 from pyrank.experiments.chains.over_chains import share, share_columns
 from pyrank.experiments.claims import Claim, Wanted, at_least, at_most, close_to, extension, published
 from pyrank.experiments.declaration import Experiment, Found
-from pyrank.experiments.figures import Panel, Sheet
 from pyrank.experiments.papers import NACHUM
 from pyrank.experiments.tables import Column, Row
 from pyrank.experiments.tasks import Simulation, trace
+from pyrank.plotting import Panel, Sheet
 from pyrank.theory import escaped_shape
 
 if TYPE_CHECKING:

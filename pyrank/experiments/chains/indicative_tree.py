@@ -24,10 +24,10 @@ from pyrank.experiments.chains.over_chains import mean_columns
 from pyrank.experiments.chains.sign_tree import Floats, Walks
 from pyrank.experiments.claims import Claim, at_least, extension, published
 from pyrank.experiments.declaration import Experiment, Found
-from pyrank.experiments.figures import Panel, Sheet
 from pyrank.experiments.papers import NACHUM
 from pyrank.experiments.tables import Column
 from pyrank.experiments.tasks import Computation
+from pyrank.plotting import Panel, Sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -34,10 +34,10 @@ from pyrank.experiments.chains.outlier_starts import Start
 from pyrank.experiments.chains.over_chains import mean_columns, means, share, share_columns
 from pyrank.experiments.claims import Claim, at_least, at_most, extension, published
 from pyrank.experiments.declaration import Experiment, Found
-from pyrank.experiments.figures import Panel, Sheet
 from pyrank.experiments.papers import NACHUM
 from pyrank.experiments.tables import Column, Row
 from pyrank.experiments.tasks import Simulation, trace
+from pyrank.plotting import Panel, Sheet
 from pyrank.support.text import span
 
 if TYPE_CHECKING:

@@ -27,10 +27,10 @@ from pyrank import plotting
 from pyrank.estimate.intervals import Interval, share_interval
 from pyrank.experiments.claims import Claim, at_least, close_to, extension, published
 from pyrank.experiments.declaration import Experiment, Found
-from pyrank.experiments.figures import Panel, Sheet
 from pyrank.experiments.papers import NACHUM
 from pyrank.experiments.tables import Column, Row
 from pyrank.experiments.tasks import Computation
+from pyrank.plotting import Panel, Sheet
 from pyrank.reference.spectral import singular_values
 from pyrank.reference.weights import weights
 from pyrank.specs.chain import Chain

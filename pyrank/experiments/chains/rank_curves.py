@@ -15,7 +15,7 @@ from pyrank import plotting, theory
 from pyrank.estimate.intervals import mean_interval
 from pyrank.experiments.chains.decades import Course
 from pyrank.experiments.declaration import Found
-from pyrank.experiments.figures import Panel
+from pyrank.plotting import Panel
 from pyrank.reference.spectral import singular_values
 from pyrank.specs.chain import Chain
 from pyrank.specs.measures import Measure

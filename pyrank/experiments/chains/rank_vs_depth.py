@@ -27,10 +27,10 @@ from pyrank.experiments.chains.decades import Course, courses, stretch_tasks
 from pyrank.experiments.chains.rank_curves import HEADINGS, MEASURES, TAU, Network, networks, panels, points
 from pyrank.experiments.claims import Claim, at_least, at_most, close_to, extension, published
 from pyrank.experiments.declaration import Experiment, Found
-from pyrank.experiments.figures import Sheet
 from pyrank.experiments.papers import DANESHMAND
 from pyrank.experiments.tables import Column, Row
 from pyrank.experiments.tasks import Simulation
+from pyrank.plotting import Sheet
 
 WIDTH = 32
 """Of the published figure."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pyrank import plotting
 from pyrank.estimate.fitting import PowerLaw, power_law
 from pyrank.experiments.declaration import Found, Table
-from pyrank.experiments.figures import Panel
 from pyrank.experiments.tables import Column, Row
 from pyrank.experiments.tasks import Simulation
+from pyrank.plotting import Panel
 from pyrank.specs.chain import Chain
 from pyrank.support.text import plus_minus, span
 

@@ -22,10 +22,10 @@ from pyrank.estimate.intervals import Interval
 from pyrank.experiments.chains.scaling_law import ScalingLaw, Setting, grid_caption, simulations
 from pyrank.experiments.claims import Claim, at_least, provisional, published
 from pyrank.experiments.declaration import Experiment, Found
-from pyrank.experiments.figures import Sheet
 from pyrank.experiments.papers import DANESHMAND
 from pyrank.experiments.tables import Column
 from pyrank.experiments.tasks import Simulation
+from pyrank.plotting import Sheet
 from pyrank.support.text import span
 
 

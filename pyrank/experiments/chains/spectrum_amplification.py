@@ -26,10 +26,10 @@ from pyrank.estimate.intervals import Interval, mean_interval
 from pyrank.experiments.chains.decades import Course, courses, stretch_tasks
 from pyrank.experiments.claims import Claim, at_most, between, close_to, extension, published
 from pyrank.experiments.declaration import Experiment, Found
-from pyrank.experiments.figures import Panel, Sheet
 from pyrank.experiments.papers import DANESHMAND
 from pyrank.experiments.tables import Column
 from pyrank.experiments.tasks import Simulation
+from pyrank.plotting import Panel, Sheet
 from pyrank.reference.spectral import singular_values
 from pyrank.specs.chain import Chain
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from pyrank import plotting
 from pyrank.engine.simulation import simulate
 from pyrank.experiments.declaration import Found
-from pyrank.experiments.figures import Panel
 from pyrank.experiments.tables import Row
+from pyrank.plotting import Panel
 from pyrank.reference.spectral import isometry_gap
 from pyrank.specs.chain import Chain
 from pyrank.specs.measures import Measure

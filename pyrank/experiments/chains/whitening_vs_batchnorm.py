@@ -27,10 +27,10 @@ from pyrank.experiments.chains.decades import Course, courses, stretch_tasks
 from pyrank.experiments.chains.whitening_curves import ACTIVATIONS, MEASURES, NORMALIZATIONS, microseconds, panels
 from pyrank.experiments.claims import Claim, at_least, at_most, close_to, extension, published
 from pyrank.experiments.declaration import Experiment, Found, Table
-from pyrank.experiments.figures import Sheet
 from pyrank.experiments.papers import DANESHMAND
 from pyrank.experiments.tables import Column, Row
 from pyrank.experiments.tasks import Computation, Task
+from pyrank.plotting import Sheet
 from pyrank.specs.chain import Chain
 
 PLACE = DANESHMAND.at("§3.1")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pyrank import plotting
+from pyrank.plotting.paper import legend, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,12 +56,12 @@ class Sheet:
         """Draw it."""
         panels = self.panels(found) if callable(self.panels) else self.panels
         columns = self.columns or len(panels)
-        figure, axes = plotting.sheet(
+        figure, axes = sheet(
             title=self.title, caption=caption, rows=-(-len(panels) // columns), columns=columns, size=self.size,
             **self.options,
         )  # fmt: skip
         for each, panel in zip(axes, panels, strict=True):
             panel.draw(each, found)
             each.set(**panel.look)
-        plotting.legend(figure)
+        legend(figure)
         return figure
