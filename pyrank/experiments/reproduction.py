@@ -63,10 +63,7 @@ def reproduce(
     if preset not in experiment.presets:
         raise invalid("preset", preset, f"one of {', '.join(experiment.presets)}", "use 'quick' for a first look")
     folder = Path("results", f"{experiment.name}-{preset}") if out is None else Path(out)
-    plotting.require()
-    from pyrank.engine.backends import check_device  # with torch, which mistakes found so far do not need
-
-    check_device(device)
+    _require(device)
     prepare_folder("out", folder)
     return experiment.run(experiment.presets[preset], folder, device=device, progress=progress)
 
@@ -102,14 +99,14 @@ def reproduce_all(
     Raises
     ------
     ArgumentError
-        If the preset is unknown, or the folder cannot be used.
+        If the preset is unknown, the folder cannot be used, or the device is not there.
     ImportError
         If matplotlib is missing.
     KeyboardInterrupt
         On Ctrl-C; the same call continues.
     """
     as_choice("preset", preset, PRESETS)
-    plotting.require()
+    _require(device)
     folder = Path("results", f"all-{preset}") if out is None else Path(out)
     prepare_folder("out", folder)
     began = time.perf_counter()
@@ -133,6 +130,14 @@ def reproduce_all(
             overview = show()
             bar.update()
     return overview
+
+
+def _require(device: str) -> None:
+    """Raise unless there is what draws and what simulates."""
+    plotting.require()
+    from pyrank.engine.backends import check_device  # with torch, which mistakes found so far do not need
+
+    check_device(device)
 
 
 def _outcome(name: str, preset: str, out: Path, device: str, progress: bool | None) -> Outcome:
