@@ -101,6 +101,7 @@ MISTAKES = [
     (["reproduce", "bound-check", "--preset", "gpu"], "preset = 'gpu': expected one of quick, paper"),
     (["reproduce", "all", "--preset", "slow"], "preset = 'slow': expected one of quick, paper"),
     (["reproduce", "all", "--out", "file/x"], "out = 'file/x': expected a folder"),
+    (["reproduce", "all", "--device", "tpu"], "device = 'tpu': expected 'cpu', 'cuda' or 'cuda:N'"),
 ]
 
 

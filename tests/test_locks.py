@@ -100,8 +100,21 @@ def test_without_locks_work_goes_on(number, place, monkeypatch):
         assert hidden(place) == []
 
 
+def test_a_file_that_its_holder_has_just_removed_is_not_the_lock(place, monkeypatch):
+    flock, left = locks.fcntl.flock, [1]
+
+    def remove_before_the_first(descriptor, operation):
+        if left:
+            left.clear()
+            next(place.parent.rglob(".*")).unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(locks.fcntl, "flock", remove_before_the_first)
+    with sole_writer("x", place), pytest.raises(ArgumentError, match=HERE), sole_writer("x", place):
+        pass
+
+
 def test_never_two_at_a_time(place):
-    """Locks that are taken and removed all the time: a file that is about to go must not be taken for the lock."""
     inside, most, taken = [], [], []
 
     def work(name):

@@ -204,25 +204,33 @@ def _read(place: Path) -> tuple[Header, Arrays]:
         raise CheckpointError(f"{place} has format {version}, this pyrank reads format {VERSION}")
     try:
         return _decode(body[_PREFIX.size :], text_length)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{place} is damaged ({error})") from error
 
 
 def _decode(body: memoryview, text_length: int) -> tuple[Header, Arrays]:
     content = json.loads(bytes(body[:text_length]))
+    header, listing = content["header"], content["arrays"]
+    if not isinstance(header, dict):
+        raise ValueError("no header")
     arrays: Arrays = {}
     position = text_length
-    for entry in content["arrays"]:
+    for entry in listing:
+        name, shape = entry["name"], entry["shape"]
         if entry["dtype"] not in _DTYPES:
             raise ValueError(f"dtype {entry['dtype']!r}")
+        if not isinstance(name, str) or name in arrays:
+            raise ValueError(f"name {name!r}")
+        if not (isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)):
+            raise ValueError(f"shape {shape!r}")
         dtype = np.dtype(entry["dtype"])
-        end = position + math.prod(entry["shape"]) * dtype.itemsize
+        end = position + math.prod(shape) * dtype.itemsize
         flat = np.frombuffer(body[position:end], dtype=dtype)
-        arrays[entry["name"]] = flat.reshape(entry["shape"]).astype(dtype.newbyteorder("="))
+        arrays[name] = flat.reshape(shape).astype(dtype.newbyteorder("="))
         position = end
     if position != len(body):
         raise ValueError("wrong length")
-    return content["header"], arrays
+    return header, arrays
 
 
 def _is_intact(place: Path) -> bool:

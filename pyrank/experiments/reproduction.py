@@ -72,10 +72,7 @@ def reproduce(
     if preset not in experiment.presets:
         raise invalid("preset", preset, f"one of {', '.join(experiment.presets)}", "use 'quick' for a first look")
     folder = Path("results", f"{experiment.name}-{preset}") if out is None else Path(out)
-    plotting.require()
-    from pyrank.engine.backends import check_device  # with torch, which mistakes found so far do not need
-
-    check_device(device)
+    _require(device)
     prepare_folder("out", folder)
     with sole_writer("out", folder):
         return experiment.run(experiment.presets[preset], folder, device=device, progress=progress)
@@ -110,7 +107,7 @@ def reproduce_all(
     Raises
     ------
     ArgumentError
-        If the preset is unknown, or the folder cannot be used or is written to by another run.
+        If the preset is unknown, the device is not there, or the folder cannot be used or is written to by another run.
     ImportError
         If matplotlib is missing.
     KeyboardInterrupt
@@ -122,7 +119,7 @@ def reproduce_all(
         If files cannot be written, for example on a full disk; the result is returned.
     """
     as_choice("preset", preset, PRESETS)
-    plotting.require()
+    _require(device)
     folder = Path("results", f"all-{preset}") if out is None else Path(out)
     prepare_folder("out", folder)
     with sole_writer("out", folder):
@@ -154,6 +151,14 @@ def _reproduce_all(preset: str, folder: Path, device: str, progress: bool | None
             overview, unwritten = show()
             bar.update()
     return overview, unwritten
+
+
+def _require(device: str) -> None:
+    """Raise unless there is what draws and what simulates."""
+    plotting.require()
+    from pyrank.engine.backends import check_device  # with torch, which mistakes found so far do not need
+
+    check_device(device)
 
 
 def _outcome(name: str, preset: str, out: Path, device: str, progress: bool | None) -> Outcome:
