@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
+import pyrank
 from pyrank.estimate import Accumulator, estimate
 from pyrank.estimate.accumulator import (
     BATCH_COUNT,
@@ -283,6 +284,81 @@ def test_interval_widens_with_its_level():
     assert c < a < result.mean < b < d
     with pytest.raises(ArgumentError, match="level"):
         result.interval(95)
+
+
+# --- a start that shows ----------------------------------------------------------------------------------------------
+
+
+def many_runs(phi, n, chains, runs, start=0.0, seed=0):
+    """Estimates of ``runs`` runs of that process in units of its standard deviation, begun ``start`` of them off."""
+    x = ar1(phi, n, (chains * runs,), seed) * np.sqrt(1 - phi**2) + start * phi ** np.arange(n)[:, None]
+    accumulator = record(x[:, None])
+    return [estimate(accumulator, 0, n, slice(chains * r, chains * (r + 1))) for r in range(runs)]
+
+
+def alarms(chains, phi, n, runs, seed=0):
+    return sum("not converged" in e.flags for e in many_runs(phi, n, chains, runs, seed=seed))
+
+
+@pytest.mark.parametrize(("chains", "phi", "n", "runs"), [
+    (64, 0.0, 2, 1000), (64, 0.9, 100, 1000), (300, 0.5, 30, 300), (10_000, 0.9, 60, 10),
+])  # fmt: skip
+def test_many_short_chains_are_flagged_once_in_a_thousand(chains, phi, n, runs):
+    """R-hat would flag all of them but the first; the bound is the rate and five standard errors of its count."""
+    assert alarms(chains, phi, n, runs) <= 1e-3 * runs + 5 * np.sqrt(1e-3 * runs)
+
+
+@pytest.mark.validate
+@pytest.mark.parametrize(("chains", "phi", "n"), [(64, 0.5, 50), (64, 0.8, 60), (200, 0.5, 20)])
+def test_false_alarms_come_at_the_stated_rate(chains, phi, n):
+    runs = 40_000
+    found = sum(alarms(chains, phi, n, 1000, seed) for seed in range(runs // 1000))
+    assert abs(found - 1e-3 * runs) <= 5 * np.sqrt(1e-3 * runs)
+
+
+@pytest.mark.parametrize(
+    ("chains", "phi", "n", "runs"), [(2, 0.5, 2**12, 200), (8, 0.5, 2**10, 400), (63, 0.5, 200, 200)]
+)
+def test_few_chains_that_have_forgotten_their_start_are_hardly_flagged(chains, phi, n, runs):
+    """Chains that disagree and blocks that grow are further doubts, each at about one in a thousand."""
+    assert alarms(chains, phi, n, runs) <= 0.01 * runs + 5 * np.sqrt(0.01 * runs)
+
+
+@pytest.mark.parametrize(("chains", "phi", "n"), [
+    (4, 0.9, 2**11), (32, 0.9, 200), (64, 0.9, 1000), (1000, 0.9, 1000), (1000, 0.99, 1000), (1000, 0.9999, 100),
+])  # fmt: skip
+def test_a_start_not_forgotten_is_flagged(chains, phi, n):
+    """From chains that move away from it to some that hardly move; its bias is four standard errors or more."""
+    bias = 4 * exact_stderr(phi, n) * np.sqrt(1 - phi**2) / np.sqrt(chains)
+    start = max(3.0, bias / np.mean(phi ** np.arange(n)))
+    assert all("not converged" in e.flags for e in many_runs(phi, n, chains, 10, start))
+    assert all("not converged" in e.after(0).flags for e in many_runs(phi, n, chains, 10, start))
+
+
+def test_a_drift_that_no_single_chain_shows_is_flagged():
+    x = ar1(0.0, 200, (2000,))
+    assert estimate_of(x).flags == ()
+    drifting = estimate_of(x + np.linspace(0, 0.1, 200)[:, None])
+    assert drifting.rhat < 1.01
+    assert "not converged" in drifting.flags
+
+
+def test_chains_that_do_not_leave_their_places_are_flagged():
+    """Fast noise on a place that a chain keeps: nothing drifts, and nothing tells whether the places are right."""
+    places = 0.1 * np.random.default_rng(13).normal(size=2000)
+    stuck = estimate_of(ar1(0.0, 2000, (2000,)) + places)
+    assert stuck.rhat < 1.01
+    assert "not converged" in stuck.flags
+
+
+def test_runs_of_many_and_of_few_chains():
+    """The first has a mean right to one in a thousand; the second has a right error bar, and a start that is in it."""
+    many = pyrank.simulate(pyrank.Chain(8), 300, burn_in=100, chains=2048, progress=False)
+    assert many["participation_ratio"].rhat > 1.01
+    assert [e.flags for e in many.values()] == [(), ()]
+    for seed in range(3):
+        few = pyrank.simulate(pyrank.Chain(32, gamma=0.05), 3000, chains=8, seed=seed, progress=False)
+        assert [e.flags for e in few.values()] == [("not converged",)] * 2
 
 
 # --- trouble ---------------------------------------------------------------------------------------------------------

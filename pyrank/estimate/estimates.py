@@ -19,7 +19,8 @@ from pyrank.estimate.accumulator import (
     Accumulator,
     slot_length,
 )
-from pyrank.estimate.blocks import dyadic_blocks, error_of_batches, half_width, monte_carlo_error
+from pyrank.estimate.blocks import MonteCarloError, dyadic_blocks, error_of_batches, half_width, monte_carlo_error
+from pyrank.estimate.drift import start_shows
 from pyrank.estimate.moments import Floats, mean_of, quiet, scatter_of
 from pyrank.estimate.rhat import RHAT_LIMIT, split_rhat
 from pyrank.support import optional
@@ -53,8 +54,9 @@ class Estimate:
     count, chains : int
         Samples per chain; number of chains.
     flags : tuple of str
-        "not converged": too few samples, R-hat above 1.01, chains that disagree, or a block variance that still grows
-        with the block length. "degenerate": every chain is constant, or a sample was not finite.
+        "not converged": too few samples, a block variance that still grows with the block length, chains that
+        disagree, or whose start shows in the mean over all of them; for a single chain, R-hat above 1.01.
+        "degenerate": every chain is constant, or a sample was not finite.
     histogram : ndarray of int64, shape (chains, bins), or None
         How often each integer 0, 1, ... occurred; None for measures that are not integer-valued.
     trace : ndarray, shape (chains, samples), or None
@@ -127,7 +129,7 @@ class Estimate:
             min=math.nan,
             max=math.nan,
             count=count,
-            flags=_flags(error.settled, means, kept.min(axis=1), kept.max(axis=1), kept.shape[1]),
+            flags=_flags(_converged(error, kept), means, kept.min(axis=1), kept.max(axis=1), kept.shape[1]),
             histogram=None,
             trace=None if self.trace is None else self.trace[:, -(-first * self.batch_length // self.trace_stride) :],
             batch_means=kept,
@@ -179,7 +181,7 @@ def estimate(accumulator: Accumulator, measure: int, count: int, chains: slice =
     capacity = trace.shape[0]
     stride = slot_length(count, capacity) if capacity else 1
     length = slot_length(count, BATCH_COUNT)
-    batch_sums = slots[BATCHES : BATCHES + count // length]
+    batch_means = (slots[SHIFT] + slots[BATCHES : BATCHES + count // length] / length).T.copy()
     means = slots[SHIFT] + slots[SUM] / count if count else np.full(slots.shape[1], math.nan)
     error = monte_carlo_error(dyadic_blocks(slots, count), means, count)
     variance = _variance(slots, means, count)
@@ -197,13 +199,18 @@ def estimate(accumulator: Accumulator, measure: int, count: int, chains: slice =
         max=float(slots[MAX].max()) if count else math.nan,
         count=count,
         chains=means.size,
-        flags=_flags(error.settled and not rhat > RHAT_LIMIT, means, slots[MIN], slots[MAX], count),
+        flags=_flags(_converged(error, batch_means, rhat), means, slots[MIN], slots[MAX], count),
         histogram=None if rank < 0 else accumulator.histogram[rank][:, chains].T.copy(),
         trace=trace[: -(-count // stride)].T.copy() if capacity else None,
         trace_stride=stride,
-        batch_means=(slots[SHIFT] + batch_sums / length).T.copy(),
+        batch_means=batch_means,
         batch_length=length,
     )
+
+
+def _converged(error: MonteCarloError, batch_means: Floats, rhat: float = math.nan) -> bool:
+    chains = batch_means.shape[0]
+    return error.settled and not (rhat > RHAT_LIMIT if chains == 1 else start_shows(batch_means, error))
 
 
 def _flags(converged: bool, means: Floats, lows: Floats, highs: Floats, count: int) -> tuple[str, ...]:
