@@ -48,6 +48,7 @@ class Interrupted(Stopped):
 
     def __init__(self, message: str, run: Run, signal: int = SIGINT, unsaved: str = "") -> None:
         super().__init__(message, signal, unsaved)
+        self.args = (message, run, int(signal), unsaved)  # of which a copy is made, as for another process
         self.run = run
 
 
