@@ -20,6 +20,7 @@ from pyrank.estimate import estimate
 from pyrank.specs.chain import Chain
 from pyrank.specs.measures import Measure
 from pyrank.specs.plan import EVENTS, Plan
+from pyrank.support.ambient import unmoved
 from pyrank.support.errors import as_integer, invalid
 from pyrank.support.progress import interrupts, report_to
 
@@ -38,6 +39,7 @@ class Interrupted(KeyboardInterrupt):
         return str(self.args[0])
 
 
+@unmoved
 def simulate(
     chain: Chain,
     depth: int,

@@ -12,8 +12,10 @@ from pyrank.reference.layer import activate, combine, degenerate_lines, normaliz
 from pyrank.reference.measures import measure
 from pyrank.reference.weights import multiply
 from pyrank.specs.plan import Plan
+from pyrank.support.ambient import unmoved
 
 
+@unmoved
 def advance(
     plan: Plan,
     state: Tensor,

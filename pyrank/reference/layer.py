@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from pyrank.specs.chain import as_law
 from pyrank.specs.normalization import Normalization
+from pyrank.support.ambient import unmoved
 from pyrank.support.errors import invalid
 
 LEAKY_SLOPE = 0.01
@@ -139,6 +140,7 @@ def checked_layer(
     return gamma, normalization
 
 
+@unmoved
 def layer_step(
     H: Tensor,
     W: Tensor,
