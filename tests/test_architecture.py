@@ -18,7 +18,7 @@ PYTHON = {
     "estimate": {"support"},
     "theory": {"support"},
     "reference": {"support", "specs", "estimate"},
-    "ops": {"specs", "reference"},
+    "ops": {"support", "specs", "reference"},
     "plotting": {"support"},
     "engine": {*BASIS, "reference", "plotting"},  # results draw themselves, from arrays alone
     "experiments": {*BASIS, "reference", "theory", "engine", "plotting"},

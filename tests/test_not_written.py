@@ -1,5 +1,6 @@
 """What was computed is returned and printed, whatever happens to the files it was to be written to."""
 
+import copy
 import errno
 import os
 import shutil
@@ -90,6 +91,7 @@ def test_interrupted_run_says_what_it_could_not_save(number, tmp_path, monkeypat
     assert stop.value.unsaved.startswith("not written")
     assert "resume" not in str(stop.value)
     assert stop.value.run.depth > 0
+    assert vars(copy.copy(stop.value)) == vars(stop.value)
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

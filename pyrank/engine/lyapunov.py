@@ -19,6 +19,7 @@ from pyrank.plotting.spectrum import spectrum
 from pyrank.specs.chain import Chain
 from pyrank.specs.normalization import NORMALIZATIONS
 from pyrank.specs.plan import COUNTERS, Plan
+from pyrank.support.ambient import unmoved
 from pyrank.support.errors import as_integer, invalid
 from pyrank.support.progress import report_to
 
@@ -82,6 +83,7 @@ class LyapunovSpectrum:
         return spectrum(self.exponents, reach, title="Lyapunov exponents", ylabel=ylabel, caption=caption)
 
 
+@unmoved
 def lyapunov_spectrum(
     chain: Chain,
     depth: int,

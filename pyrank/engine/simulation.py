@@ -23,6 +23,7 @@ from pyrank.estimate import estimate
 from pyrank.specs.chain import Chain
 from pyrank.specs.measures import Measure
 from pyrank.specs.plan import EVENTS, Plan
+from pyrank.support.ambient import unmoved
 from pyrank.support.errors import as_integer, invalid
 from pyrank.support.files import NotWritten, not_written
 from pyrank.support.locks import sole_writer
@@ -48,9 +49,11 @@ class Interrupted(Stopped):
 
     def __init__(self, message: str, run: Run, signal: int = SIGINT, unsaved: str = "") -> None:
         super().__init__(message, signal, unsaved)
+        self.args = (message, run, int(signal), unsaved)  # of which a copy is made, as for another process
         self.run = run
 
 
+@unmoved
 def simulate(
     chain: Chain,
     depth: int,

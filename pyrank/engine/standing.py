@@ -76,7 +76,7 @@ def _resume(plan: Plan, depth: int, engine: backends.Backend, path: Path) -> Sta
     for what, now in (("version", __version__), ("backend", engine.identity)):
         if header[what] != now:
             warn(f"resumed with {what} {now}, begun with {header[what]}: the result is as valid, but not promised to "
-                 "be that of an uninterrupted run to the last bit", stacklevel=4)  # fmt: skip
+                 "be that of an uninterrupted run to the last bit", stacklevel=5)  # fmt: skip
     state = torch.from_numpy(arrays["state"].copy()).to(engine.state_dtype)
     snapshots = Snapshots.empty(plan, state, header["layer"])
     snapshots.resume({name.removeprefix(SNAPSHOT_PREFIX): array for name, array in arrays.items()

@@ -21,6 +21,7 @@ from pyrank.ops.gradients import with_gradient
 from pyrank.reference import layer as reference
 from pyrank.reference.activations import FORMULAS, activate
 from pyrank.specs.normalization import Normalization
+from pyrank.support.ambient import unmoved
 
 
 def layer_step(
@@ -78,8 +79,10 @@ def _formula(
     return Z / size, size
 
 
-_layer_step = torch.library.custom_op("pyrank::layer_step", _formula, mutates_args=())
-_layer_step.register_fake(_formula)  # made of operations that know the shapes of their results
+_schema = torch.library.infer_schema(_formula, mutates_args=())
+_forward = unmoved(_formula)
+_layer_step = torch.library.custom_op("pyrank::layer_step", _forward, mutates_args=(), schema=_schema)
+_layer_step.register_fake(_forward)  # made of operations that know the shapes of their results
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -89,6 +92,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     ctx.set_materialize_grads(False)
 
 
+@unmoved
 def _gradient(ctx: Any, grad_Y: Tensor | None, grad_size: Tensor | None) -> tuple[Tensor | None, ...]:
     H, W, Y, size = ctx.saved_tensors
     gamma, activation, recentre, rescale, order, over, _ = ctx.options
@@ -124,4 +128,4 @@ def _slope_of_size(Y: Tensor, order: float, along: int) -> Tensor:
     return Y if order == 2 else Y.sign() if order == 1 else Y * Y.abs()
 
 
-_apply = with_gradient(_layer_step, _formula, _keep, _gradient)
+_apply = with_gradient(_layer_step, _forward, _keep, _gradient)

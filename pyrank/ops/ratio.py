@@ -14,6 +14,7 @@ from torch import Tensor
 from pyrank.ops.gradients import with_gradient
 from pyrank.reference.matrix import as_finite, as_shaped, power_of_two
 from pyrank.reference.measures import gram
+from pyrank.support.ambient import unmoved
 
 
 def participation_ratio(H: Tensor) -> Tensor:
@@ -50,6 +51,7 @@ def _participation_ratio(H: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @_participation_ratio.register_fake
+@unmoved
 def _formula(H: Tensor) -> tuple[Tensor, Tensor]:
     M = gram(H / power_of_two(H, (-2, -1)))  # fourth powers must neither overflow nor vanish
     T, S = _sums(M)
@@ -65,6 +67,7 @@ def _keep(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> Non
     ctx.set_materialize_grads(False)
 
 
+@unmoved
 def _gradient(ctx: Any, grad_r: Tensor | None, grad_M: Tensor | None) -> Tensor:
     H, M = ctx.saved_tensors
     d, n = H.shape[-2:]

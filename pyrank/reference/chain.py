@@ -13,8 +13,10 @@ from pyrank.reference.layer import combine, degenerate_lines, normalize, take_of
 from pyrank.reference.measures import measure
 from pyrank.reference.weights import multiply
 from pyrank.specs.plan import Plan
+from pyrank.support.ambient import unmoved
 
 
+@unmoved
 def advance(
     plan: Plan,
     state: Tensor,

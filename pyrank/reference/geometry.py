@@ -10,9 +10,11 @@ from torch import Tensor
 
 from pyrank.reference.matrix import as_matrix, power_of_two
 from pyrank.reference.measures import gram, trace
+from pyrank.support.ambient import unmoved
 from pyrank.support.errors import invalid
 
 
+@unmoved
 def orthogonality_gap(H: Tensor) -> Tensor:
     """V(H) = || H^T H / ||H||_F^2 - I / N ||_F, of Daneshmand, Joudaki & Bach 2021.
 
@@ -67,6 +69,7 @@ def _angles(unit: Tensor, zero: Tensor) -> Tensor:
     return torch.where(zero.unsqueeze(-1) | zero.unsqueeze(-2), math.nan, angles)
 
 
+@unmoved
 def pairwise_angles(H: Tensor) -> Tensor:
     """Angles between the samples (columns of H), in degrees.
 
@@ -113,6 +116,7 @@ def _median(values: Tensor) -> Tensor:
     return (low + high) / 2.0
 
 
+@unmoved
 def outlier(H: Tensor) -> Outlier:
     """Find the sample whose median angle to the others is largest, and say how far apart it stands.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from pyrank.reference.activations import activate
 from pyrank.specs.chain import as_law
 from pyrank.specs.normalization import Normalization
+from pyrank.support.ambient import unmoved
 from pyrank.support.errors import invalid
 
 LINES = {"batch": -1, "features": -2}  # the dimension that a line runs along
@@ -122,6 +123,7 @@ def checked_layer(
     return gamma, normalization
 
 
+@unmoved
 def layer_step(
     H: Tensor,
     W: Tensor,

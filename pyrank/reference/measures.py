@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyrank.reference.matrix import as_matrix, power_of_two
 from pyrank.specs.measures import Measure
+from pyrank.support.ambient import unmoved
 
 
 def gram(H: Tensor) -> Tensor:
@@ -18,6 +19,7 @@ def gram(H: Tensor) -> Tensor:
     return M
 
 
+@unmoved
 def trace(H: Tensor) -> Tensor:
     """Tr M for M = H H^T / N: the sum of the squared entries of H, over N.
 
@@ -40,6 +42,7 @@ def trace(H: Tensor) -> Tensor:
     return (H * H).sum(dim=(-2, -1)) / H.shape[-1]
 
 
+@unmoved
 def frobenius_norm(H: Tensor) -> Tensor:
     """||M||_F for M = H H^T / N: the root of the sum of the squared eigenvalues.
 
@@ -62,6 +65,7 @@ def frobenius_norm(H: Tensor) -> Tensor:
     return norm
 
 
+@unmoved
 def participation_ratio(H: Tensor) -> Tensor:
     """Tr(M)^2 / ||M||_F^2: the twin of `pyrank.participation_ratio`, differentiated step by step, forwards too."""
     H = as_matrix(H)
@@ -69,6 +73,7 @@ def participation_ratio(H: Tensor) -> Tensor:
     return trace(H) ** 2 / gram(H).square().sum(dim=(-2, -1))
 
 
+@unmoved
 def soft_rank(H: Tensor, tau: float = 0.5) -> Tensor:
     """Count the eigenvalues of M = H H^T / N that are >= tau.
 
@@ -101,6 +106,7 @@ def soft_rank(H: Tensor, tau: float = 0.5) -> Tensor:
     return (eigenvalues >= float(tau)).sum(dim=-1)
 
 
+@unmoved
 def rank_bound_margin(H: Tensor, tau: float = 0.5) -> Tensor:
     """soft_rank(tau) - (1 - tau)^2 participation_ratio: >= 0 when Tr M = d (Daneshmand et al. 2020, Lemma 1).
 

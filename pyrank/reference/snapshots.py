@@ -40,7 +40,8 @@ def snapshot(H: Tensor, what: Measure) -> Tensor:
         If the user's function returns something else.
     """
     if what.function is not None:
-        answer = what.function(H.clone())  # which the function may change
+        with torch.enable_grad():  # which the function may need, whatever its caller is about
+            answer = what.function(H.clone())  # which it may change
     else:
         formula = _FORMULAS[what.name]
         answer = formula(H) if what.argument is None else formula(H, what.argument)

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from pyrank.reference.matrix import as_matrix, power_of_two
+from pyrank.support.ambient import unmoved
 from pyrank.support.errors import as_integer, as_number
 
 
+@unmoved
 def singular_values(H: Tensor, k: int | None = None) -> Tensor:
     """Singular values of H itself, largest first; the eigenvalues of M = H H^T / N are their squares over N.
 
@@ -54,6 +56,7 @@ def _tolerance(H: Tensor, rtol: float | None) -> float:
     return as_number("rtol", rtol, 0.0, 1.0, "give the smallest sigma / sigma_max that counts, or None for the default")
 
 
+@unmoved
 def numerical_rank(H: Tensor, rtol: float | None = None) -> Tensor:
     """Count the singular values of H that are > rtol * sigma_max.
 
@@ -80,6 +83,7 @@ def numerical_rank(H: Tensor, rtol: float | None = None) -> Tensor:
         return (ratio > _tolerance(H, rtol)).sum(dim=-1)
 
 
+@unmoved
 def stable_rank(H: Tensor) -> Tensor:
     """||H||_F^2 / ||H||_2^2, between 1 and participation_ratio(H) (Rudelson & Vershynin 2007).
 
@@ -102,6 +106,7 @@ def stable_rank(H: Tensor) -> Tensor:
     return _relative_singular_values(H).square().sum(dim=-1)
 
 
+@unmoved
 def effective_rank(H: Tensor, *, power: int = 1) -> Tensor:
     """Exponential of the spectral entropy: exp(-sum p log p) with p proportional to sigma ** power.
 
@@ -139,6 +144,7 @@ def effective_rank(H: Tensor, *, power: int = 1) -> Tensor:
     return torch.exp(total.log() - (weight * logarithm).sum(dim=-1) / total)
 
 
+@unmoved
 def isometry_gap(H: Tensor, rtol: float | None = None) -> Tensor:
     """Log of the arithmetic over the geometric mean of the eigenvalues of the samples' Gram matrix H^T H.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from pyrank.reference import stream
 from pyrank.reference.layer import recentre
 from pyrank.specs.chain import Chain
+from pyrank.support.ambient import unmoved
 from pyrank.support.errors import as_integer, invalid
 
 MAX_INDEX = 2**32 - 1
@@ -85,6 +86,7 @@ def multiply(chain: Chain, seed: int, layer: int, chains: Tensor, F: Tensor) -> 
     return (G * scale).to(F.dtype) @ gram_factor(F).to(F.dtype)
 
 
+@unmoved
 def draw_weights(chain: Chain, seed: int, layer: int, index: int = 0) -> Tensor:
     """Return the weight matrix that every backend uses for one layer of one chain.
 

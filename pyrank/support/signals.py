@@ -32,8 +32,11 @@ class Stopped(KeyboardInterrupt):
     """
 
     def __init__(self, message: str = "", number: int = signal.SIGINT, unsaved: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, int(number), unsaved)
         self.signal, self.unsaved = int(number), unsaved
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
     @classmethod
     def after(cls, stop: KeyboardInterrupt, where: str) -> Stopped:
