@@ -18,8 +18,8 @@ JUNK = ["", " ", "-", "--", "-1", "0", "1", "3", "2.5", "1e0", "nan", "inf", "-i
         "missing/file", "--width", "--bogus", "--help=1", "-h", "@file", "$HOME", "1,2", ",", "soft_rank(", "(1)",
         "18446744073709551616", "1e19", "-1e99"]  # fmt: skip
 MEASURES = [*SCALAR_MEASURES, *SNAPSHOT_MEASURES, "soft_rank(0.5)", "soft_rank(1e-300)", "soft_rank(inf)",
-            "soft_rank(-1)", "rank_bound_margin(0.5)", "rank_bound_margin(2)", "singular_values(2)", "singular_values(99)",
-            "numerical_rank(0.1)", "numerical_rank(nan)", "trace(1)", "mean"]  # fmt: skip
+            "soft_rank(-1)", "rank_bound_margin(0.5)", "rank_bound_margin(2)", "singular_values(2)",
+            "singular_values(99)", "numerical_rank(0.1)", "numerical_rank(nan)", "trace(1)", "mean"]  # fmt: skip
 FILES = ["run.ckpt", "run.json", "other.json", "folder", "folder/x", "file/x", "run.ckpt.previous"]
 
 # Every value is tiny or wrong, so that a vector which asks for something gets it within milliseconds.
