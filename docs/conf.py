@@ -28,7 +28,7 @@ nitpicky = True
 # Types of other libraries: their pages are elsewhere, and a build must not need the network.
 nitpick_ignore_regex = [("py:.*", r"(?!pyrank)\w+\..*|Tensor|ArrayLike|NDArray|TypeAliasForwardRef")]
 
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 default_role = "py:obj"
