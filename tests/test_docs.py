@@ -150,7 +150,7 @@ def test_every_public_name_has_one_place_in_the_reference():
         assert find(name) is not None
 
 
-SECTIONS = ("Parameters", "Attributes", "Returns", "Raises", "Notes", "References", "Examples")
+SECTIONS = ("Parameters", "Attributes", "Returns", "Raises", "Warns", "Notes", "References", "Examples")
 HEADING = re.compile(r"^(\S.*)\n(-+)$", re.M)
 
 

@@ -160,7 +160,7 @@ def simulate(
     if signal is not None:
         raise Interrupted(_how_to_resume(now.layer, depth, path, unsaved), run, signal, unsaved)
     if unsaved:
-        warn(unsaved, NotWritten, stacklevel=2)
+        warn(unsaved, NotWritten, stacklevel=3)
     return run
 
 
@@ -187,7 +187,7 @@ def _advance(
             if path is not None and time.monotonic() - saved > CHECKPOINT_SECONDS and now.layer < depth:
                 told, unsaved = unsaved, _save(now, path, plan, engine)
                 if unsaved and not told:
-                    warn(f"layer {now.layer:,}: {unsaved}; the run goes on and tries again", stacklevel=3)
+                    warn(f"layer {now.layer:,}: {unsaved}; the run goes on and tries again", stacklevel=4)
                 saved = time.monotonic()
         if path is not None and now.layer > begun:
             unsaved = _save(now, path, plan, engine)
