@@ -111,17 +111,16 @@ PYRANK_DEVICE void TensorLayer<tiles, panels>::prepare(const State& h, const Wei
                 const float x = exists ? float(from(row, column)) : 0.0f;
                 return exists && activation != Activation::linear ? activated(activation, x) : x;
             };
-            if (!centres) {
-                for_columns([&](int column) { operand.set(row, column, f(column)); });
-                continue;
-            }
-            const float first = f(0);
+            const float first = centres ? f(0) : 0.0f;
             float sum = 0;
+            // one loop for both: each copy of F in the code takes registers
             for_columns([&](int column) {
                 const float x = f(column);
+                if (!centres) return operand.set(row, column, x);
                 operand.kept(row, column) = x;
                 if (column < batch) sum += x - first;
             });
+            if (!centres) continue;
             const float mean = sum_of_row(sum) / float(batch);
             for_columns([&](int column) {
                 const float x = operand.kept(row, column);
