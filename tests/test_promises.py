@@ -178,21 +178,27 @@ def test_a_signal_leaves_a_checkpoint_and_says_how_to_resume(number, status, tmp
     assert checkpoint.load(path)[0]["layer"] > 0
 
 
-FORK = """
+BESIDE = """
 import multiprocessing, sys, pyrank
+from concurrent.futures import ThreadPoolExecutor
 
 def total(_=None):
     return pyrank.simulate(pyrank.Chain(64), 20, chains=4, progress=False).state.sum().item()
 
-here = total()
-with multiprocessing.get_context("fork").Pool(1) as pool:
-    sys.exit(pool.map_async(total, [0]).get(timeout=60) != [here])
+if __name__ == "__main__":
+    here = total()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(total, range(8)))
+    with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool:
+        found += pool.map_async(total, [0]).get(timeout=60)
+    sys.exit(found != [here] * 9)
 """
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
-def test_a_forked_process_works_and_agrees(tmp_path):
-    subprocess.run([sys.executable, "-c", FORK], cwd=tmp_path, check=True, timeout=120)
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_threads_and_other_processes_work_and_agree(method, tmp_path):
+    (tmp_path / "beside.py").write_text(BESIDE)
+    subprocess.run([sys.executable, "beside.py", method], cwd=tmp_path, check=True, timeout=120)
 
 
 def test_p5_checkpoint_of_another_run_is_refused(tmp_path):

@@ -53,7 +53,13 @@ from pyrank.theory.centred_angles import (
     recentred_relu_multipliers,
 )
 from pyrank.theory.escaped_mixture import critical_mixture, escaped_mixture
-from pyrank.theory.escaped_state import cluster_multiplier, escaped_gram, escaped_multiplier, escaped_shape
+from pyrank.theory.escaped_state import (
+    EscapedShape,
+    cluster_multiplier,
+    escaped_gram,
+    escaped_multiplier,
+    escaped_shape,
+)
 from pyrank.theory.ginibre_products import (
     ginibre_product_cdf,
     ginibre_product_density,
@@ -80,6 +86,7 @@ from pyrank.theory.settled_angles import settled_angles
 from pyrank.theory.soft_rank_bound import soft_rank_bound
 
 __all__ = [
+    "EscapedShape",
     "angle_degrees",
     "batch_spectrum_edge",
     "batch_spectrum_ratio",

@@ -82,16 +82,24 @@ def escaped_gram(samples: int) -> Floats:
 
 
 class EscapedShape(NamedTuple):
-    """What `escaped_gram` looks like; see `escaped_shape`."""
+    """What `escaped_gram` looks like.
+
+    Attributes
+    ----------
+    length
+        Of the outlier, over N - 1 times that of the others.
+    angle
+        Between the outlier and any other sample, in degrees.
+    cluster
+        The angle between two of the others, in degrees.
+    spread
+        Root of the mean squared distance of the others from their mean, over their mean squared length.
+    """
 
     length: float
-    """Of the outlier, over N - 1 times that of the others."""
     angle: float
-    """Between the outlier and any other sample, in degrees."""
     cluster: float
-    """The angle between two of the others, in degrees."""
     spread: float
-    """Root of the mean squared distance of the others from their mean, over their mean squared length."""
 
 
 def escaped_shape(samples: int) -> EscapedShape:
