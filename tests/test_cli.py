@@ -292,7 +292,7 @@ def test_every_option_reaches_the_library(capsys, tmp_path):
         initial="collinear(0.01)", burn_in=10, every=2, trace=10, backend="reference", progress=False,
     )  # fmt: skip
     assert json.loads(path.read_text()) | {"seconds": 0} == expected.to_dict() | {"seconds": 0}
-    assert "3 chains of width 4, batch 6, gamma 0.5, relu, normalization batch, uniform weights" in out
+    assert "3 chains of width 4, batch 6, gamma 0.5, relu, batch, uniform W" in out
 
 
 def test_defaults_are_those_of_the_library(capsys):

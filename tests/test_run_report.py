@@ -121,7 +121,7 @@ def test_html_is_escaped(run):
 )  # fmt: skip
 def test_the_law_of_a_layer_is_told(normalization, named):
     run = simulate(pyrank.Chain(6, activation="relu", normalization=normalization, weights="uniform"), depth=5)
-    law = f"3 chains of width 6, batch 6, gamma inf, relu, normalization {named}, uniform weights, float32"
+    law = f"3 chains of width 6, batch 6, gamma inf, relu, {named}, uniform W, float32"
     assert str(run).splitlines()[0] == law
     assert run.plot("participation_ratio")._suptitle.get_text() == law
 

@@ -158,7 +158,7 @@ class Run(Mapping[str, Estimate]):
         chains = f"{self.plan.chains:,} chains" if self.plan.chains > 1 else "1 chain"
         return (
             f"{chains} of width {widths}, batch {chain.batch}, gamma {chain.gamma:g}, "
-            f"{chain.activation}, normalization {normalization}, {chain.weights.law} weights, {chain.dtype}"
+            f"{chain.activation}, {normalization}, {chain.weights.law} W, {chain.dtype}"
         )
 
     def plot(self, *measures: str | Measure) -> matplotlib.figure.Figure:
