@@ -123,10 +123,11 @@ def _found(settings, folder):
 def test_figure_is_labelled_reproducible_and_leaves_no_global_state(finished):
     from matplotlib._pylab_helpers import Gcf
 
+    before = list(Gcf.figs)
     found = scaling.EXPERIMENT.find(TINY, finished[0])
     figure = scaling.EXPERIMENT.sheet.figure(found, scaling.EXPERIMENT.full_caption(found))
     growth, ratio = figure.axes
-    assert not Gcf.figs
+    assert list(Gcf.figs) == before
     assert growth.get_xscale() == growth.get_yscale() == "log"
     assert [label.get_text() for label in growth.get_xticklabels()] == ["4", "8", "16"]
     assert all("width d" in axes.get_xlabel() and "rank" in axes.get_ylabel() for axes in (growth, ratio))
