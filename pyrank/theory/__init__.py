@@ -33,7 +33,7 @@ Angles between samples in layers of infinite width
     `outlier_gram`                    its other fixed point: an outlier and a cluster in one point
     `cluster_multiplier`              how fast distances within that cluster grow
     `escaped_gram`                    the state that attracts instead: an outlier and a cluster of some spread
-    `escaped_shape`                   its lengths and angles
+    `escaped_shape`                   its lengths and angles, as an `EscapedShape`
     `escaped_multiplier`              how fast deviations from that decay
     `escaped_mixture`                 a state between the symmetric one and that
     `critical_mixture`                from which share on it becomes that
