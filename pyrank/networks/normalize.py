@@ -110,13 +110,12 @@ class Normalize(nn.Module):
             power = mean_power(z, norm.order, along) if norm.rescale else None
             if self.track:
                 self._update(mean, power, z.numel() // self.features)
-        if norm.rescale:
-            assert power is not None
-            z = z / size_of(power, norm.order, norm.eps)
+        size = size_of(power, norm.order, norm.eps) if norm.rescale and power is not None else None
         if self.weight is not None and self.bias is not None:
-            z = self.weight.view(column) * z + self.bias.view(column)
-        elif (norm.alpha, norm.beta) != (0.0, 1.0):
-            z = norm.alpha + norm.beta * z
+            factor = self.weight.view(column)
+            z = torch.addcmul(self.bias.view(column), z, factor if size is None else factor / size)
+        elif size is not None:
+            z = norm.alpha + norm.beta * (z / size)
         return z.to(input.dtype)
 
     @torch.no_grad()
@@ -133,4 +132,4 @@ class Normalize(nn.Module):
             if value is not None:
                 assert running is not None
                 share = 1.0 / self.num_batches_tracked.to(running.dtype) if self.momentum is None else self.momentum
-                running.add_(share * (value.flatten().to(running.dtype) - running))
+                running.lerp_(value.flatten().to(running.dtype), share)
