@@ -1,4 +1,4 @@
-"""Real networks, `torch.nn.Module`s: layers and builders to study them, weights, training, and chains as networks."""
+"""Real networks, modules of torch: layers and builders to study them, weights, training, and chains as networks."""
 
 from typing import TYPE_CHECKING
 
