@@ -185,3 +185,19 @@ def test_a_name_that_is_taken_is_refused():
         pyrank.Measure("trace", function=largest)
     with pytest.raises(pyrank.ArgumentError, match="observe"):
         pyrank.simulate(CHAIN, 10, observe="weights", **OPTIONS)
+
+
+def test_torch_measures_on_one_thread():
+    before, seen = torch.get_num_threads(), []
+
+    def threads(H):
+        seen.append(torch.get_num_threads())
+        return H.mean(dim=(1, 2))
+
+    torch.set_num_threads(3)
+    try:
+        pyrank.simulate(pyrank.Chain(4), 2, chains=2, measures=[threads], progress=False)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}

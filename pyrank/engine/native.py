@@ -211,6 +211,14 @@ def draw_weights(
     return out
 
 
+def initial_normals(seed: int, layer: int, shape: tuple[int, int, int], *, isa: str = "") -> NDArray[np.float64]:
+    """Return the compiled twin of `pyrank.reference.stream.initial_normals`, on one thread."""
+    out = np.full(shape, np.nan)
+    _, options = _kernels(isa, "auto", 1, ())
+    options.initial_normals(seed, layer, out)
+    return out
+
+
 def accumulate(accumulator: Accumulator, values: NDArray[np.float64], sample: int) -> None:
     """Record ``values`` (samples, measures, chains), the first being number ``sample``: the twin of `push`."""
     _extension().accumulate(**accumulator.arrays(), values=values, sample=sample)

@@ -80,5 +80,5 @@ def best_stride(plan: Plan, engine: backends.Backend, start: str | ArrayLike | T
     if path is not None and checkpoint_file.exists(path):
         header, _ = checkpoint_file.load(path)
         return int(header.get("plan", {}).get("every", 1))
-    state = initial_state.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype)
+    state = initial_state.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype, engine.normals)
     return thinning.choose(plan, engine, state)

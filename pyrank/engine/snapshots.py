@@ -15,6 +15,7 @@ from pyrank.reference.activations import activate
 from pyrank.reference.snapshots import snapshot
 from pyrank.specs.plan import Plan
 from pyrank.support import memory
+from pyrank.support.ambient import one_thread
 from pyrank.support.errors import invalid
 
 
@@ -86,6 +87,7 @@ class Snapshots:
         return {name: estimate(self.accumulator, m, count) for m, name in enumerate(self.names)}
 
 
+@one_thread()
 def _answers(plan: Plan, state: Tensor, layer: int) -> list[Tensor]:
     """Measure H_layer, which stands in the first rows of ``state``."""
     H = state[:, : plan.chain.width_at(layer)]

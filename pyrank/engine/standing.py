@@ -52,7 +52,7 @@ def begin_or_resume(
         return _resume(plan, depth, engine, path)
     flags = [measure.is_rank for measure in plan.measures]
     bins = min(plan.chain.width, plan.chain.batch) + 1
-    state = initial_state.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype)
+    state = initial_state.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype, engine.normals)
     return Standing(
         layer=0,
         seconds=0.0,
