@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "../core/layer.h"
+#include "../core/params.h"
 #include "tensor.h"
 
 namespace pyrank::bindings {
@@ -85,17 +85,13 @@ inline void define_chain(py::module_& m) {
                  for (const auto& [fan_out, fan_in, mean, scale] : weights) {
                      if (fan_out < 1 || fan_in < 1 || fan_out > width || fan_in > width)
                          throw py::value_error("weights: expected widths from 1 to that of the state");
-                     chain.weights.push_back({fan_out, fan_in, mean, scale, 0});
+                     chain.weights.push_back({fan_out, fan_in, mean, scale});
                  }
                  if (weights.empty()) throw py::value_error("weights: expected at least one layer");
                  chain.params = {
                      width,         batch,    gamma,   skip,   Law(law), nullptr, 0,     Activation(activation),
                      over_features, recentre, rescale, whiten, order,    eps,     alpha, beta,
-                     seed,          false};
-                 for (WeightParams& weights : chain.weights) {
-                     weights.cancellation = cancellation(chain.params, weights);
-                     chain.params.cancels |= weights.cancellation > 0;
-                 }
+                     seed};
                  return chain;
              }),
              py::kw_only(), py::arg("width"), py::arg("batch"), py::arg("gamma"), py::arg("skip"), py::arg("law"),

@@ -19,13 +19,20 @@ PYRANK_HD inline double cancellation(const ChainParams& chain, const WeightParam
     return roundings * double(weights.fan_in) * largest * (chain.skip ? chain.gamma : 1);
 }
 
+// Whether it has to be asked in some layer.
+PYRANK_HD inline bool sums_cancel(const ChainParams& chain) {
+    for (int64_t k = 0; k < chain.period; ++k)
+        if (cancellation(chain, chain.weights[k]) > 0) return true;
+    return false;
+}
+
 // A line is zero if none of its entries is above this, which depends on the largest |f| of the entry's column. An
 // overflow must be seen, and hides nothing.
 template <class V>
-PYRANK_HD inline V noise_of_column(V largest, const WeightParams& weights) {
+PYRANK_HD inline V noise_of_column(V largest, double cancellation) {
     using T = typename V::T;
     using Limits = std::numeric_limits<T>;
-    const V noise = V(T(weights.cancellation * Limits::epsilon() / 2)) * largest;
+    const V noise = V(T(cancellation * Limits::epsilon() / 2)) * largest;
     return select(noise < V(Limits::infinity()), noise, V(T(0)));
 }
 

@@ -23,7 +23,6 @@ struct Measure {
 struct WeightParams {
     int64_t fan_out, fan_in;
     double mean, scale;
-    double cancellation;  // see core/layer.h
 };
 
 // H' = Normalise(H + gamma W F(H)); without a skip connection, Normalise(W F(H)).
@@ -41,7 +40,6 @@ struct ChainParams {
     int32_t order;  // p of the L_p size: 1, 2 or 3; 0 for the largest entry
     double eps, alpha, beta;
     uint64_t seed;
-    bool cancels;  // whether the sums of some layer may be zero but for rounding
 
     PYRANK_HD const WeightParams& weights_of(int64_t layer) const { return weights[period == 1 ? 0 : layer % period]; }
 

@@ -28,8 +28,9 @@ public:
           r_(chain_.law == Law::gram ? workspace.take<T>(batch_ * r_stride_) : nullptr),
           gram_factor_(chain_.law == Law::gram ? width_ : 0, chain_.law == Law::gram ? batch_ : 0, workspace),
           reflections_(chain_.law == Law::orthogonal ? width_ : 0, batch_, workspace),
-          noise_(workspace.take<T>(chain_.cancels ? batch_ * Layout::unit : 0)), whitening_(chain_, workspace),
-          spectrum_(width_, batch_, workspace, team), exact_(width_, batch_, workspace, team),
+          noise_(sums_cancel(chain_) ? workspace.take<T>(batch_ * Layout::unit) : nullptr),
+          whitening_(chain_, workspace), spectrum_(width_, batch_, workspace, team),
+          exact_(width_, batch_, workspace, team),
           exact_room_(workspace.take<double>(Exact::room_size(width_, batch_))),
           record_(job, group, Layout::chains, workspace),
           values_(workspace.take<double>(job.measure_count * Layout::chains)), used_(workspace.used()) {}
@@ -86,7 +87,7 @@ private:
     T* r_;  // takes the place of F in the law `gram`
     GramFactor gram_factor_;
     Reflections<Layout> reflections_;
-    T* noise_;  // [batch], of each column of the sum W F
+    T* noise_;  // [batch]: what rounding may leave of a sum W F that is zero; null where none cancels
     Whitening<Layout> whitening_;
     Spectrum<Layout> spectrum_;
     Exact exact_;
@@ -209,19 +210,19 @@ void GroupChain<Layout>::rotate(const T* f, const WeightParams& weights, const S
         fma(gamma, V::load(next_ + p), V::load(h_ + p)).store(next_ + p);
 }
 
-// What rounding may leave of a sum W F that is zero, in each column.
 template <class Layout>
 void GroupChain<Layout>::find_noise(const T* f, const WeightParams& weights) {
+    const double roundings = cancellation(chain_, weights);
     for (int64_t j = 0; j < batch_; ++j) {
         const V largest = largest_of_rows<Layout>(largest_of_column<Layout>(f + j * stride_, weights.fan_in));
-        typename Layout::Entry(noise_of_column(largest, weights)).store(noise_ + j * Layout::unit);
+        typename Layout::Entry(noise_of_column(largest, roundings)).store(noise_ + j * Layout::unit);
     }
 }
 
 template <class Layout>
 void GroupChain<Layout>::step(int64_t layer) {
     const T* const f = centred_activation();
-    if (chain_.cancels) find_noise(f, chain_.weights_of(layer));
+    if (noise_) find_noise(f, chain_.weights_of(layer));
     apply_weights(f, layer);
     rows_ = chain_.weights_of(layer).fan_out;
     const int chains = int(group_.count);

@@ -107,7 +107,8 @@ void rescale(T* z, const Lines& lines, const ChainParams& chain, Found found_zer
     });
 }
 
-// The whole normalisation of a layer, over lines of one kind; zero lines are counted for each chain.
+// The whole normalisation of a layer, over lines of one kind; zero lines are counted for each chain. `noise` is null
+// where no sum cancels.
 template <class Layout, class Lines>
 void normalize(typename Layout::T* z, const Lines& lines, const ChainParams& chain, const typename Layout::T* noise,
                int chains, int64_t* degenerate) {
@@ -115,7 +116,7 @@ void normalize(typename Layout::T* z, const Lines& lines, const ChainParams& cha
     using T = typename Layout::T;
     if (chain.recentre) recentre(z, lines);
     if (!chain.rescale) return;
-    if (chain.cancels) clear_noise(z, lines, noise);
+    if (noise) clear_noise(z, lines, noise);
     const auto count_zeros = [&](int64_t line, typename Lines::Number sum) {
         T sums[V::size];
         V(sum).store(sums);

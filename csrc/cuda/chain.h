@@ -95,9 +95,9 @@ PYRANK_DEVICE void BlockChain<Layer>::store() const {
 
 template <class Layer>
 PYRANK_DEVICE void BlockChain<Layer>::step(const RoundKeys& keys) {
+    layer_.prepare(h_, rows_);
     const StreamPosition position{keys, uint32_t(next_layer_), uint32_t(job_.first_chain + index_)};
     const WeightParams& weights = chain_.weights[phase_];
-    layer_.prepare(h_, weights);
     rows_ = int(weights.fan_out);
     next_layer_ = next_layer_ + 1;
     phase_ = phase_ + 1 < chain_.period ? phase_ + 1 : 0;

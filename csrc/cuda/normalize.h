@@ -12,18 +12,16 @@ template <class T>
 struct Lines {
     Array<T> data;
     int step, next, count, lines;
-    bool over_features;
     PYRANK_DEVICE decltype(auto) operator()(int line, int k) const { return data[line * next + k * step]; }
-    PYRANK_DEVICE int column(int line, int k) const { return over_features ? line : k; }
 };
 
 template <class T>
 PYRANK_DEVICE inline Lines<T> batch_lines(const Matrix<T>& z, int rows, int batch) {
-    return {z.data, z.stride, 1, batch, rows, false};
+    return {z.data, z.stride, 1, batch, rows};
 }
 template <class T>
 PYRANK_DEVICE inline Lines<T> feature_lines(const Matrix<T>& z, int rows, int batch) {
-    return {z.data, 1, z.stride, rows, batch, true};
+    return {z.data, 1, z.stride, rows, batch};
 }
 
 // Distances from the first entry are averaged, so that equal entries give exactly zero and a mean much larger than the
@@ -37,14 +35,6 @@ PYRANK_DEVICE inline void recentre(const Lines<T>& z, int line) {
     for (int k = 0; k < z.count; ++k) z(line, k) = (T(z(line, k)) - first) - mean;
 }
 
-// A line of which no entry is above the noise of its column is zero but for rounding.
-template <class T>
-PYRANK_DEVICE inline void clear_noise(const Lines<T>& z, int line, const Array<T>& noise) {
-    for (int k = 0; k < z.count; ++k)
-        if (!(abs(T(z(line, k))) <= T(noise[z.column(line, k)]))) return;
-    for (int k = 0; k < z.count; ++k) z(line, k) = T(0);
-}
-
 template <int order, class T, class Count>
 PYRANK_DEVICE inline void rescale(const Lines<T>& z, int line, const ChainParams& chain, Count count) {
     Scalar<T> sum = T(0);
@@ -54,13 +44,14 @@ PYRANK_DEVICE inline void rescale(const Lines<T>& z, int line, const ChainParams
     for (int k = 0; k < z.count; ++k) z(line, k) = fma(T(z(line, k)), factor, alpha);
 }
 
-// The whole normalisation of a layer, over lines of one kind; count() for each line of zeros.
-template <class T, class Count>
-PYRANK_DEVICE inline void normalize(const Lines<T>& z, const ChainParams& chain, const Array<T>& noise, Count count) {
+// The whole normalisation of a layer, over lines of one kind; clear(lines, line) for each that is to be rescaled, and
+// count() for each line of zeros.
+template <class T, class Clear, class Count>
+PYRANK_DEVICE inline void normalize(const Lines<T>& z, const ChainParams& chain, Clear clear, Count count) {
     for_each(0, z.lines, [&](int line) {
         if (chain.recentre) recentre(z, line);
         if (!chain.rescale) return;
-        if (chain.cancels) clear_noise(z, line, noise);
+        clear(z, line);
         switch (chain.order) {
             case 0: rescale<0>(z, line, chain, count); break;
             case 1: rescale<1>(z, line, chain, count); break;

@@ -23,8 +23,7 @@ public:
     PYRANK_HD PlainLayer(const ChainParams& chain, Workspace& workspace)
         : chain_(chain), width_(int(chain.width)), batch_(int(chain.batch)),
           panel_(workspace.take_matrix<T>(smaller(width_, panel_rows), panel_depth)),
-          next_(take_state(chain, workspace)), f_(workspace.take_matrix<T>(chain.needs_f() ? width_ : 0, batch_)),
-          noise_(workspace.take<T>(chain.cancels ? batch_ : 0)) {}
+          next_(take_state(chain, workspace)), f_(workspace.take_matrix<T>(chain.needs_f() ? width_ : 0, batch_)) {}
 
     // Memory for a state, or for the rotated state of a measurement.
     PYRANK_HD static State take_state(const ChainParams& chain, Workspace& workspace) {
@@ -33,42 +32,42 @@ public:
     }
 
     // F(H), as `advance` needs it.
-    PYRANK_DEVICE void prepare(const State& h, const WeightParams& weights) const;
+    PYRANK_DEVICE void prepare(const State& h, int rows) const;
     // From H to H'. Rows that it does not have are left as they are; count() for each row of zeros.
     template <class Count>
-    PYRANK_DEVICE void advance(State& h, const WeightParams& weights, const StreamPosition& position, Count count);
+    PYRANK_DEVICE void advance(State& h, const WeightParams& weights, const StreamPosition& position, Count count) {
+        advance(h, weights, position, [](const Lines<T>&, int) {}, count);
+    }
 
     // Free between two layers.
     PYRANK_DEVICE Array<T> scratch() const { return next_.data; }
+
+protected:
+    // What the weights multiply.
+    PYRANK_DEVICE const Matrix<T>& operand(const State& h) const { return chain_.needs_f() ? f_ : h; }
+    // clear(lines, line) may change a line before it is rescaled.
+    template <class Clear, class Count>
+    PYRANK_DEVICE void advance(State& h, const WeightParams& weights, const StreamPosition& position, Clear clear,
+                               Count count);
+
+    const ChainParams& chain_;
+    int width_, batch_;
 
 private:
     PYRANK_DEVICE void multiply_weights(const Matrix<T>& h, const Matrix<T>& f, const WeightParams& weights,
                                         const StreamPosition& position) const;
 
-    const ChainParams& chain_;
-    int width_, batch_;
     Matrix<T> panel_, next_, f_;
-    Array<T> noise_;  // what rounding may leave of a sum W F that is zero, in each column
 };
 
 template <class T>
-template <class Count>
+template <class Clear, class Count>
 PYRANK_DEVICE void PlainLayer<T>::advance(State& h, const WeightParams& weights, const StreamPosition& position,
-                                          Count count) {
+                                          Clear clear, Count count) {
     const int rows = int(weights.fan_out);
-    const Matrix<T> f = chain_.needs_f() ? f_ : h;
-    if (chain_.cancels)
-        for_each(0, batch_, [&](int column) {
-            T largest = 0;
-            for (int k = 0; k < weights.fan_in; ++k) {
-                const T x = abs(T(f(k, column)));
-                largest = x > largest ? x : largest;
-            }
-            noise_[column] = noise_of_column(Scalar<T>(largest), weights).v;
-        });
-    multiply_weights(h, f, weights, position);
+    multiply_weights(h, operand(h), weights, position);
     normalize(chain_.over_features ? feature_lines(next_, rows, batch_) : batch_lines(next_, rows, batch_), chain_,
-              noise_, count);
+              clear, count);
     const Matrix<T> before = h;
     h = next_;
     next_ = before;
@@ -76,9 +75,8 @@ PYRANK_DEVICE void PlainLayer<T>::advance(State& h, const WeightParams& weights,
 
 // With the row means taken off if that changes nothing exactly.
 template <class T>
-PYRANK_DEVICE void PlainLayer<T>::prepare(const State& h, const WeightParams& weights) const {
+PYRANK_DEVICE void PlainLayer<T>::prepare(const State& h, int rows) const {
     if (!chain_.needs_f()) return;
-    const int rows = int(weights.fan_in);
     for_entries(rows, batch_, [&](int i, int j) { f_(i, j) = activated(chain_.activation, T(h(i, j))); });
     barrier();
     if (chain_.centres_f()) {

@@ -96,14 +96,6 @@ PYRANK_DEVICE inline void recentre(Row& row, int batch) {
     row.for_batch(batch, [&](float& z, int) { z = (z - first) - mean; });
 }
 
-// As in normalize.h: a row of which no entry is above the noise of its column is zero but for rounding.
-template <class Row>
-PYRANK_DEVICE inline void clear_noise_of_row(Row& row, int batch, const Array<float>& noise) {
-    float above = 0;
-    row.for_batch(batch, [&](float& z, int column) { above = abs(z) <= float(noise[column]) ? above : 1.0f; });
-    if (sum_of_row(above) == 0) row.for_batch(batch, [&](float& z, int) { z = 0; });
-}
-
 // Returns whether all entries are zero.
 template <int order, class Row>
 PYRANK_DEVICE inline bool rescale(Row& row, int batch, const ChainParams& chain) {
@@ -117,10 +109,9 @@ PYRANK_DEVICE inline bool rescale(Row& row, int batch, const ChainParams& chain)
 
 // The normalisation of a row over the batch; returns whether it is a row of zeros.
 template <class Row>
-PYRANK_DEVICE inline bool normalize(Row& row, int batch, const ChainParams& chain, const Array<float>& noise) {
+PYRANK_DEVICE inline bool normalize(Row& row, int batch, const ChainParams& chain) {
     if (chain.recentre) recentre(row, batch);
     if (!chain.rescale) return false;
-    if (chain.cancels) clear_noise_of_row(row, batch, noise);
     switch (chain.order) {
         case 0: return rescale<0>(row, batch, chain);
         case 1: return rescale<1>(row, batch, chain);

@@ -23,15 +23,14 @@ public:
 
     PYRANK_HD TensorLayer(const ChainParams& chain, Workspace& workspace)
         : chain_(chain), batch_(int(chain.batch)),
-          operand_(int(chain.width), rotated_size(int(chain.width), batch_), workspace),
-          noise_(workspace.take<T>(chain.cancels ? batch_ : 0)) {}
+          operand_(int(chain.width), rotated_size(int(chain.width), batch_), workspace) {}
 
     PYRANK_HD static State take_state(const ChainParams& chain, Workspace& workspace) {
         return {workspace.take<T>(chain.width * State::distance)};
     }
 
     // F(H), as `advance` needs it.
-    PYRANK_DEVICE void prepare(const State& h, const WeightParams& weights) const;
+    PYRANK_DEVICE void prepare(const State& h, int rows) const;
     // From H to H'. Rows that it does not have are left as they are; count() for each row of zeros.
     template <class Count>
     PYRANK_DEVICE void advance(const State& h, const WeightParams& weights, const StreamPosition& position,
@@ -52,14 +51,12 @@ private:
             body(column + 1);
         }
     }
-    PYRANK_DEVICE void find_noise(const WeightParams& weights) const;
     PYRANK_DEVICE Strip<tiles> product(const WeightParams& weights, const StreamPosition& position, int first,
                                        int first_column) const;
 
     const ChainParams& chain_;
     int batch_;
     Operand<columns> operand_;
-    Array<T> noise_;  // what rounding may leave of a sum W F that is zero, in each column
 };
 
 template <int tiles, int panels>
@@ -80,14 +77,14 @@ PYRANK_DEVICE void TensorLayer<tiles, panels>::advance(const State& h, const Wei
                     part.for_batch(batch_ - start,
                                    [&](float& x, int column) { x = fma(gamma, x, float(h(row, start + column))); });
                 }
-                if constexpr (panels == 1) count_if(normalize(part, batch_, chain_, noise_) && exists);
+                if constexpr (panels == 1) count_if(normalize(part, batch_, chain_) && exists);
                 if (exists) part.for_batch(batch_ - start, [&](float& x, int column) { h(row, start + column) = x; });
             });
         }
         if constexpr (panels > 1) {
             for (int row = first + lane() / 4; row < first + strip_rows; row += strip_rows / 2) {
                 RowInMemory<State> whole{h, row, row < rows};
-                count_if(normalize(whole, batch_, chain_, noise_) && whole.exists);
+                count_if(normalize(whole, batch_, chain_) && whole.exists);
             }
         }
     });
@@ -97,13 +94,13 @@ PYRANK_DEVICE void TensorLayer<tiles, panels>::advance(const State& h, const Wei
 // F(H), with its row means taken off if that changes nothing exactly; zeros beyond the edges. As in normalize.h,
 // distances from the first entry are averaged.
 template <int tiles, int panels>
-PYRANK_DEVICE void TensorLayer<tiles, panels>::prepare(const State& h, const WeightParams& weights) const {
+PYRANK_DEVICE void TensorLayer<tiles, panels>::prepare(const State& h, int rows) const {
     // copies: to the compiler, what is written may be what these are read from
     const State from = h;
     const Operand<columns> operand = operand_;
     const Activation activation = chain_.activation;
     const bool centres = chain_.centres_f();
-    const int batch = batch_, rows = int(weights.fan_in);
+    const int batch = batch_;
     for_strips(rows, [&](int strip) {
         for (int row = strip + lane() / 4; row < strip + strip_rows; row += strip_rows / 2) {
             const auto f = [&](int column) {
@@ -127,23 +124,6 @@ PYRANK_DEVICE void TensorLayer<tiles, panels>::prepare(const State& h, const Wei
                 operand.set(row, column, column < batch ? (x - first) - mean : 0.0f);
             });
         }
-    });
-    barrier();
-    if (chain_.cancels) find_noise(weights);
-}
-
-template <int tiles, int panels>
-PYRANK_DEVICE void TensorLayer<tiles, panels>::find_noise(const WeightParams& weights) const {
-    for_each(0, batch_, [&](int column) {
-        float largest = 0;
-        for (int row = 0; row < weights.fan_in; row += 4) {  // beyond the edge are zeros
-            const Four<float> f = operand_.leading(row, column), rest = operand_.following(row, column);
-            for (int k = 0; k < 4; ++k) {
-                const float x = abs(f[k] + rest[k]);
-                largest = x > largest ? x : largest;
-            }
-        }
-        noise_[column] = noise_of_column(Scalar<float>(largest), weights).v;
     });
     barrier();
 }
