@@ -11,6 +11,7 @@ import torch
 
 import pyrank
 from pyrank import reference
+from pyrank.reference.weights import weights
 from pyrank.specs.chain import ACTIVATIONS
 
 from harness import advance, make_plan, start
@@ -48,11 +49,11 @@ def test_share_of_zero_rows(activation, dtype, isa, layout):
         assert_exact_share(zero_lines(chain, 2, 2000 if width == 8 else 500, isa=isa, layout=layout), width)
 
 
-@pytest.mark.parametrize(("cuda_kernel", "dtype"), [("plain", "float32"), ("plain", "float64"), ("tensor", "float32")])
-def test_share_of_zero_rows_on_gpus(cuda_kernel, dtype, gpus):
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_share_of_zero_rows_on_gpus(dtype, gpus):
     for activation in ("linear", "tanh"):
         chain = pyrank.Chain(8, 1, activation=activation, dtype=dtype, **SIGNS)
-        assert_exact_share(zero_lines(chain, 2, 400, gpus=gpus, cuda_kernel=cuda_kernel), 8)
+        assert_exact_share(zero_lines(chain, 2, 400, gpus=gpus), 8)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -73,6 +74,25 @@ def test_share_of_zero_rows_of_proportional_samples(dtype, order, layout):
     plan = make_plan(pyrank.Chain(8, 7, normalization=norm, dtype=dtype, **SIGNS), 2000, measures=(), start=initial)
     zeros = advance(plan, [2], layout=layout)["counters"][0] - advance(plan, [1], layout=layout)["counters"][0]
     assert_exact_share(zeros, 8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_line_is_zero_up_to_the_rounding_of_its_sum_and_no_further(dtype, kernels):
+    """1 - (1 - 16 u) lies below the noise of 2 (8 + sqrt(2 + N)) u, 1 - (1 - 32 u) above it, as 1 - 5 does."""
+    u = np.finfo(dtype).eps / 2
+    for gap, below in ((16, True), (32, False)):
+        pair = torch.tensor([[1, 1], [1 - gap * u, 5]], dtype=getattr(torch, dtype))
+        for over, batch in (("batch", 1), ("batch", 2), ("features", 2)):
+            norm = pyrank.Normalization(over=over)
+            plan = make_plan(
+                pyrank.Chain(2, batch, normalization=norm, dtype=dtype, **SIGNS), 40, measures=(), start=pair[:, :batch]
+            )
+            zero = below & (weights(plan.chain, plan.seed, 0, torch.arange(40)).sum(dim=-1) == 0).numpy()
+            expected = {("batch", 1): zero.sum(axis=1), ("batch", 2): 0, ("features", 2): zero.all(axis=1)}[over, batch]
+            result = advance(plan, [1], **kernels)
+            np.testing.assert_array_equal(result["counters"][0], np.broadcast_to(expected, 40))
+            if batch == 1:
+                np.testing.assert_array_equal(result["state"][:, :, 0] == 0, zero)
 
 
 FAMILY = [
