@@ -43,8 +43,8 @@ class Snapshots:
         flags = [what.is_rank for what, size in zip(plan.snapshots, sizes, strict=True) for _ in range(size or 1)]
         bins = min(state.shape[-2:]) + 1
         given = {"numbers": len(flags), "chains": plan.chains, "trace": plan.trace}
-        remedy = "keep a shorter trace, run fewer chains, or measure fewer numbers"
-        memory.require(Accumulator.size(flags, plan.chains, bins, plan.trace), given, remedy)
+        record = Accumulator.size(len(flags), sum(flags), plan.chains, bins, plan.trace)
+        memory.require(2 * record, given, memory.SMALLER_RECORD)  # the result holds a copy
         return cls(plan, sizes, Accumulator.empty(flags, plan.chains, bins, plan.trace))
 
     @property
