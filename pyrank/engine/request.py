@@ -9,7 +9,7 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from pyrank.engine import backends, thinning
+from pyrank.engine import backends, saved, thinning
 from pyrank.engine import checkpoint as checkpoint_file
 from pyrank.engine import initial as initial_state
 from pyrank.estimate import Accumulator
@@ -85,7 +85,7 @@ def checkpoint_path(checkpoint: str | os.PathLike[str] | None) -> Path | None:
 def best_stride(plan: Plan, engine: backends.Backend, start: str | ArrayLike | Tensor, path: Path | None) -> int:
     """Return the stride that a checkpoint was begun with, or else the best one."""
     if path is not None and checkpoint_file.exists(path):
-        header, _ = checkpoint_file.load(path)
-        return int(header.get("plan", {}).get("every", 1))
+        header, _ = saved.read(path)
+        return int(header["plan"].get("every", 1))
     state = initial_state.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype)
     return thinning.choose(plan, engine, state)
