@@ -21,8 +21,9 @@ PYTHON = {
     "ops": {"support", "specs", "reference"},
     "plotting": {"support"},
     "engine": {*BASIS, "reference", "plotting"},  # results draw themselves, from arrays alone
-    "experiments": {*BASIS, "reference", "theory", "engine", "plotting"},
-    "cli": {"_version", "support", "specs", "plotting", "engine", "experiments"},
+    "studies": {*BASIS, "engine", "plotting"},
+    "experiments": {*BASIS, "reference", "theory", "engine", "plotting", "studies"},
+    "cli": {"_version", "support", "specs", "plotting", "engine", "studies", "experiments"},
     "__main__": {"cli"},
 }
 INCLUDES = {
