@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pyrank.studies.grids import MOST_CELLS, Grid
 from pyrank.studies.store import Entry
 from pyrank.studies.task import Task
-from pyrank.studies.values import argument_text
+from pyrank.studies.values import argument_text, pack
 from pyrank.support.errors import invalid
 
 Point = dict[str, Any]
@@ -57,7 +57,7 @@ class Cells(Mapping[str, Task]):
     def entries(self) -> Iterator[Entry]:
         """Yield the cells as they are entered into a store."""
         for key, task in self.items():
-            yield Entry(key, argument_text(self.point(key)), task.name, task.content)
+            yield Entry(key, pack(self.point(key))[0], task.name, task.content)
 
     def frame(self) -> dict[str, Any]:
         """Return what makes a study another one: its functions, the names of its axes, and what is fixed."""
@@ -66,10 +66,17 @@ class Cells(Mapping[str, Task]):
             return {"functions": [self._tasks[0].name], "axes": self.axes, "fixed": fixed}
         return {"functions": sorted({task.name for task in self._tasks}), "axes": self.axes, "fixed": {}}
 
+    @property
+    def modules(self) -> list[str]:
+        """Where their functions are."""
+        return sorted({function.__module__ for function in self._functions()} - {"__main__"})
+
+    def _functions(self) -> list[Callable[..., Any]]:
+        return [self._tasks.task] if isinstance(self._tasks, Grid) else [task.function for task in self._tasks]
+
     def check_workers_find(self) -> None:
         """Refuse functions that exist in an interactive session only, where no other process finds them."""
-        functions = [self._tasks.task] if isinstance(self._tasks, Grid) else [task.function for task in self._tasks]
-        for function in functions:
+        for function in self._functions():
             if function.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
                 wanted = "functions that other processes can import"
                 raise invalid("workers", function.__qualname__, wanted, "move it to a file, or use workers=1")

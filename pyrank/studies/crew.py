@@ -127,9 +127,13 @@ class Elsewhere:
 
 
 def crew_of(
-    workers: int | None, executor: concurrent.futures.Executor | None, report: Callable[[Part], object]
-) -> Crew:
-    """Return those who compute for a study; ``report`` is told how far a cell is that runs in this process."""
+    workers: int | None, executor: concurrent.futures.Executor | None, modules: Sequence[str],
+    report: Callable[[Part], object],
+) -> Crew:  # fmt: skip
+    """Return those who compute for a study, with functions of some ``modules``.
+
+    ``report`` is told how far a cell is that runs in this process.
+    """
     if executor is not None:
         return Elsewhere(executor, workers)
     if workers in (None, 1):
@@ -137,4 +141,4 @@ def crew_of(
     from pyrank.studies.pool import Pool
 
     assert workers is not None
-    return Pool(workers)
+    return Pool(workers, modules)

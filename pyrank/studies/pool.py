@@ -22,9 +22,6 @@ from pyrank.studies.crew import Event, Lost, Part
 from pyrank.studies.store import Outcome
 from pyrank.studies.work import Job, run_job, use_one_thread
 
-PRELOAD = "pyrank.engine.simulation"
-"""Imported once, by the process from which all workers are forked."""
-
 PART_SECONDS = 0.5
 """Between two reports on how far a cell is."""
 
@@ -52,11 +49,12 @@ class Pool:
 
     defers = True
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, modules: Sequence[str]) -> None:
+        """``modules`` are imported once, by the process from which all workers are forked, where there is one."""
         methods = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            self._context.set_forkserver_preload([PRELOAD])
+            self._context.set_forkserver_preload([__name__, *modules])
         self.size = size
         self._false_starts = 0
         self._workers: list[_Worker] = []

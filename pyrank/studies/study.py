@@ -151,7 +151,9 @@ class Study:
         if not waiting and not self._unwritten:
             return ""
         with Shown(progress, waiting, len(self._keys)) as shown:
-            running = Running(self._store, waiting, crew_of(workers, executor, shown.tell), shown.tell)
+            running = Running(
+                self._store, waiting, crew_of(workers, executor, self._cells.modules, shown.tell), shown.tell
+            )
             running.unwritten = self._unwritten
             try:
                 running.run()

@@ -80,11 +80,12 @@ def dataset(lines: Sequence[Line], points: Mapping[str, Sequence[Any]]) -> xarra
 
 
 def points_of(axes: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the values on each axis in the order in which they first occur."""
-    found: dict[str, dict[Any, Any]] = {}
-    for point in axes:
-        for name, value in point.items():
-            found.setdefault(name, {}).setdefault(_hashed(value), value)
+    """Return the values on each axis in the order in which they first occur, None where a cell has none."""
+    every = list(axes)
+    found: dict[str, dict[Any, Any]] = {name: {} for point in every for name in point}
+    for point in every:
+        for name, values in found.items():
+            values.setdefault(_hashed(point.get(name)), point.get(name))
     return {name: list(values.values()) for name, values in found.items()}
 
 
