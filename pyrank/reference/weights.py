@@ -37,7 +37,7 @@ def largest_of_few(chain: Chain, layer: int) -> float:
     single_sign = law.law == "orthogonal" and fan_in == fan_out == 1
     if not (law.law == "rademacher" or single_sign or scale == 0):
         return 0.0
-    return (abs(law.mean) + scale) * (1.0 if math.isinf(chain.gamma) else chain.gamma)
+    return (abs(law.average(fan_in, fan_out)) + scale) * (1.0 if math.isinf(chain.gamma) else chain.gamma)
 
 
 def haar(normals: Tensor) -> Tensor:
