@@ -14,7 +14,7 @@ from pyrank._version import __version__
 from pyrank.support.lazy import names_of
 
 if TYPE_CHECKING:
-    from pyrank import reference, theory
+    from pyrank import data, networks, reference, theory
     from pyrank.engine.checkpoint import CheckpointError
     from pyrank.engine.config import show_config
     from pyrank.engine.lyapunov import LyapunovSpectrum, lyapunov_spectrum
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pyrank.support.files import NotWritten
 
 _HOMES = {
-    "": "reference theory",
+    "": "data networks reference theory",
     "_version": "__version__",
     "engine.checkpoint": "CheckpointError",
     "engine.config": "show_config",
@@ -81,6 +81,7 @@ __all__ = [
     "Task",
     "Weights",
     "__version__",
+    "data",
     "draw_weights",
     "effective_rank",
     "frobenius_norm",
@@ -88,6 +89,7 @@ __all__ = [
     "isometry_gap",
     "layer_step",
     "lyapunov_spectrum",
+    "networks",
     "numerical_rank",
     "orthogonality_gap",
     "outlier",
