@@ -14,7 +14,7 @@ from pyrank._version import __version__
 from pyrank.support.lazy import names_of
 
 if TYPE_CHECKING:
-    from pyrank import reference, theory
+    from pyrank import networks, reference, theory
     from pyrank.engine.checkpoint import CheckpointError
     from pyrank.engine.config import show_config
     from pyrank.engine.lyapunov import LyapunovSpectrum, lyapunov_spectrum
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pyrank.support.files import NotWritten
 
 _HOMES = {
-    "": "reference theory",
+    "": "networks reference theory",
     "_version": "__version__",
     "engine.checkpoint": "CheckpointError",
     "engine.config": "show_config",
@@ -83,6 +83,7 @@ __all__ = [
     "isometry_gap",
     "layer_step",
     "lyapunov_spectrum",
+    "networks",
     "numerical_rank",
     "orthogonality_gap",
     "outlier",

@@ -21,8 +21,9 @@ PYTHON = {
     "ops": {"support", "specs", "reference"},
     "plotting": {"support"},
     "engine": {*BASIS, "reference", "plotting"},  # results draw themselves, from arrays alone
+    "networks": {*BASIS, "reference", "ops", "engine", "plotting"},
     "experiments": {*BASIS, "reference", "theory", "engine", "plotting"},
-    "cli": {"_version", "support", "specs", "plotting", "engine", "experiments"},
+    "cli": {"_version", "support", "specs", "plotting", "engine", "networks", "experiments"},
     "__main__": {"cli"},
 }
 INCLUDES = {
