@@ -21,9 +21,11 @@ PYTHON = {
     "ops": {"support", "specs", "reference"},
     "plotting": {"support"},
     "engine": {*BASIS, "reference", "plotting"},  # results draw themselves, from arrays alone
+    "data": {"support"},
+    "studies": {*BASIS, "engine", "plotting"},
     "networks": {*BASIS, "reference", "ops", "engine", "plotting"},
-    "experiments": {*BASIS, "reference", "theory", "engine", "plotting"},
-    "cli": {"_version", "support", "specs", "plotting", "engine", "networks", "experiments"},
+    "experiments": {*BASIS, "reference", "theory", "engine", "plotting", "studies"},
+    "cli": {"_version", "support", "specs", "plotting", "engine", "data", "studies", "networks", "experiments"},
     "__main__": {"cli"},
 }
 INCLUDES = {

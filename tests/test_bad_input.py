@@ -144,6 +144,25 @@ def test_a_huge_record_of_snapshots_is_refused(batch, measure):
     assert_one_line(error, "sizes", "trace")
 
 
+def test_a_huge_record_is_refused_before_anything_runs(monkeypatch):
+    """16 chains of 512 samples: 16 * 130,816 * (214 + trace) numbers of 8 bytes, and the result's copy of them."""
+
+    def none_of_it(*_):
+        raise AssertionError("something ran")
+
+    monkeypatch.setattr("pyrank.engine.snapshots.snapshot", none_of_it)
+    monkeypatch.setattr("pyrank.engine.initial.state", none_of_it)
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**23}.get)  # 32 GiB
+    angles = {"measures": ["pairwise_angles"], "chains": 16, "progress": False}
+    for checked in ({}, {"trace": 2048}, {"trace": 832}):
+        with pytest.raises(pyrank.ArgumentError, match="32 GiB") as error:
+            pyrank.simulate(pyrank.Chain(512), 1, **angles, **checked)
+        assert_one_line(error, "sizes", "numbers", "trace=0")
+    for fits in ({"trace": 0}, {"trace": 4096, "chains": 1}, {"trace": 4096, "measures": [many_numbers]}):
+        with pytest.raises(AssertionError, match="something ran"):
+            pyrank.simulate(pyrank.Chain(512), 1, **angles | fits)
+
+
 @pytest.mark.parametrize("name", ["chain", "draw", "layer", "snapshot", "snapshot_layer"])
 def test_names_of_dimensions_are_refused_for_measures(name):
     with pytest.raises(pyrank.ArgumentError) as error:

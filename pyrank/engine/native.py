@@ -114,7 +114,7 @@ def _params(module: Any, chain: Chain, seed: int) -> Any:
         gamma=chain.gamma if skip else 0.0,
         skip=bool(skip),
         law=WEIGHT_LAWS.index(law.law),
-        weights=[(out, into, law.mean, law.standard_deviation(into, out)) for out, into in fans],
+        weights=[(out, into, law.average(into, out), law.standard_deviation(into, out)) for out, into in fans],
         activation=ACTIVATIONS.index(chain.activation),
         over_features=norm.over == "features",
         recentre=norm.recentre,
@@ -220,6 +220,14 @@ def draw_weights(
     out = np.full((chain.width_at(layer + 1), chain.width_at(layer)), np.nan, dtype=chain.dtype)
     module, options = _kernels(isa, "auto", 1, gpus)
     options.draw_weights(_params(module, chain, seed), layer, index, out)
+    return out
+
+
+def initial_normals(seed: int, layer: int, shape: tuple[int, int, int], *, isa: str = "") -> NDArray[np.float64]:
+    """Return the compiled twin of `pyrank.reference.stream.initial_normals`, on one thread."""
+    out = np.full(shape, np.nan)
+    _, options = _kernels(isa, "auto", 1, ())
+    options.initial_normals(seed, layer, out)
     return out
 
 
