@@ -25,7 +25,7 @@ PYTHON = {
     "studies": {*BASIS, "engine", "plotting"},
     "networks": {*BASIS, "reference", "ops", "engine", "plotting"},
     "experiments": {*BASIS, "reference", "theory", "engine", "plotting", "studies"},
-    "cli": {"_version", "support", "specs", "plotting", "engine", "studies", "experiments"},
+    "cli": {"_version", "support", "specs", "plotting", "engine", "data", "studies", "networks", "experiments"},
     "__main__": {"cli"},
 }
 INCLUDES = {

@@ -176,10 +176,22 @@ def advance(
         ) from None
 
 
+@functools.lru_cache(maxsize=256)
+def _matrix(module: Any, width: int, batch: int) -> Any:
+    """Return a chain whose states have this shape; a monitor of networks asks for the same few again and again."""
+    return _params(module, Chain(width, batch), 0)
+
+
 def measure(
-    state: Tensor, measures: tuple[Measure, ...], *, isa: str = "", layout: str = "auto", gpus: tuple[int, ...] = ()
+    state: Tensor,
+    measures: tuple[Measure, ...],
+    *,
+    threads: int = 1,
+    isa: str = "",
+    layout: str = "auto",
+    gpus: tuple[int, ...] = (),
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.int64]]]:
-    """Evaluate kernel measures on states (chains, d, N), float32 or float64.
+    """Evaluate kernel measures on states (chains, d, N), float32 or float64; ``threads`` share the chains.
 
     Returns
     -------
@@ -190,9 +202,9 @@ def measure(
     chains, width, batch = state.shape
     counters = np.zeros((len(COUNTERS), chains), dtype=np.int64)
     values = np.full((len(measures), chains), np.nan)
-    module, options = _kernels(isa, layout, 1, gpus)
+    module, options = _kernels(isa, layout, threads, gpus)
     options.measure(
-        chain=_params(module, Chain(width, batch), 0),
+        chain=_matrix(module, width, batch),
         state=state.contiguous(),
         measures=_codes(measures),
         counters=counters,

@@ -1,4 +1,7 @@
-"""Real networks, `torch.nn.Module`s: layers and builders to study them, weights, training, and chains as networks."""
+"""Real networks, `torch.nn.Module`s: what becomes of their rank and what to do about it, and networks to study.
+
+A monitor watches any of them; layers and builders, weights, training, and chains as networks are there to be watched.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +10,8 @@ from pyrank.support.lazy import names_of
 if TYPE_CHECKING:
     from pyrank.networks.bridge import ChainLayer, from_chain
     from pyrank.networks.convolutional import resnet50, vgg19
+    from pyrank.networks.gradients import GradientAlignment, gradient_alignment
+    from pyrank.networks.monitor import RankMonitor
     from pyrank.networks.normalize import Normalize
     from pyrank.networks.perceptrons import mlp
     from pyrank.networks.training import History, accuracy, train
@@ -15,18 +20,23 @@ if TYPE_CHECKING:
 _HOMES = {
     "bridge": "ChainLayer from_chain",
     "convolutional": "resnet50 vgg19",
-    "perceptrons": "mlp",
+    "gradients": "GradientAlignment gradient_alignment",
+    "monitor": "RankMonitor",
     "normalize": "Normalize",
+    "perceptrons": "mlp",
     "training": "History accuracy train",
     "weights": "initialize",
 }
 
 __all__ = [
     "ChainLayer",
+    "GradientAlignment",
     "History",
     "Normalize",
+    "RankMonitor",
     "accuracy",
     "from_chain",
+    "gradient_alignment",
     "initialize",
     "mlp",
     "resnet50",
