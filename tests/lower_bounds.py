@@ -25,7 +25,7 @@ def declared():
     """Return the requirements for running and testing, as pyproject.toml has them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    found = [*project["dependencies"], *extras["plot"], *extras["test"]]
+    found = [*project["dependencies"], *extras["plot"], *extras["data"], *extras["test"]]
     return [requirement for requirement in found if not requirement.startswith("pyrank")]
 
 

@@ -21,6 +21,8 @@ PYTHON = {
     "ops": {"support", "specs", "reference"},
     "plotting": {"support"},
     "engine": {*BASIS, "reference", "plotting"},  # results draw themselves, from arrays alone
+    "data": {"support"},
+    "networks": {*BASIS, "reference", "ops", "engine", "plotting"},
     "experiments": {*BASIS, "reference", "theory", "engine", "plotting"},
     "cli": {"_version", "support", "specs", "plotting", "engine", "experiments"},
     "__main__": {"cli"},

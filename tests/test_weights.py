@@ -14,7 +14,7 @@ from pyrank.specs.normalization import NORMALIZATIONS
 from pyrank.specs.weights import INITIALIZATIONS
 
 from harness import advance, assert_same, condition, make_plan, start
-from tolerances import GRAM_ROUNDINGS, LOSS_FACTOR, REFLECTION_ROUNDINGS, SIGMAS
+from tolerances import FLOOR_ULPS, GRAM_ROUNDINGS, LOSS_FACTOR, REFLECTION_ROUNDINGS, SIGMAS
 
 DTYPES = ("float32", "float64")
 WIDTHS = ((8,), (17,), (33,), (65,), (130,), (8, 32), (33, 5, 17), (1, 3), (130, 9))
@@ -54,12 +54,21 @@ def test_every_named_initialization_is_a_weights():
     assert pyrank.Weights("gaussian", scale="unit").standard_deviation(3, 5) == 1
 
 
-def test_broken_initialization_has_its_support():
+@pytest.mark.parametrize("weights", ["broken", pyrank.Weights.between(0, 2 / math.sqrt(64))], ids=["name", "numbers"])
+def test_broken_initialization_has_its_support(weights):
     d = 64
-    W = pyrank.draw_weights(pyrank.Chain(d, weights=pyrank.Weights.between(0, 2 / math.sqrt(d))), seed=3, layer=0)
+    W = pyrank.draw_weights(pyrank.Chain(d, weights=weights), seed=3, layer=0)
     assert W.min() >= 0
     assert W.max() <= 2 / math.sqrt(d) * (1 + np.finfo(np.float32).eps)
     assert W.var().item() == pytest.approx(1 / (3 * d), rel=SIGMAS * math.sqrt(0.8 / d**2))
+
+
+def test_a_named_mean_follows_the_widths():
+    chain = pyrank.Chain((4, 100), 3, weights="broken", normalization="none")
+    kernels, exact = (pyrank.simulate(chain, 1, measures=[], backend=b).state for b in ("auto", "reference"))
+    assert (kernels - exact).abs().max() <= FLOOR_ULPS * np.finfo(np.float32).eps * exact.abs().max()
+    assert pyrank.draw_weights(chain, 0, 0).max() > 0.9 * 2 / math.sqrt(4)
+    assert 0.19 < pyrank.draw_weights(chain, 0, 1).max() <= 0.2 * (1 + np.finfo(np.float32).eps)
 
 
 # --- orthogonal weights ----------------------------------------------------------------------------------------------

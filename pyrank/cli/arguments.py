@@ -93,9 +93,9 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     add(chain, "--batch", _integer, "N", "number of samples (default: the first width)")
     add(chain, "--gamma", _number, "G", "strength of the random branch; inf: no skip connection (default: inf)")
     add(chain, "--weights", str, "NAME", f"{', '.join(INITIALIZATIONS)} (default: gaussian)")
-    add(chain, "--weight-mean", _number, "M", "mean of a weight (default: 0)")
-    scales = f"standard deviation of a weight, or {', '.join(SCALES)} (default: that of the name)"
-    add(chain, "--weight-scale", _number_or_name, "S", scales)
+    scales = f"of a weight, or {', '.join(SCALES)} (default: that of the name)"
+    add(chain, "--weight-mean", _number_or_name, "M", f"mean {scales}")
+    add(chain, "--weight-scale", _number_or_name, "S", f"standard deviation {scales}")
     add(chain, "--activation", str, "F", f"{', '.join(ACTIVATIONS)} (default: linear)")
     add(chain, "--normalization", str, "NAME", f"{', '.join(NORMALIZATIONS)} (default: rescale)")
     add(chain, "--dtype", str, "TYPE", f"{', '.join(DTYPES)} (default: float32)")

@@ -114,7 +114,7 @@ def _params(module: Any, chain: Chain, seed: int) -> Any:
         gamma=chain.gamma if skip else 0.0,
         skip=bool(skip),
         law=WEIGHT_LAWS.index(law.law),
-        weights=[(out, into, law.mean, law.standard_deviation(into, out)) for out, into in fans],
+        weights=[(out, into, law.average(into, out), law.standard_deviation(into, out)) for out, into in fans],
         activation=ACTIVATIONS.index(chain.activation),
         over_features=norm.over == "features",
         recentre=norm.recentre,

@@ -26,14 +26,21 @@ def line_size(Z: Tensor, order: float, eps: float, over: str = "batch") -> Tenso
 
     It is infinite for a line of zeros, so that dividing by it leaves zeros, and no gradient.
     """
-    along = LINES[over]
+    return size_of(mean_power(Z, order, (LINES[over],)), order, eps)
+
+
+def mean_power(Z: Tensor, order: float, along: tuple[int, ...]) -> Tensor:
+    """Mean |z|^p along dimensions, or max |z| for p = inf; they are kept with size 1."""
     if math.isinf(order):
-        power, root = Z.abs().amax(dim=along, keepdim=True), 1.0
-    else:
-        terms = Z * Z if order == 2 else Z.abs().pow(order)
-        power, root = terms.mean(dim=along, keepdim=True), 1.0 / order
+        return Z.abs().amax(dim=along, keepdim=True)
+    terms = Z * Z if order == 2 else Z.abs().pow(order)
+    return terms.mean(dim=along, keepdim=True)
+
+
+def size_of(power: Tensor, order: float, eps: float) -> Tensor:
+    """(power + eps)^(1/p), or power + eps for p = inf: the size of lines with this mean power; infinite for zero."""
     power = power + eps
-    return torch.where(power == 0, math.inf, power) ** root
+    return torch.where(power == 0, math.inf, power) ** (1.0 if math.isinf(order) else 1.0 / order)
 
 
 WHITENING_CUTOFF = 2.0**-48

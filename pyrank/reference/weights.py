@@ -27,7 +27,7 @@ def weights(chain: Chain, seed: int, layer: int, chains: Tensor) -> Tensor:
     else:
         w = stream.draw(law.law, seed, stream.WEIGHTS, layer, fan_out, fan_in, chains, dtype)
     scale = law.standard_deviation(fan_in, fan_out)
-    return w * torch.tensor(scale, dtype=dtype) + torch.tensor(law.mean, dtype=dtype)
+    return w * torch.tensor(scale, dtype=dtype) + torch.tensor(law.average(fan_in, fan_out), dtype=dtype)
 
 
 def haar(normals: Tensor) -> Tensor:

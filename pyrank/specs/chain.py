@@ -45,7 +45,7 @@ class Chain:
         Strength of the random branch, from 0 to infinity.
     weights
         A `Weights`, or a name: one of its laws, ``"lecun"``, ``"he"`` or ``"xavier"`` for gaussian weights of that
-        scale, or ``"torch"`` for uniform ones.
+        scale, ``"torch"`` for uniform ones, or ``"broken"`` for those shifted to [0, 2 / sqrt fan_in].
     activation
         F, elementwise: linear, relu, leaky_relu (slope 0.01), tanh, sigmoid, gelu (the exact one) or softplus.
     normalization
@@ -124,11 +124,11 @@ class Chain:
         low, high = SCALE_RANGE[self.dtype]
         gamma = 1.0 if math.isinf(self.gamma) else self.gamma
         norm = self.normalization
-        fans = zip(self.widths, self.widths[1:] + self.widths[:1], strict=True)
+        fans = list(zip(self.widths, self.widths[1:] + self.widths[:1], strict=True))
         scale = max(self.weights.standard_deviation(*fan) for fan in fans)
         for name, size in (
             ("gamma * weights.scale", gamma * scale),
-            ("gamma * weights.mean", gamma * abs(self.weights.mean)),
+            ("gamma * weights.mean", gamma * max(abs(self.weights.average(*fan)) for fan in fans)),
             ("gamma * weights.scale * normalization.beta", gamma * scale * abs(norm.beta)),
             ("normalization.beta", abs(norm.beta)),
             ("normalization.alpha", abs(norm.alpha)),

@@ -38,10 +38,10 @@ class Weights:
         width. The states differ from those of ``"gaussian"``; their distribution does not, but for differences of
         samples below sqrt(d 2.2e-16) of their length, which are lost.
     mean, scale
-        Mean and standard deviation of an entry; the last two laws have mean 0. The scale is a number or ``"unit"``,
+        Mean and standard deviation of an entry; the last two laws have mean 0. Each is a number or ``"unit"``,
         ``"lecun"`` (1 / sqrt fan_in), ``"he"`` (sqrt(2 / fan_in)), ``"xavier"`` (sqrt(2 / (fan_in + fan_out))) or
-        ``"torch"`` (1 / sqrt(3 fan_in), that of `torch.nn.Linear`), fan_in and fan_out being the widths before and
-        after the layer.
+        ``"torch"`` (1 / sqrt(3 fan_in), the deviation of `torch.nn.Linear`), fan_in and fan_out being the widths before
+        and after the layer. So uniform weights of mean ``"lecun"`` and scale ``"torch"`` are on [0, 2 / sqrt fan_in].
 
     Raises
     ------
@@ -51,20 +51,15 @@ class Weights:
     """
 
     law: str = "gaussian"
-    mean: float = 0.0
+    mean: float | str = 0.0
     scale: float | str = 1.0
 
     def __post_init__(self) -> None:
         as_choice("weights", self.law, WEIGHT_LAWS)
-        mean = as_number("weights.mean", self.mean, -1e12, 1e12, "give a finite mean")
+        mean = _moment("weights.mean", self.mean, -1e12, 1e12, "give a finite mean, or the name of a scale")
         if mean and self.law in ("orthogonal", "gram"):
             raise invalid("weights.mean", mean, f"0 with law={self.law!r}", "use the gaussian law for a shift")
-        if isinstance(self.scale, str):
-            scale: float | str = as_choice("weights.scale", self.scale, tuple(SCALES))
-        else:
-            scale = as_number(
-                "weights.scale", self.scale, 0.0, 1e100, "give a finite standard deviation >= 0, or a name"
-            )
+        scale = _moment("weights.scale", self.scale, 0.0, 1e100, "give a finite standard deviation >= 0, or a name")
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "scale", scale)
 
@@ -86,9 +81,20 @@ class Weights:
     def __repr__(self) -> str:
         return as_call(self, Weights(), {"law": self.law})
 
+    def average(self, fan_in: int, fan_out: int) -> float:
+        """Return the mean of the entries of a (fan_out, fan_in) matrix."""
+        return SCALES[self.mean](fan_in, fan_out) if isinstance(self.mean, str) else self.mean
+
     def standard_deviation(self, fan_in: int, fan_out: int) -> float:
         """Return the scale of the entries of a (fan_out, fan_in) matrix."""
         return SCALES[self.scale](fan_in, fan_out) if isinstance(self.scale, str) else self.scale
+
+
+def _moment(argument: str, value: object, low: float, high: float, remedy: str) -> float | str:
+    """Return a number within [low, high] or the name of a scale, or raise."""
+    if isinstance(value, str):
+        return as_choice(argument, value, tuple(SCALES))
+    return as_number(argument, value, low, high, remedy)
 
 
 INITIALIZATIONS = {law: Weights(law) for law in WEIGHT_LAWS} | {
@@ -96,5 +102,6 @@ INITIALIZATIONS = {law: Weights(law) for law in WEIGHT_LAWS} | {
     "he": Weights("gaussian", scale="he"),
     "xavier": Weights("gaussian", scale="xavier"),
     "torch": Weights("uniform", scale="torch"),
+    "broken": Weights("uniform", mean="lecun", scale="torch"),
 }
-"""Weights that a chain knows by one name."""
+"""Weights that are known by one name; "broken" is U[0, 2 / sqrt fan_in], with the variance of "torch"."""

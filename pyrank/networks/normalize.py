@@ -1,0 +1,135 @@
+"""Batch normalisation whose recentring, rescaling and order are switched one by one, as a module."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pyrank.reference.layer import mean_power, size_of
+from pyrank.specs.chain import as_law
+from pyrank.specs.normalization import Normalization
+from pyrank.support.errors import as_integer, as_number, invalid
+
+
+class Normalize(nn.Module):
+    """What a chain does to each row, for batches (B, C), (B, C, L) and (B, C, H, W) of a network.
+
+    A feature z, with all its samples and positions, becomes ``weight (z - mean) / size + bias``, where the mean is that
+    of z, or 0 without recentring, and the size ``(mean |z|^p + eps)^(1/p)`` is taken after recentring, or is 1 without
+    rescaling. For recentring and p = 2 this is `torch.nn.BatchNorm1d` and ``2d``, running statistics included, and
+    their state dicts are exchangeable. A feature of zeros stays zero and passes no gradient, also where eps = 0.
+
+    Parameters
+    ----------
+    features
+        C, their number.
+    normalization
+        A `pyrank.Normalization` or its name, as in a chain; the names have eps = 0. With ``over="features"`` a line is
+        one sample with all its features and positions, as in `torch.nn.GroupNorm` with one group, and there are no
+        running statistics. There is no whitening.
+    affine
+        Whether weight and bias are parameters, which start at beta and alpha of the normalisation, or stay there.
+    momentum
+        Weight of a batch in the running statistics, or None for their plain average.
+    track
+        Whether to keep running statistics and use them in eval mode; otherwise both modes use the batch. They are
+        called as in torch: ``running_mean``, and ``running_var`` for the mean of |z|^p (the maximum for p = inf); for
+        p = 2 with recentring it is unbiased, with n - 1 for n. ``eps`` is added when they are used.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument cannot be used, or later: if the input has another shape or number of features, or a batch of
+        one value a feature has no variance to track.
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(
+        self,
+        features: int,
+        normalization: str | Normalization = "batch",
+        affine: bool = True,
+        momentum: float | None = 0.1,
+        track: bool = True,
+    ) -> None:
+        super().__init__()
+        self.features = as_integer("features", features, 1, 2**31, "give the number of channels C")
+        self.normalization = as_law(1.0, "linear", normalization)[2]
+        if self.normalization.whiten:
+            raise invalid("normalization", normalization, "recentring and rescaling", "a module has no whitening")
+        remedy = "give the weight of a batch, or None for the plain average"
+        self.momentum = None if momentum is None else as_number("momentum", momentum, 0.0, 1.0, remedy)
+        self.affine, self.track = bool(affine), bool(track) and self.normalization.over == "batch"
+        shape = (self.features,)
+        for name in ("weight", "bias"):
+            self.register_parameter(name, nn.Parameter(torch.empty(shape)) if self.affine else None)
+        for name in ("running_mean", "running_var"):
+            self.register_buffer(name, torch.empty(shape) if self.track else None)
+        self.register_buffer("num_batches_tracked", torch.tensor(0) if self.track else None)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Set weight, bias and running statistics to what they start at."""
+        starts = {"weight": self.normalization.beta, "bias": self.normalization.alpha, "running_mean": 0.0,
+                  "running_var": 1.0, "num_batches_tracked": 0}  # fmt: skip
+        for name, start in starts.items():
+            tensor = getattr(self, name)
+            if tensor is not None:
+                tensor.fill_(start)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, for the module's repr."""
+        return (f"{self.features}, {self.normalization}, affine={self.affine}, momentum={self.momentum}, "
+                f"track={self.track}")  # fmt: skip
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, its name in every module of torch
+        """Normalise a batch; statistics of 16-bit input are taken in float32."""
+        if input.ndim not in (2, 3, 4) or input.shape[1] != self.features:
+            wanted = f"(B, C), (B, C, L) or (B, C, H, W) with C = {self.features}"
+            raise invalid("input", tuple(input.shape), wanted, "check the layer before")
+        z = input.float() if input.dtype.itemsize == 2 else input
+        norm = self.normalization
+        along = (0, *range(2, z.ndim)) if norm.over == "batch" else tuple(range(1, z.ndim))
+        column = (-1, *[1] * (z.ndim - 2))
+        mean: Tensor | None
+        power: Tensor | None
+        if self.track and not self.training:
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            mean, power = self.running_mean.view(column), self.running_var.view(column)
+            z = z - mean if norm.recentre else z
+        else:
+            mean = z.mean(dim=along, keepdim=True) if norm.recentre else None
+            z = z if mean is None else z - mean
+            power = mean_power(z, norm.order, along) if norm.rescale else None
+            if self.track:
+                self._update(mean, power, z.numel() // self.features)
+        size = size_of(power, norm.order, norm.eps) if norm.rescale and power is not None else None
+        if self.weight is not None and self.bias is not None:
+            factor = self.weight.view(column)
+            z = torch.addcmul(self.bias.view(column), z, factor if size is None else factor / size)
+        elif size is not None:
+            z = norm.alpha + norm.beta * (z / size)
+        return z.to(input.dtype)
+
+    @torch.no_grad()
+    def _update(self, mean: Tensor | None, power: Tensor | None, count: int) -> None:
+        """Move the running statistics towards those of a batch with ``count`` values a feature."""
+        assert self.num_batches_tracked is not None
+        if power is not None and mean is not None and self.normalization.order == 2:
+            if count < 2:
+                remedy = "give more samples, use eval mode or track=False"
+                raise invalid("input", f"{count} value a feature", "at least 2, to track a variance", remedy)
+            power = power * (count / (count - 1))
+        self.num_batches_tracked.add_(1)
+        for running, value in ((self.running_mean, mean), (self.running_var, power)):
+            if value is not None:
+                assert running is not None
+                share = 1.0 / self.num_batches_tracked.to(running.dtype) if self.momentum is None else self.momentum
+                running.lerp_(value.flatten().to(running.dtype), share)

@@ -1,0 +1,89 @@
+"""Weights of a network from the laws that chains know."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pyrank.specs.weights import INITIALIZATIONS, Weights
+from pyrank.support.ambient import unmoved
+from pyrank.support.errors import as_choice, as_integer, invalid
+
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_BIASED = INITIALIZATIONS["torch"]
+"""The law that comes with random biases."""
+
+
+@unmoved
+@torch.no_grad()
+def initialize(model: nn.Module, weights: str | Weights, seed: int | None = None) -> nn.Module:
+    """Draw the weights of all linear and convolutional layers of a module anew, in place.
+
+    Parameters
+    ----------
+    model
+        Any module. Its other layers stay as they are.
+    weights
+        A `pyrank.Weights` or a name, as in a chain: ``"torch"``, ``"he"``, ``"xavier"``, ``"orthogonal"``,
+        ``"broken"``, ... A layer's weights are a matrix (fan_out, fan_in); of a convolution, fan_in counts the entries
+        of a kernel with its channels, and fan_out those of all kernels that one input channel meets, as in
+        `torch.nn.init`. ``"gram"`` draws no weights, so no network can have them.
+    seed
+        Of the draws; torch's own generator is used, and moved on, if it is not given.
+
+    Returns
+    -------
+    torch.nn.Module
+        The model. Biases are zero, but for ``"torch"``, which draws them from U[-1, 1] / sqrt(fan_in) as
+        `torch.nn.Linear` and ``Conv2d`` do.
+
+    Raises
+    ------
+    ArgumentError
+        If the weights are unknown or the gram law, or the seed is no such integer.
+    """
+    law = as_weights(weights)
+    generator = None
+    if seed is not None:
+        generator = torch.Generator().manual_seed(as_integer("seed", seed, 0, 2**63 - 1, "give an integer seed"))
+    for layer in model.modules():
+        if isinstance(layer, _LAYERS) and not layer.weight.is_meta:
+            _draw(layer.weight, law, generator)
+            if layer.bias is not None:
+                bound = 1.0 / math.sqrt(_fans(layer.weight)[0]) if law == _BIASED else 0.0
+                layer.bias.copy_(
+                    bound * (2.0 * torch.rand(layer.bias.shape, generator=generator, dtype=torch.float32) - 1.0)
+                )
+    return model
+
+
+def as_weights(weights: str | Weights) -> Weights:
+    """Return the law of the weights of a network, or raise ArgumentError."""
+    if not isinstance(weights, Weights):
+        weights = INITIALIZATIONS[as_choice("weights", weights, tuple(INITIALIZATIONS))]
+    if weights.law == "gram":
+        raise invalid("weights.law", "gram", "a law that draws W itself", "use the gaussian law")
+    return weights
+
+
+def _fans(weight: Tensor) -> tuple[int, int]:
+    """Return fan_in and fan_out of (out, in, ...)."""
+    positions = math.prod(weight.shape[2:])
+    return weight.shape[1] * positions, weight.shape[0] * positions
+
+
+def _draw(weight: Tensor, law: Weights, generator: torch.Generator | None) -> None:
+    fans = _fans(weight)
+    shape = (weight.shape[0], fans[0])
+    if law.law == "orthogonal":
+        side = max(shape)
+        entries = math.sqrt(side) * nn.init.orthogonal_(torch.empty(shape, dtype=torch.float32), generator=generator)
+    elif law.law == "gaussian":
+        entries = torch.randn(shape, generator=generator, dtype=torch.float32)
+    elif law.law == "uniform":
+        entries = math.sqrt(3.0) * (2.0 * torch.rand(shape, generator=generator, dtype=torch.float32) - 1.0)
+    else:
+        entries = 2.0 * torch.randint(2, shape, generator=generator, dtype=torch.float32) - 1.0
+    weight.copy_((law.average(*fans) + law.standard_deviation(*fans) * entries).view(weight.shape))
