@@ -23,6 +23,7 @@ PYTHON = {
     "engine": {*BASIS, "reference", "plotting"},  # results draw themselves, from arrays alone
     "data": {"support"},
     "networks": {*BASIS, "reference", "ops", "engine", "plotting"},
+    "optimization": {"support", "specs", "reference", "theory", "networks"},
     "experiments": {*BASIS, "reference", "theory", "engine", "plotting"},
     "cli": {"_version", "support", "specs", "plotting", "engine", "experiments"},
     "__main__": {"cli"},
