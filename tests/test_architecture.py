@@ -24,6 +24,7 @@ PYTHON = {
     "data": {"support"},
     "studies": {*BASIS, "engine", "plotting"},
     "networks": {*BASIS, "reference", "ops", "engine", "plotting"},
+    "optimization": {"support", "specs", "reference", "theory", "networks"},
     "experiments": {*BASIS, "reference", "theory", "engine", "plotting", "studies"},
     "cli": {"_version", "support", "specs", "plotting", "engine", "data", "studies", "networks", "experiments"},
     "__main__": {"cli"},
