@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pyrank
-from pyrank.engine import native
+from pyrank.engine import codes, native
 from pyrank.specs.measures import parse_measures
 
 from harness import make_plan, start
@@ -275,9 +275,9 @@ def test_missing_extension_says_how_to_build_it(monkeypatch):
 ])  # fmt: skip
 def test_the_binding_checks_every_tensor(wrong):
     arguments = {
-        "chain": native._params(native._extension(), CHAIN, 0),
+        "chain": codes.params(native._extension(), CHAIN, 0),
         "state": np.zeros((2, 4, 3), dtype=np.float32),
-        "measures": native._codes(parse_measures(["trace"])),
+        "measures": codes.measures_of(parse_measures(["trace"])),
         "counters": np.zeros((4, 2), dtype=np.int64),
         "values": np.zeros((1, 2)),
     }
