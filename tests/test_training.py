@@ -62,6 +62,15 @@ def test_learns(points):
     assert history.test_accuracy[-1] > 0.6
 
 
+def test_ambient_state_changes_nothing(points):
+    plain = networks.train(network(), points, epochs=1, batch=20, learning_rate=0.1)
+    model = network()
+    with torch.no_grad(), torch.autocast("cpu"), torch.device("meta"):
+        moved = networks.train(model, points, epochs=1, batch=20, learning_rate=0.1)
+    np.testing.assert_array_equal(moved.loss, plain.loss)
+    np.testing.assert_array_equal(moved.accuracy, plain.accuracy)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", lambda p, rate: torch.optim.SGD(p, lr=rate, momentum=0.9)])
 def test_depends_on_its_seed_alone(points, optimizer):
     """Not on torch's generator, which it leaves alone, with dropout in the network."""

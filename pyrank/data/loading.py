@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrank.data.sources import SOURCES, VARIABLE, Source
+from pyrank.support.ambient import unmoved
 from pyrank.support.errors import ArgumentError, as_choice, as_integer, invalid
 
 
@@ -43,6 +44,7 @@ class Images(_Pair):
         return f"Images({len(self.y):,} of {size}, from {self.source})"
 
 
+@unmoved
 def load(
     name: str, split: str = "train", samples: int | None = None, seed: int | None = None, *, download: bool = False
 ) -> Images:

@@ -33,7 +33,7 @@ class Normalize(nn.Module):
         Weight of a batch in the running statistics, or None for their plain average.
     track
         Whether to keep running statistics and use them in eval mode; otherwise both modes use the batch. They are
-        called as in torch: ``running_mean``, and ``running_var`` for the mean of |z|^p (the maximum for p = inf); for
+        called as in torch: ``running_mean``, and ``running_var`` for ``mean |z|^p`` (``max |z|`` for p = inf); for
         p = 2 with recentring it is unbiased, with n - 1 for n. ``eps`` is added when they are used.
 
     Raises
