@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pyrank.networks.monitor import RankMonitor
     from pyrank.networks.normalize import Normalize
     from pyrank.networks.perceptrons import mlp
+    from pyrank.networks.pretraining import RankIncrease, increase_rank
     from pyrank.networks.training import History, accuracy, train
     from pyrank.networks.weights import initialize
 
@@ -24,6 +25,7 @@ _HOMES = {
     "monitor": "RankMonitor",
     "normalize": "Normalize",
     "perceptrons": "mlp",
+    "pretraining": "RankIncrease increase_rank",
     "training": "History accuracy train",
     "weights": "initialize",
 }
@@ -33,10 +35,12 @@ __all__ = [
     "GradientAlignment",
     "History",
     "Normalize",
+    "RankIncrease",
     "RankMonitor",
     "accuracy",
     "from_chain",
     "gradient_alignment",
+    "increase_rank",
     "initialize",
     "mlp",
     "resnet50",

@@ -58,7 +58,6 @@ def hidden(output: Any, matrix: str, name: str | int | None = None) -> Tensor | 
         return "its output is no dense tensor"
     if x.ndim == 0:
         return "its output is a single number"
-    x = x.detach()
     if x.dtype.itemsize < 4:
         x = x.float()
     if x.device.type == "mps":  # which has no double precision

@@ -155,6 +155,7 @@ class RankMonitor:
         if isinstance(X, str):
             self.skipped[name] = X
             return
+        X = X.detach()
         cell = self._cells[name].setdefault(call, Cell([Tally() for _ in self.measures]))
         if not X.numel():
             return
