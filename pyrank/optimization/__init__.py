@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from pyrank.support.lazy import names_of
 
 if TYPE_CHECKING:
+    from pyrank.optimization.equivalent import equivalent_network
     from pyrank.optimization.least_squares import Descent, LeastSquares
 
 _HOMES = {
+    "equivalent": "equivalent_network",
     "least_squares": "Descent LeastSquares",
 }
 
-__all__ = ["Descent", "LeastSquares"]
+__all__ = ["Descent", "LeastSquares", "equivalent_network"]
 
 __getattr__, __dir__ = names_of(__name__, _HOMES)
