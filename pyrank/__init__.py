@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pyrank.specs.measures import Measure
     from pyrank.specs.normalization import Normalization
     from pyrank.specs.weights import Weights
+    from pyrank.studies import Study, Task, grid
     from pyrank.support.errors import ArgumentError
     from pyrank.support.files import NotWritten
 
@@ -60,6 +61,7 @@ _HOMES = {
     "specs.measures": "Measure",
     "specs.normalization": "Normalization",
     "specs.weights": "Weights",
+    "studies": "Study Task grid",
     "support.errors": "ArgumentError",
     "support.files": "NotWritten",
 }
@@ -75,12 +77,15 @@ __all__ = [
     "Normalization",
     "NotWritten",
     "Run",
+    "Study",
+    "Task",
     "Weights",
     "__version__",
     "data",
     "draw_weights",
     "effective_rank",
     "frobenius_norm",
+    "grid",
     "isometry_gap",
     "layer_step",
     "lyapunov_spectrum",

@@ -118,3 +118,12 @@ def test_initial_state_uses_its_own_stream():
     initial = stream.draw("gaussian", 5, stream.INITIAL, 0, 16, 16, torch.tensor([0]), torch.float64)[0]
     assert not torch.equal(weights, initial)
     torch.testing.assert_close(run.state[0], pyrank.layer_step(initial, weights))
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 5, 7), (1, 131, 3), (2, 16, 1), (1, 1, 260)])
+@pytest.mark.parametrize("seed", [0, SEED, 2**64 - 1])
+def test_compiled_initial_states_equal_the_reference(shape, seed, isa):
+    for layer in (0, 1):
+        compiled = native.initial_normals(seed, layer, shape, isa=isa)
+        expected = stream.initial_normals(seed, layer, shape)
+        assert np.abs(compiled - expected).max() <= GAUSSIAN_ULPS * np.finfo(float).eps * np.abs(expected).max()

@@ -24,6 +24,14 @@ void accumulate(const py::object& moments, const py::object& histogram, const py
             push<double>(view, int32_t(m), 0, chains, value, sample + layer);
 }
 
+void call_initial_normals(const cpu::Options& options, uint64_t seed, int64_t layer, const py::object& out_object) {
+    const Tensor out(out_object, "out");
+    const int64_t chains = out.size(0), rows = out.size(1), columns = out.size(2);
+    double* const data = out.data<double>({chains, rows, columns});
+    py::gil_scoped_release release;
+    cpu::initial_normals(seed, layer, chains, rows, columns, options, data);
+}
+
 std::array<uint32_t, 4> philox_words(std::array<uint32_t, 4> counter, uint64_t key) {
     Word x{counter[0]}, y{counter[1]}, z{counter[2]}, w{counter[3]};
     philox(x, y, z, w, RoundKeys(key));
@@ -40,10 +48,12 @@ PYBIND11_MODULE(_native, m) {
     m.attr("compiler") = PYRANK_COMPILER;
     m.attr("cuda_architectures") = PYRANK_CUDA_ARCHITECTURES;
     define_chain(m);
-    define_backend<cpu::Options>(m, "Cpu").def(py::init([](const std::string& isa, int32_t layout, int threads) {
-                                                   return cpu::Options{isa, LayoutChoice(layout), threads};
-                                               }),
-                                               py::arg("isa"), py::arg("layout") = 0, py::arg("threads") = 1);
+    define_backend<cpu::Options>(m, "Cpu")
+        .def(py::init([](const std::string& isa, int32_t layout, int threads) {
+                 return cpu::Options{isa, LayoutChoice(layout), threads};
+             }),
+             py::arg("isa"), py::arg("layout") = 0, py::arg("threads") = 1)
+        .def("initial_normals", &call_initial_normals, py::arg("seed"), py::arg("layer"), py::arg("out"));
     define_cuda(m);
     m.def("available_isas", &cpu::available_isas);
     m.def("accumulate", &accumulate, py::arg("moments"), py::arg("histogram"), py::arg("trace"), py::arg("rank_index"),

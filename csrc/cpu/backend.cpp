@@ -73,6 +73,8 @@ std::vector<Group> groups_of(const Job& job, Precision precision, const Kernels&
     return groups;
 }
 
+constexpr size_t panel_bytes = 1 << 16;  // room for a panel of one vector of every instruction set
+
 struct AlignedDelete {
     void operator()(void* p) const { ::operator delete(p, std::align_val_t(128)); }
 };
@@ -148,9 +150,19 @@ void measure(const Job& job, Precision precision, const Options& options, double
 
 void weights(const ChainParams& chain, Precision precision, const Options& options, int64_t layer, int64_t index,
              void* out) {
-    constexpr size_t panel_bytes = 1 << 16;  // room for a panel of every instruction set
     const Block block = allocate(panel_bytes);
-    choose(options.isa).weights(chain, precision, layer, index, out, block.get());
+    const Draw what{chain.seed, Stream::weights, layer, index, chain.law, chain.weights_of(layer)};
+    choose(options.isa).draw(what, precision, out, block.get());
+}
+
+void initial_normals(uint64_t seed, int64_t layer, int64_t chains, int64_t rows, int64_t columns,
+                     const Options& options, double* out) {
+    const Block block = allocate(panel_bytes);
+    const Kernels& kernels = choose(options.isa);
+    for (int64_t c = 0; c < chains; ++c) {
+        const Draw what{seed, Stream::initial_state, layer, c, Law::gaussian, {rows, columns, 0, 1}};
+        kernels.draw(what, Precision::twice, out + c * rows * columns, block.get());
+    }
 }
 
 }  // namespace pyrank::cpu

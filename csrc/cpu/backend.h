@@ -22,4 +22,8 @@ void measure(const Job& job, Precision precision, const Options& options, double
 void weights(const ChainParams& chain, Precision precision, const Options& options, int64_t layer, int64_t index,
              void* out);
 
+// Standard normals of the stream of initial states, in double precision: [chain, row, column].
+void initial_normals(uint64_t seed, int64_t layer, int64_t chains, int64_t rows, int64_t columns,
+                     const Options& options, double* out);
+
 }  // namespace pyrank::cpu

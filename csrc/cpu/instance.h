@@ -37,19 +37,18 @@ static void measure(const Job& job, Precision precision, Group group, double* va
     });
 }
 
-// The (fan_out, fan_in) weights of one layer of one chain, by the code that the chain itself draws them with.
-static void weights(const ChainParams& chain, Precision precision, int64_t layer, int64_t index, void* out,
-                    void* block) {
-    const WeightParams& w = chain.weights_of(layer);
+// By the code with which a chain draws its weights.
+static void draw(const Draw& what, Precision precision, void* out, void* block) {
+    const WeightParams& w = what.entries;
     with_layout(precision, LayoutChoice::rows, [&]<class L>(L) {
         using T = typename L::T;
-        const RoundKeys keys(chain.seed);
-        const StreamPosition<L> position{keys, uint32_t(layer), uint32_t(index)};
+        const RoundKeys keys(what.seed);
+        const StreamPosition<L> position{keys, uint32_t(what.layer), uint32_t(what.chain), what.stream};
         T* panel = static_cast<T*>(block);
         for (int64_t vector = 0; vector < vectors_of<L>(w.fan_out); ++vector)
             for (int64_t k = 0; k < w.fan_in; k += panel_depth) {
                 const int64_t depth = w.fan_in - k < panel_depth ? w.fan_in - k : panel_depth;
-                draw_panel<L, 1>(chain.law, w, position, vector, k, depth, panel);
+                draw_panel<L, 1>(what.law, w, position, vector, k, depth, panel);
                 for (int64_t i = vector * L::rows; i < (vector + 1) * L::rows && i < w.fan_out; ++i)
                     for (int64_t q = 0; q < depth; ++q)
                         static_cast<T*>(out)[i * w.fan_in + k + q] = panel[q * L::rows + i - vector * L::rows];
@@ -64,7 +63,7 @@ namespace pyrank {
 const Kernels PYRANK_JOIN(kernels_, PYRANK_ISA) = {
     PYRANK_NAME(PYRANK_ISA), {PYRANK_ISA::Vec<float>::size, PYRANK_ISA::Vec<double>::size},
     PYRANK_ISA::workspace,   PYRANK_ISA::advance,
-    PYRANK_ISA::measure,     PYRANK_ISA::weights,
+    PYRANK_ISA::measure,     PYRANK_ISA::draw,
 };
 
 }  // namespace pyrank

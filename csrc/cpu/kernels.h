@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "../core/params.h"
+#include "../core/streams.h"
 #include "team.h"
 
 namespace pyrank {
@@ -15,13 +16,22 @@ struct Group {
     LayoutChoice layout;  // lanes or rows
 };
 
+// A matrix of independent entries from the stream.
+struct Draw {
+    uint64_t seed;
+    Stream stream;
+    int64_t layer, chain;
+    Law law;
+    WeightParams entries;
+};
+
 struct Kernels {
     const char* name;
     int lanes[2];  // chains that fit in a register, by precision
     size_t (*workspace)(const Job&, Precision, LayoutChoice, cpu::Team&);
     void (*advance)(const Job&, Precision, Group, void* workspace, cpu::Team&);
     void (*measure)(const Job&, Precision, Group, double* values, void* workspace, cpu::Team&);  // [measure, chain]
-    void (*weights)(const ChainParams&, Precision, int64_t layer, int64_t chain, void* out, void* workspace);
+    void (*draw)(const Draw&, Precision, void* out, void* workspace);                            // [row, column]
 };
 
 extern const Kernels kernels_baseline;

@@ -17,6 +17,7 @@ struct StreamPosition {
     using W = Words<typename Layout::T>;
     const RoundKeys& keys;
     uint32_t layer, chain;
+    Stream stream = Stream::weights;
 
     PYRANK_INLINE PhiloxPlane<W> plane() const {
         return {{layer}, Layout::rows == 1 ? W::counting_from(chain) : W(chain), keys};
@@ -24,14 +25,14 @@ struct StreamPosition {
     PYRANK_INLINE static W row(int64_t vector) {
         return Layout::rows == 1 ? W(uint32_t(vector)) : W::counting_from(uint32_t(vector * Layout::rows));
     }
+    PYRANK_INLINE uint32_t call(int64_t block) const { return uint32_t(stream) << 24 | uint32_t(block); }
 };
 
-// One generator call for each of R vectors of rows: the words of columns 4 block .. 4 block + 3, or 32 times as many
-// bits.
+// One generator call for each of R vectors of rows: the words of four columns, or 32 times as many bits.
 template <int R, class W>
 PYRANK_INLINE void draw_words(const PhiloxPlane<W>& plane, const typename PhiloxPlane<W>::Row* rows,
-                              const RoundKeys& keys, int64_t block, Pack<W, R> (&out)[4]) {
-    const auto column = plane.column(uint32_t(Stream::weights) << 24 | uint32_t(block));
+                              const RoundKeys& keys, uint32_t call, Pack<W, R> (&out)[4]) {
+    const auto column = plane.column(call);
     for (int r = 0; r < R; ++r)
         plane.start(rows[r], column, out[0].part[r], out[1].part[r], out[2].part[r], out[3].part[r]);
     philox_rounds<3>(out[0], out[1], out[2], out[3], keys);
@@ -39,9 +40,9 @@ PYRANK_INLINE void draw_words(const PhiloxPlane<W>& plane, const typename Philox
 
 template <int R, class W>
 PYRANK_INLINE void write_words(const PhiloxPlane<W>& plane, const typename PhiloxPlane<W>::Row* rows,
-                               const RoundKeys& keys, int64_t block, typename W::T* at, int64_t step) {
+                               const RoundKeys& keys, uint32_t call, typename W::T* at, int64_t step) {
     Pack<W, R> words[4];
-    draw_words<R>(plane, rows, keys, block, words);
+    draw_words<R>(plane, rows, keys, call, words);
     for (int q = 0; q < 4; ++q)
         for (int r = 0; r < R; ++r) packed(words[q].part[r]).store(at + q * step + r * Vec<typename W::T>::size);
 }
@@ -89,21 +90,21 @@ void draw_columns(const StreamPosition<Layout>& position, int64_t vector, int64_
     if constexpr (law == Law::rademacher) {
         for (int r = 0; r < R; ++r) {
             Pack<W, 1> words[4];
-            draw_words<1>(plane, rows + r, position.keys, first / 128, words);
+            draw_words<1>(plane, rows + r, position.keys, position.call(first / 128), words);
             for (int64_t k = 0; k < count; ++k)
                 sign_of_bit(packed(words[k / 32].part[0]), int(k % 32)).store(out + k * step + r * V::size);
         }
     } else {
         const int64_t blocks = (count + 3) / 4;
         for (int64_t block = 0; block < blocks; ++block) {
+            const uint32_t call = position.call(first / 4 + block);
             T* const at = out + 4 * block * step;
             constexpr int left = R % calls_at_once;
 #pragma GCC unroll 4
             for (int r = 0; r < R - left; r += calls_at_once)
-                write_words<calls_at_once>(plane, rows + r, position.keys, first / 4 + block, at + r * V::size, step);
+                write_words<calls_at_once>(plane, rows + r, position.keys, call, at + r * V::size, step);
             if constexpr (left > 0)
-                write_words<left>(plane, rows + R - left, position.keys, first / 4 + block, at + (R - left) * V::size,
-                                  step);
+                write_words<left>(plane, rows + R - left, position.keys, call, at + (R - left) * V::size, step);
         }
         for (int64_t block = 0; block < blocks; ++block) turn_into_weights<law, R, V>(out + 4 * block * step, step);
     }

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from pyrank import reference
 from pyrank.engine import native
+from pyrank.engine.initial import Normals
 from pyrank.estimate import Accumulator
+from pyrank.reference.stream import initial_normals
 from pyrank.specs.chain import Chain
 from pyrank.specs.plan import Plan
 from pyrank.support.errors import as_choice, as_integer, invalid
@@ -40,6 +42,7 @@ class Backend:
     reason: str
     state_dtype: torch.dtype
     advance: Advance
+    normals: Normals
     call_seconds: float = 0.2
     """Aim of one call: long enough to cost nothing, short enough to interrupt."""
 
@@ -72,17 +75,20 @@ def choose(chain: Chain, device: str = "cpu", backend: str = "auto", threads: in
     if str(device) != "cpu" or backend == "cuda":
         return _on_gpus(chain, str(device), backend)
     if backend == "reference":
-        return Backend("reference", "reference", "asked for: pure torch in float64", torch.float64, reference.advance)
+        return _reference("asked for: pure torch in float64")
     if missing := native.why_missing():
         if backend == "cpu":
             raise ImportError(missing)
-        return Backend(
-            "reference", "reference", f"{missing}; pure torch in float64 instead", torch.float64, reference.advance
-        )
+        return _reference(f"{missing}; pure torch in float64 instead")
     isa = native.isa_in_use()
     reason = f"compiled kernels for {isa}, {threads} thread{'s' if threads > 1 else ''}"
     advance = functools.partial(native.advance, threads=threads, isa=isa)
-    return Backend("cpu", f"cpu {isa}", reason, getattr(torch, chain.dtype), advance)
+    normals = functools.partial(native.initial_normals, isa=isa)
+    return Backend("cpu", f"cpu {isa}", reason, getattr(torch, chain.dtype), advance, normals)
+
+
+def _reference(reason: str) -> Backend:
+    return Backend("reference", "reference", reason, torch.float64, reference.advance, initial_normals)
 
 
 def check_device(device: str) -> None:
@@ -115,7 +121,8 @@ def _on_gpus(chain: Chain, device: str, backend: str) -> Backend:
     reason = f"compiled {'tensor-core' if kernel == 'tensor' else kernel} kernels for CUDA on {where}"
     advance = functools.partial(native.advance, gpus=gpus, cuda_kernel=kernel)
     # With every call the state and the record go to the GPU and back.
-    return Backend("cuda", f"cuda {kernel}", reason, getattr(torch, chain.dtype), advance, call_seconds=0.8)
+    dtype, normals = getattr(torch, chain.dtype), native.initial_normals
+    return Backend("cuda", f"cuda {kernel}", reason, dtype, advance, normals, call_seconds=0.8)
 
 
 def _check_has_kernel(chain: Chain) -> None:

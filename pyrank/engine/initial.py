@@ -1,13 +1,17 @@
-"""Where chains start: named random states, drawn from the stream, or a given tensor."""
+"""Where chains start: named random states, drawn from the stream, or a given tensor.
+
+All of it is done on one thread: a short run beside others must not wait for the threads of torch to find each other.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyrank.reference import stream
@@ -15,6 +19,9 @@ from pyrank.specs.chain import SCALE_RANGE, Chain
 from pyrank.support.errors import as_number, invalid
 
 DEFAULT_PERTURBATION = 1e-5
+
+Normals = Callable[[int, int, tuple[int, int, int]], NDArray[np.float64]]
+"""Standard normals as a function of seed, layer and shape (chains, rows, columns)."""
 
 _NAMED = re.compile(r"\s*(gaussian|identity|collinear)\s*(?:\(\s*([^()\s]+)\s*\))?\s*")
 
@@ -28,7 +35,10 @@ def canonical(initial: str | ArrayLike | Tensor) -> str:
     return f"tensor {tuple(data.shape)} sha256:{hashlib.sha256(data.tobytes()).hexdigest()[:16]}"
 
 
-def state(initial: str | ArrayLike | Tensor, chain: Chain, chains: int, seed: int, dtype: torch.dtype) -> Tensor:
+def state(
+    initial: str | ArrayLike | Tensor, chain: Chain, chains: int, seed: int, dtype: torch.dtype,
+    normals: Normals = stream.initial_normals,
+) -> Tensor:  # fmt: skip
     """Return H_0 of shape (chains, d, N); where the width varies, d is the largest one, and further rows are zero.
 
     Parameters
@@ -41,31 +51,27 @@ def state(initial: str | ArrayLike | Tensor, chain: Chain, chains: int, seed: in
         Specification, number of chains, and seed.
     dtype
         Of the result.
+    normals
+        What draws: the compiled generator or, if not given, its reference.
 
     Raises
     ------
     ArgumentError
         If the name is unknown, or a tensor has the wrong shape, is not real, or is not finite.
     """
-    first = _first_rows(initial, chain, chains, seed, dtype)
     whole = torch.zeros((chains, chain.width, chain.batch), dtype=dtype)
-    whole[:, : chain.width_at(0)] = first
+    shape = (chains, chain.width_at(0), chain.batch)
+    first = _named(initial, shape, seed, normals) if isinstance(initial, str) else _given(initial, shape, dtype)
+    whole.numpy()[:, : chain.width_at(0)] = first
     return whole
 
 
-def _first_rows(initial: str | ArrayLike | Tensor, chain: Chain, chains: int, seed: int, dtype: torch.dtype) -> Tensor:
-    shape = (chain.width_at(0), chain.batch)
-    if not isinstance(initial, str):
-        return _from_tensor(initial, (chains, *shape), dtype)
+def _named(initial: str, shape: tuple[int, int, int], seed: int, normals: Normals) -> NDArray[np.float64]:
     name, perturbation = _parse(initial)
     if name == "identity":
-        return torch.eye(*shape, dtype=dtype).expand(chains, *shape)
-    index = torch.arange(chains)
-    noise = stream.draw("gaussian", seed, stream.INITIAL, 0, *shape, index, torch.float64)
-    if name == "gaussian":
-        return noise.to(dtype)
-    common = stream.draw("gaussian", seed, stream.INITIAL, 1, shape[0], 1, index, torch.float64)
-    return (common + perturbation * noise).to(dtype)
+        return np.eye(*shape[1:])
+    noise = normals(seed, 0, shape)
+    return noise if name == "gaussian" else normals(seed, 1, (*shape[:2], 1)) + perturbation * noise
 
 
 def _parse(initial: str) -> tuple[str, float]:
@@ -90,7 +96,7 @@ def _real_tensor(initial: ArrayLike | Tensor) -> Tensor:
     return given
 
 
-def _from_tensor(initial: ArrayLike | Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> Tensor:
+def _given(initial: ArrayLike | Tensor, shape: tuple[int, int, int], dtype: torch.dtype) -> NDArray[np.floating]:
     given = _real_tensor(initial)
     if tuple(given.shape) not in (shape[1:], shape):
         raise invalid("initial", tuple(given.shape), f"shape {shape[1:]} or {shape}", "(d, N) or (chains, d, N)")
@@ -103,4 +109,4 @@ def _from_tensor(initial: ArrayLike | Tensor, shape: tuple[int, int, int], dtype
     if largest and not low <= largest <= high:
         spoilt = f"tensor with largest entry {largest:g}"
         raise invalid("initial", spoilt, f"0 or {low:g} to {high:g} in {dtype}", "rescale the state")
-    return converted.expand(shape)
+    return converted.numpy()

@@ -19,7 +19,7 @@ from pyrank.plotting.spectrum import spectrum
 from pyrank.specs.chain import Chain
 from pyrank.specs.normalization import NORMALIZATIONS
 from pyrank.specs.plan import COUNTERS, Plan
-from pyrank.support.ambient import unmoved
+from pyrank.support.ambient import one_thread, unmoved
 from pyrank.support.errors import as_integer, invalid
 from pyrank.support.progress import report_to
 
@@ -185,7 +185,8 @@ class _Flow:
 
     def __init__(self, plan: Plan, engine: backends.Backend) -> None:
         self.plan, self.engine, self.layer = plan, engine, 0
-        self._state = initial.state(plan.initial, plan.chain, plan.chains, plan.seed, torch.float64)
+        start = plan.initial, plan.chain, plan.chains, plan.seed, torch.float64
+        self._state = initial.state(*start, engine.normals)
         self._nothing = Accumulator.empty([], plan.chains, 1, 0)
         self._orthonormalize()
 
@@ -199,6 +200,7 @@ class _Flow:
         taken_off: NDArray[np.float64] = counters[COUNTERS.index("exponent")] * math.log(2.0)
         return self._orthonormalize() + taken_off
 
+    @one_thread()
     def _orthonormalize(self) -> NDArray[np.float64]:
         rows = self._state[:, : self.plan.chain.width_at(self.layer)]
         Q, R = torch.linalg.qr(rows)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 WEIGHTS, INITIAL = 0, 1
@@ -92,3 +94,9 @@ def draw(
     words = _words(seed, stream, layer, row, chains, torch.arange((columns + 3) // 4))
     numbers = _gaussian(words, dtype) if law == "gaussian" else _uniform(words, dtype)
     return numbers.flatten(-2)[..., :columns]
+
+
+def initial_normals(seed: int, layer: int, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Return standard normals of the stream of initial states, (chains, rows, columns)."""
+    chains, rows, columns = shape
+    return draw("gaussian", seed, INITIAL, layer, rows, columns, torch.arange(chains), torch.float64).numpy()

@@ -37,6 +37,21 @@ def unmoved(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread, on which a result is the same on every machine.
+
+    Small matrices gain nothing from more, and beside other busy processes the threads of torch wait for each other: an
+    SVD takes ten times as long.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _settings() -> tuple[bool, list[str], bool]:
     """Return whether inference mode is on, the devices with autocast, and whether tensors go to another device."""
     casting = [device for device in _CASTING if torch.is_autocast_enabled(device)]

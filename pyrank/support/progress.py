@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -24,12 +25,14 @@ def report_to(
 
 
 def bar(progress: bool | None, **look: Any) -> Any:
-    """Return a bar of tqdm, shown only on a terminal if not told; where tqdm is missing, one that is never seen."""
+    """Return a bar of tqdm, shown only on a terminal if not told; one that is never seen is no bar of tqdm."""
+    if not (sys.stderr.isatty() if progress is None else progress):
+        return _Unseen()
     try:
         from tqdm import tqdm
     except ImportError:
         return _Unseen()
-    return tqdm(dynamic_ncols=True, disable=None if progress is None else not progress, **look)
+    return tqdm(dynamic_ncols=True, **look)
 
 
 def percent_bar(progress: bool | None) -> Any:

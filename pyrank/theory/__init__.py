@@ -42,6 +42,14 @@ Angles between samples in layers of infinite width
     `rescaled_relu_cosine`            the fixed point: "about 60 degrees"
     `settled_angles`                  angles at the fixed points of rescaling and ReLU, with or without recentring
     `angle_degrees`                   a cosine as an angle
+Descent with and without normalisation
+    `pseudo_condition_number`         what the condition number of least squares becomes with normalisation
+    `normalized_curvatures`           the eigenvalues that it is the ratio of
+    `descent_rate`                    how fast plain descent on least squares ends, for a constant step
+    `normalized_descent_rate`         how fast the normalised one does
+    `best_descent_rate`               either one at its best step
+    `linear_gradients`                gradients through a layer
+    `normalized_gradients`            gradients through a normalised layer, as `LayerGradients`
 """
 
 from pyrank.theory.batch_spectrum import batch_spectrum_edge, batch_spectrum_ratio, full_rank_batch
@@ -67,6 +75,7 @@ from pyrank.theory.ginibre_products import (
     ginibre_product_moment,
     ginibre_product_second_moments,
 )
+from pyrank.theory.layer_gradients import LayerGradients, linear_gradients, normalized_gradients
 from pyrank.theory.lyapunov_ginibre import (
     ginibre_lyapunov_exponents,
     ginibre_lyapunov_variances,
@@ -78,6 +87,13 @@ from pyrank.theory.lyapunov_residual import (
     residual_top_variance,
     weak_residual_exponents,
 )
+from pyrank.theory.normalized_descent import (
+    best_descent_rate,
+    descent_rate,
+    normalized_curvatures,
+    normalized_descent_rate,
+    pseudo_condition_number,
+)
 from pyrank.theory.orthogonality_gap import orthogonality_gap, ratio_from_gap
 from pyrank.theory.relu_kernel import leaky_relu_kernel, relu_gram, relu_kernel, step_kernel
 from pyrank.theory.rescaled_relu import rescaled_cosine, rescaled_relu_cosine, rescaled_relu_map
@@ -87,11 +103,14 @@ from pyrank.theory.soft_rank_bound import soft_rank_bound
 
 __all__ = [
     "EscapedShape",
+    "LayerGradients",
     "angle_degrees",
     "batch_spectrum_edge",
     "batch_spectrum_ratio",
+    "best_descent_rate",
     "cluster_multiplier",
     "critical_mixture",
+    "descent_rate",
     "escaped_gram",
     "escaped_mixture",
     "escaped_multiplier",
@@ -106,8 +125,13 @@ __all__ = [
     "ginibre_product_moment",
     "ginibre_product_second_moments",
     "leaky_relu_kernel",
+    "linear_gradients",
+    "normalized_curvatures",
+    "normalized_descent_rate",
+    "normalized_gradients",
     "orthogonality_gap",
     "outlier_gram",
+    "pseudo_condition_number",
     "ratio_from_gap",
     "recentred_relu_cosine",
     "recentred_relu_gram",

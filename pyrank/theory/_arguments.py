@@ -80,3 +80,17 @@ def gram_matrices(argument: str, value: ArrayLike) -> Floats:
     if squares.min() < 0 or np.any(array**2 > (1.0 + 1e-6) * squares[..., :, None] * squares[..., None, :]):
         raise invalid(argument, array.shape, "squared norms on the diagonal and no entry above what they allow", remedy)
     return array
+
+
+def positive_definite_matrices(argument: str, value: ArrayLike) -> Floats:
+    """Return symmetric positive definite matrices (..., d, d) as float64, or raise."""
+    remedy = "pass E x x^T of features that are not collinear"
+    array = numbers(argument, value, -1e150, 1e150, remedy)
+    if array.ndim < 2 or array.shape[-1] != array.shape[-2] or not array.size:
+        raise invalid(argument, array.shape, "matrices of shape (..., d, d)", remedy)
+    if np.abs(array - np.swapaxes(array, -1, -2)).max() > 1e-9 * np.abs(array).max():
+        raise invalid(argument, array.shape, "symmetric matrices", remedy)
+    smallest = np.linalg.eigvalsh(array)[..., 0].min()
+    if smallest <= 0.0:
+        raise invalid(argument, f"a matrix with the eigenvalue {smallest:.3g}", "positive definite matrices", remedy)
+    return array

@@ -228,7 +228,7 @@ def caption(found: Found) -> str:
         "H' = BN(W F(H)), uniform W, batch N = d, gaussian input, no skip connection. Lines: mean of "
         f"{found.settings.chains} runs at a depth; bands, in float64: its 95 % interval (Student); the same weights "
         "for all curves. Numerical rank: singular values > max(d, N) eps sigma_max, that is "
-        f"{', '.join(tolerances.values())} for d = {first}; rank$_{{{TAU:g}}}$: eigenvalues >= {TAU:g} of "
+        f"{', '.join(tolerances.values())} for d = {first}; rank_{TAU:g}: eigenvalues >= {TAU:g} of "
         "M = H Hᵀ / N, brought to Tr M = d; r = (Tr M)² / ||M||². Dotted: number of Lyapunov exponents (gaussian W) "
         "whose lag behind the first leaves sigma_k above the tolerance."
     )
