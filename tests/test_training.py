@@ -183,6 +183,20 @@ def test_monitor_sees_steps_and_no_evaluations(points):
     assert pickle.loads(pickle.dumps(history)).steps == 10  # noqa: S301, as between processes
 
 
+def test_rank_monitor_follows_the_steps(points):
+    """At the first step it sees the first batch in the untrained network."""
+    fresh, model = network(), network()
+    monitor = networks.RankMonitor(model, ["participation_ratio"], every=3, layers=nn.ReLU)
+    history = networks.train(model, points, epochs=2, batch=20, learning_rate=0.1, monitor=monitor)
+    first = torch.randperm(100, generator=torch.Generator().manual_seed(0))[:20]
+    r = pyrank.participation_ratio(fresh[:6](points[0][first]).T).item()
+    assert set(history.measures) == {"2/participation_ratio", "5/participation_ratio"}
+    values = history.measures["5/participation_ratio"]
+    assert values[0] == pytest.approx(r, rel=1e-5)
+    assert np.isfinite(values).tolist() == [step % 3 == 0 for step in range(10)]
+    assert not model[5]._forward_hooks
+
+
 def test_convolutional_networks_train():
     x, y = data.load("fashion-mnist", samples=8)
     model = networks.vgg19(1, 10, width_factor=1 / 32, weights="he", seed=0)
