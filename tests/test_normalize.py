@@ -215,7 +215,8 @@ def test_repr_says_what_it_is():
     (lambda: Normalize(0), "features"), (lambda: Normalize(4, "group"), "normalization"),
     (lambda: Normalize(4, "whiten"), "normalization"), (lambda: Normalize(4, momentum=2.0), "momentum"),
     (lambda: Normalize(4)(torch.ones(3)), "input"), (lambda: Normalize(4)(torch.ones(3, 5)), "input"),
-    (lambda: Normalize(4)(torch.ones(1, 4, 1)), "1 value a feature"),
+    (lambda: Normalize(4, "rescale")(torch.ones(0, 4)), "0 values a feature"),
+    (lambda: Normalize(4)(torch.ones(1, 4, 1)), "1 values a feature"),
 ])  # fmt: skip
 def test_bad_input(make, word):
     with pytest.raises(pyrank.ArgumentError) as error:

@@ -1,4 +1,4 @@
-"""Real networks, `torch.nn.Module`s: what becomes of their rank and what to do about it, and networks to study.
+"""Real networks, modules of torch: what becomes of their rank and what to do about it, and networks to study.
 
 A monitor watches any of them; layers and builders, weights, training, and chains as networks are there to be watched.
 """

@@ -96,11 +96,9 @@ class _TakeOffExponent(nn.Module):
 
 def _normalization(chain: Chain, features: int) -> nn.Module:
     norm = chain.normalization
-    parts: list[nn.Module] = []
+    module: nn.Module = nn.Identity()
     if norm.whiten:
-        parts.append(_Whiten(norm))
+        module = _Whiten(norm)
     elif normalizes(norm):
-        parts.append(Normalize(features, norm, affine=False, track=False))
-    if chain.drifts:
-        parts.append(_TakeOffExponent())
-    return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
+        module = Normalize(features, norm, affine=False, track=False)
+    return nn.Sequential(module, _TakeOffExponent()) if chain.drifts else module

@@ -39,8 +39,8 @@ class Normalize(nn.Module):
     Raises
     ------
     ArgumentError
-        If an argument cannot be used, or later: if the input has another shape or number of features, or a batch of
-        one value a feature has no variance to track.
+        If an argument cannot be used, or later: if the input has another shape or number of features, or too few values
+        for running statistics, one for a variance or none at all.
     """
 
     weight: nn.Parameter | None
@@ -122,10 +122,11 @@ class Normalize(nn.Module):
     def _update(self, mean: Tensor | None, power: Tensor | None, count: int) -> None:
         """Move the running statistics towards those of a batch with ``count`` values a feature."""
         assert self.num_batches_tracked is not None
-        if power is not None and mean is not None and self.normalization.order == 2:
-            if count < 2:
-                remedy = "give more samples, use eval mode or track=False"
-                raise invalid("input", f"{count} value a feature", "at least 2, to track a variance", remedy)
+        estimates_mean = power is not None and mean is not None and self.normalization.order == 2
+        if count < 1 + estimates_mean:
+            wanted = f"at least {1 + estimates_mean}, to keep running statistics"
+            raise invalid("input", f"{count} values a feature", wanted, "use eval mode or track=False")
+        if estimates_mean and power is not None:
             power = power * (count / (count - 1))
         self.num_batches_tracked.add_(1)
         for running, value in ((self.running_mean, mean), (self.running_var, power)):
