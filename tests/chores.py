@@ -1,6 +1,7 @@
 """Functions for studies, in a module where workers find them."""
 
 import os
+import shutil
 import signal
 import time
 import warnings
@@ -73,8 +74,19 @@ class Point:
     y: tuple[int, ...] = ()
 
 
-def moved(point, by):
+def moved(point: Point, by: float) -> Point:
     return Point(point.x + by, (*point.y, 1))
+
+
+def stop():
+    raise KeyboardInterrupt
+
+
+def remove(path, leave=None):
+    """Remove a folder, and leave a file with some text in its place."""
+    shutil.rmtree(path)
+    if leave:
+        Path(path).write_text(leave)
 
 
 def trained(learning_rate, seed):

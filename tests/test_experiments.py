@@ -12,8 +12,13 @@ from pyrank.engine import backends, simulation
 from pyrank.experiments import Column, Computation, Experiment, Row, Simulation
 from pyrank.experiments.chains import soft_rank_scaling as scaling
 from pyrank.experiments.chains.scaling_law import Setting
+from pyrank.experiments.tasks import TaskError, run_tasks
 from pyrank.plotting import Panel, Sheet
+from pyrank.studies import Study
 from pyrank.support.errors import ArgumentError
+
+import chores
+from harness import as_arrays, assert_same
 
 TINY = scaling.Settings(
     tuple(Setting(width, gamma, chains=4, burn_in=20, layers=100) for gamma in (1.0, math.inf) for width in (4, 6, 8)),
@@ -77,17 +82,48 @@ def test_interrupted_run_continues_where_it_stopped(finished, tmp_path, monkeypa
         return run
 
     monkeypatch.setattr(simulation, "simulate", stop_at_third)
-    with pytest.raises(KeyboardInterrupt, match=r"task 3 of 6 \(d=8,gamma=1\); the same command continues from"):
+    with pytest.raises(KeyboardInterrupt, match=r"^interrupted, 4 of 6 cells are left; the same again continues in"):
         QUESTION.run(TINY, tmp_path)
     assert contents(tmp_path) == {}
     result = QUESTION.run(TINY, tmp_path)
     assert (result.table, result.claims) == (finished[1].table, finished[1].claims)
 
 
-def test_folder_of_other_settings_is_refused(finished):
-    other = dataclasses.replace(TINY, seed=8)
-    with pytest.raises(ArgumentError, match=r"^out = .* other settings; give another folder .*seed: 7"):
-        QUESTION.run(other, finished[0])
+def test_other_settings_in_the_same_folder_keep_what_is_done(tmp_path, monkeypatch):
+    first, other = dataclasses.replace(TINY, seed=70), dataclasses.replace(TINY, seed=71)
+    for settings in (first, other):
+        QUESTION.run(settings, tmp_path)
+    monkeypatch.setattr(simulation, "simulate", lambda *_, **__: pytest.fail("simulated again"))
+    assert QUESTION.run(first, tmp_path).table == QUESTION.run(first, tmp_path).table
+
+
+def test_a_task_that_fails_is_named_once_the_others_are_done_and_tried_again(tmp_path):
+    tasks = [
+        Computation("bad", chores.picky, {"x": 0, "bad": 0}),
+        Computation("good", chores.picky, {"x": 1, "bad": 0}),
+    ]
+    for _ in range(2):
+        with pytest.raises(TaskError, match=r"^bad failed: ValueError: not this one$"):
+            declared(tasks=lambda _: tasks).find(Settings(), tmp_path)
+    assert Study(tmp_path / "study", [task.cell("cpu") for task in tasks]).status()["done"] == 1
+
+
+def test_a_dataclass_comes_back_as_the_annotation_of_its_function_says(tmp_path):
+    point = chores.Point(0.5, (3,))
+    found = run_tasks([Computation("p", chores.moved, {"point": point, "by": 1.0})], tmp_path, workers=1)
+    assert found == [chores.Point(1.5, (3, 1))]
+
+
+def test_a_run_comes_back_whole(tmp_path):
+    chain = Chain(6, activation="relu")
+    options = {"chains": 3, "seed": 4, "measures": ["soft_rank(0.5)", "stable_rank"], "snapshot_every": 5, "trace": 16}
+    found, again = (run_tasks([Simulation("a", chain, 60, options)], tmp_path)[0] for _ in range(2))
+    run = simulation.simulate(chain, 60, **options)
+    assert (found.plan, found.depth, found.backend, found.reason) == (run.plan, run.depth, run.backend, run.reason)
+    for each in (found, again):
+        assert_same(as_arrays(each), as_arrays(run))
+        assert each["stable_rank"].interval() == run["stable_rank"].interval()
+    assert again.seconds == found.seconds
 
 
 def test_folder_that_cannot_be_made_is_refused(tmp_path):
@@ -169,11 +205,8 @@ def test_a_column_that_rows_lack_is_an_error(tmp_path):
 
 
 def test_an_interrupted_computation_says_how_to_go_on(tmp_path):
-    def stop():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt, match=r"task 1 of 1 \(stop\); the same command continues"):
-        declared(tasks=lambda _: [Computation("stop", stop)]).find(Settings(), tmp_path)
+    with pytest.raises(KeyboardInterrupt, match=r"^interrupted, 1 of 1 cells are left; the same again continues in"):
+        declared(tasks=lambda _: [Computation("stop", chores.stop)]).find(Settings(), tmp_path)
 
 
 # --- the catalogue ---------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from pyrank.experiments import Column, Computation, Experiment, Simulation, repr
 from pyrank.plotting import Panel, Sheet
 from pyrank.support import files
 
+import chores
 from harness import as_arrays, assert_same, start_command
 
 CHAIN = Chain(8)
@@ -211,7 +212,7 @@ def test_files_of_other_settings_do_not_pass_for_those_that_are_missing(tmp_path
 def test_folder_that_vanishes_is_made_again(tmp_path):
     pytest.importorskip("matplotlib")
     out = tmp_path / "out"
-    tasks = (Computation("one", shutil.rmtree, {"path": out}), Simulation("two", CHAIN, 50))
+    tasks = (Computation("one", chores.remove, {"path": str(out)}, cost=2.0), Simulation("two", CHAIN, 50))
     result = experiments.reproduce(declared(*tasks), out=out)
     assert all(path.is_file() for path in result.files)
 
@@ -220,18 +221,16 @@ def test_folder_that_becomes_useless_costs_files_and_no_result(tmp_path, capsys,
     pytest.importorskip("matplotlib")
     out = tmp_path / "out"
 
-    def spoil():
-        shutil.rmtree(out)
-        out.write_text("a file now")
-
-    tasks = (Computation("one", spoil), Simulation("two", CHAIN, 50))
+    spoil = Computation("one", chores.remove, {"path": str(out), "leave": "a file now"}, cost=2.0)
+    tasks = (spoil, Simulation("two", CHAIN, 50))
     monkeypatch.setattr(experiments.catalogue, "load", lambda _: declared(*tasks))
     assert cli.main(["reproduce", "made-up", "--out", str(out)]) == 1
     printed, err = capsys.readouterr()
     assert printed.splitlines()[:2] == ["x", "1"]
     assert "written" not in printed
-    without, lost = err.splitlines()
-    assert "two goes on without it" in without
+    without, unsaved, lost = err.splitlines()
+    assert "the study goes on and tries again" in without
+    assert unsaved.startswith(f"pyrank: not written: {out / 'study/study.sqlite'} (")
     assert lost.startswith(f"pyrank: not written: {out / 'made-up.csv'}, ")
 
 

@@ -80,8 +80,9 @@ def test_all_but_weights_is_left_alone(schedule):
     frozen = model[0].weight.detach().clone()
     buffers = [buffer.clone() for buffer in model.buffers()]
     modes = [module.training for module in model.modules()]
+    x = torch.rand(32, 12)
     state = torch.get_rng_state()
-    increase_rank(model, torch.rand(32, 12), schedule=schedule, steps=3)
+    increase_rank(model, x, schedule=schedule, steps=3)
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(frozen, model[0].weight)
     assert all(torch.equal(a, b) for a, b in zip(buffers, model.buffers(), strict=True))

@@ -16,6 +16,7 @@ from pyrank.specs.weights import INITIALIZATIONS, SCALES
 
 MISUSED = 2
 LARGEST = 2**64
+WORKERS = "processes to run, of one thread each (default: 1, with all threads)"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -87,6 +88,10 @@ def new_parser() -> argparse.ArgumentParser:
         epilog="Example: pyrank monitor torchvision.models:resnet18 --data random --shape 3,64,64. Images are "
         "flattened for a network whose first layer is torch.nn.Linear.",
     ))  # fmt: skip
+    _add_study(commands.add_parser(
+        "study", help="run all combinations of some values, and keep the results in one file",
+        description="Run all combinations of some values. What was stopped continues when the command is repeated.",
+    ))  # fmt: skip
     commands.add_parser(
         "info", help="show versions, backends and the instruction set in use",
         description="Show versions, backends and the instruction set in use.",
@@ -147,6 +152,25 @@ def _add_monitor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", metavar="FILE", help="draw rank against depth: a .png, .svg or .pdf")
 
 
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
+    run = actions.add_parser(
+        "run", help="run what is not done", description="Run the cells of a study that are not done yet.",
+        epilog="FILE has fixed values at its top, such as depth = 1000, and axes such as width = [8, 16] below [axes]; "
+        "the names are those of pyrank.Chain and pyrank.simulate.",
+    )  # fmt: skip
+    run.add_argument("file", metavar="FILE", help="what to run: a TOML file")
+    run.add_argument("--out", metavar="DIR", help="folder for the results (default: the name of FILE without .toml)")
+    run.add_argument("--workers", type=_integer, metavar="N", help=WORKERS)
+    run.add_argument("--dask", metavar="ADDRESS", help="run on the workers of this Dask scheduler, as tcp://HOST:8786")
+    run.add_argument("--retry-failed", action="store_true", help="run cells again that have failed")
+    status = actions.add_parser("status", help="how many cells are done, have failed, wait")
+    status.add_argument("folder", metavar="DIR", help="the folder of the study")
+    table = actions.add_parser("table", help="the results of all cells that are done")
+    table.add_argument("folder", metavar="DIR", help="the folder of the study")
+    table.add_argument("--csv", metavar="FILE", help="write the table to FILE")
+
+
 def _add_reproduce(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the experiment; all: every one, and a page of them")
     parser.add_argument("--list", action="store_true", help="list the experiments")
@@ -155,3 +179,4 @@ def _add_reproduce(parser: argparse.ArgumentParser) -> None:
     device = "where chains are simulated: cpu, cuda (all GPUs) or cuda:N (default: cpu)"
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help=device)
     parser.add_argument("--out", metavar="DIR", help="folder for the files (default: results/NAME-PRESET)")
+    parser.add_argument("--workers", type=_integer, metavar="N", help=WORKERS)

@@ -94,8 +94,10 @@ def _dispatch(argv: Sequence[str] | None) -> int:
         return _fail(error, FAILED)
     except RuntimeError as error:
         from pyrank.engine.checkpoint import CheckpointError
+        from pyrank.experiments.tasks import TaskError
+        from pyrank.studies.pool import CannotStartError
 
-        if not isinstance(error, CheckpointError):
+        if not isinstance(error, CheckpointError | TaskError | CannotStartError):
             raise
         return _fail(error, FAILED)
     except KeyboardInterrupt as stop:
@@ -184,7 +186,9 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     if arguments.name == "all":
         return _reproduce_all(arguments)
     experiment = experiments.load(arguments.name)
-    result = experiments.reproduce(experiment, arguments.preset, arguments.out, device=arguments.device)
+    result = experiments.reproduce(
+        experiment, arguments.preset, arguments.out, device=arguments.device, workers=arguments.workers
+    )
 
     from pyrank.experiments.claims import claims_text
 
@@ -197,7 +201,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 def _reproduce_all(arguments: argparse.Namespace) -> int:
     from pyrank.experiments import reproduce_all
 
-    overview = reproduce_all(arguments.preset, arguments.out, device=arguments.device)
+    overview = reproduce_all(arguments.preset, arguments.out, device=arguments.device, workers=arguments.workers)
     print(overview, *[f"written: {overview.page}"] * overview.written, sep="\n\n")
     for outcome in overview.failed:
         _say(f"{outcome.name} failed: {outcome.error}")
@@ -225,6 +229,23 @@ def _monitor(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _study(arguments: argparse.Namespace) -> int:
+    from pyrank.cli import studies
+
+    if arguments.action == "run":
+        text, done = studies.run_study(arguments)
+        print(text)
+        return 0 if done else FAILED
+    if arguments.action == "status":
+        print(studies.show_status(arguments))
+        return 0
+    text, unwritten = studies.show_table(arguments)
+    if unwritten:
+        warnings.warn(unwritten, NotWritten, stacklevel=2)
+    print(text)
+    return 0
+
+
 def _info(_arguments: argparse.Namespace) -> int:
     from pyrank.engine.config import show_config
 
@@ -232,4 +253,4 @@ def _info(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"simulate": _simulate, "reproduce": _reproduce, "monitor": _monitor, "info": _info}
+_COMMANDS = {"simulate": _simulate, "reproduce": _reproduce, "study": _study, "monitor": _monitor, "info": _info}

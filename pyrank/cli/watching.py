@@ -30,8 +30,7 @@ def watch(
     as_integer("--samples", samples, 1, 2**31, "take 128")
     as_integer("--seed", seed, 0, 2**63 - 1, "take 0")
     x = _inputs(data, shape, samples, seed)
-    torch.manual_seed(seed)
-    model = built(network)
+    model = built(network, seed)
     if x.ndim > 2 and _takes_vectors(model):
         x = x.flatten(1)
     monitor = RankMonitor(model, measures) if measures else RankMonitor(model)
@@ -44,8 +43,9 @@ def watch(
     return monitor
 
 
-def built(network: str) -> nn.Module:
-    """Return what ``module:factory`` gives; modules of the working folder are found, too."""
+def built(network: str, seed: int) -> nn.Module:
+    """Return what ``module:factory`` gives for a seed; modules of the working folder are found, too."""
+    import torch
     from torch import nn
 
     module, colon, name = network.partition(":")
@@ -56,12 +56,14 @@ def built(network: str) -> nn.Module:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+    torch.manual_seed(seed)
     try:
         factory: Any = import_module(module)
         for part in name.split("."):
             factory = getattr(factory, part)
     except (ImportError, AttributeError) as error:
         raise ArgumentError(f"network = {network!r}: {error}; run it where `import {module}` works") from error
+    torch.manual_seed(seed)  # whatever the import has drawn
     model = factory if isinstance(factory, nn.Module) else factory()
     if not isinstance(model, nn.Module):
         raise invalid("network", network, f"a torch.nn.Module, not {type(model).__name__}", "let the factory return it")

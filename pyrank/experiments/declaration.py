@@ -107,16 +107,20 @@ class Experiment:
     tables: Sequence[Table] = field(default_factory=tuple)
     more: Callable[[Found], Mapping[str, object]] = lambda found: {}
 
-    def find(self, settings: Any, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Found:
-        """Run the tasks, with their checkpoints in ``out``, and analyse their results."""
+    def find(
+        self, settings: Any, out: Path, *, device: str = "cpu", progress: bool | None = None, workers: int | None = None
+    ) -> Found:
+        """Run the tasks as a study in ``out``, and analyse their results."""
         tasks = list(self.tasks(settings))
-        data = self.analyse(settings, run_tasks(tasks, out, device=device, progress=progress))
+        data = self.analyse(settings, run_tasks(tasks, out, device=device, progress=progress, workers=workers))
         seeds = [task.seed for task in tasks if task.seed is not None]
         return Found(settings, data, records(self.columns, self.rows(settings, data)), seeds)
 
-    def run(self, settings: Any, out: Path, *, device: str = "cpu", progress: bool | None = None) -> Result:
+    def run(
+        self, settings: Any, out: Path, *, device: str = "cpu", progress: bool | None = None, workers: int | None = None
+    ) -> Result:
         """Answer the question, and write data, table and figure into ``out``."""
-        found = self.find(settings, out, device=device, progress=progress)
+        found = self.find(settings, out, device=device, progress=progress, workers=workers)
         caption = self.full_caption(found)
         further = {table.name: records(table.columns, table.rows(found)) for table in self.tables}
         lines = {name: [vars(row) for row in rows] for name, rows in further.items()}

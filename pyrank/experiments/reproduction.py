@@ -31,6 +31,7 @@ def reproduce(
     *,
     device: str = "cpu",
     progress: bool | None = None,
+    workers: int | None = None,
 ) -> Result:
     """Reproduce a published result, or run an experiment of your own.
 
@@ -47,6 +48,8 @@ def reproduce(
         Where chains are simulated, as in `pyrank.simulate`; all else is computed on the CPU.
     progress
         Whether to show a progress bar; if not given, only on a terminal.
+    workers
+        How many processes compute, as in `pyrank.Study.run`. The result does not depend on it.
 
     Returns
     -------
@@ -55,8 +58,8 @@ def reproduce(
     Raises
     ------
     ArgumentError
-        If the experiment or preset is unknown, the folder cannot be used, belongs to another run or is written to by
-        one, or the device is not there or has no kernel for one of the chains.
+        If the experiment or preset is unknown, the folder cannot be used or is written to by another run, or the device
+        is not there or has no kernel for one of the chains.
     ImportError
         If matplotlib is missing.
     KeyboardInterrupt
@@ -75,7 +78,7 @@ def reproduce(
     _require(device)
     prepare_folder("out", folder)
     with sole_writer("out", folder):
-        return experiment.run(experiment.presets[preset], folder, device=device, progress=progress)
+        return experiment.run(experiment.presets[preset], folder, device=device, progress=progress, workers=workers)
 
 
 def reproduce_all(
@@ -84,6 +87,7 @@ def reproduce_all(
     *,
     device: str = "cpu",
     progress: bool | None = None,
+    workers: int | None = None,
 ) -> Overview:
     """Reproduce every published result, and show them all on one page, ``index.html``.
 
@@ -97,7 +101,7 @@ def reproduce_all(
         ``"quick"`` or ``"paper"``.
     out
         Folder for the page and for one folder an experiment, created if needed; ``results/all-<preset>`` if not given.
-    device, progress
+    device, progress, workers
         As in `reproduce`.
 
     Returns
@@ -123,13 +127,15 @@ def reproduce_all(
     folder = Path("results", f"all-{preset}") if out is None else Path(out)
     prepare_folder("out", folder)
     with sole_writer("out", folder):
-        overview, unwritten = _reproduce_all(preset, folder, device, progress)
+        overview, unwritten = _reproduce_all(preset, folder, device, progress, workers)
     if unwritten:
         warn(unwritten, NotWritten, stacklevel=2)
     return replace(overview, written=not unwritten)
 
 
-def _reproduce_all(preset: str, folder: Path, device: str, progress: bool | None) -> tuple[Overview, str]:
+def _reproduce_all(
+    preset: str, folder: Path, device: str, progress: bool | None, workers: int | None
+) -> tuple[Overview, str]:
     """Return the overview, and why its page is not written, if it is not."""
     began = time.perf_counter()
     outcomes: list[Outcome] = []
@@ -144,7 +150,7 @@ def _reproduce_all(preset: str, folder: Path, device: str, progress: bool | None
         for name in EXPERIMENTS:
             bar.set_description(name)
             try:
-                outcomes.append(_outcome(name, preset, folder / name, device, progress))
+                outcomes.append(_outcome(name, preset, folder / name, device, progress, workers))
             except KeyboardInterrupt as stop:
                 where = f"interrupted in {name}; the same command continues; what is finished: {overview.page}"
                 raise Stopped.after(stop, where) from stop
@@ -161,7 +167,7 @@ def _require(device: str) -> None:
     check_device(device)
 
 
-def _outcome(name: str, preset: str, out: Path, device: str, progress: bool | None) -> Outcome:
+def _outcome(name: str, preset: str, out: Path, device: str, progress: bool | None, workers: int | None) -> Outcome:
     """Reproduce one experiment, whatever goes wrong in it."""
     began = time.perf_counter()
     result, error, earlier = None, "", False
@@ -169,7 +175,7 @@ def _outcome(name: str, preset: str, out: Path, device: str, progress: bool | No
         experiment = load(name)
         result = finished(name, out, experiment.presets[preset])
         earlier = result is not None
-        result = result or reproduce(experiment, preset, out, device=device, progress=progress)
+        result = result or reproduce(experiment, preset, out, device=device, progress=progress, workers=workers)
     except Exception as problem:
         error = " ".join(f"{type(problem).__name__}: {problem}".split())
     return Outcome(name, time.perf_counter() - began, result, error, earlier)

@@ -1,23 +1,25 @@
-"""What an experiment computes: simulations, each with its own checkpoint, and other computations, under one bar."""
+"""What an experiment computes: simulations and other computations, each a task of a study in the output folder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any, Protocol
-from warnings import warn
+from typing import Any, Protocol, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyrank import studies
 from pyrank.specs.chain import Chain
-from pyrank.support.errors import ArgumentError
-from pyrank.support.files import NotWritten, prepare_folder
-from pyrank.support.locks import HeldError
-from pyrank.support.progress import percent_bar
-from pyrank.support.signals import Stopped
+from pyrank.support.files import prepare_folder
+
+FOLDER = "study"
+"""Within the output folder."""
+
+
+class TaskError(RuntimeError):
+    """A task has failed; the others have not."""
 
 
 class Task(Protocol):
@@ -28,18 +30,17 @@ class Task(Protocol):
         """What it is called."""
 
     @property
-    def cost(self) -> float:
-        """Its predicted time in arbitrary units."""
-
-    @property
     def seed(self) -> int | None:
         """That of its random numbers, if it has one."""
 
     def check(self, device: str) -> None:
         """Raise ArgumentError if it cannot run on a device."""
 
-    def run(self, folder: Path, device: str, report: Callable[[float], object]) -> Any:
-        """Return its result; ``folder`` is for checkpoints, and ``report`` is told shares of the whole."""
+    def cell(self, device: str) -> studies.Task:
+        """Return it as a cell of a study."""
+
+    def result(self, kept: Any) -> Any:
+        """Return its result from what the study has kept."""
 
 
 @dataclass(frozen=True)
@@ -75,33 +76,27 @@ class Simulation:
 
         backends.choose(self.chain, device)
 
-    def run(self, folder: Path, device: str, report: Callable[[float], object]) -> Any:
-        """Simulate, or read the checkpoint of a run that is finished; ``report`` takes shares of the whole."""
-        from pyrank.engine import checkpoint, simulation
+    def cell(self, device: str) -> studies.Task:
+        """Return it as a cell of a study."""
+        from pyrank.studies import runs
 
-        path = folder / f"{self.name}.ckpt"
-        known = checkpoint.exists(path)
-        try:
-            checkpoint.check_writable(path)
-            writable = True
-        except ArgumentError as error:  # although it was when the experiment began
-            warn(f"{error}; {self.name} goes on without it", NotWritten, stacklevel=2)
-            writable = False
-        try:
-            return simulation.simulate(
-                self.chain, self.depth, **self.options, device=device, checkpoint=path if writable else None,
-                progress=lambda layers: report(layers / self.depth),
-            )  # fmt: skip
-        except ArgumentError as error:
-            if not known or isinstance(error, HeldError):
-                raise
-            out = f"out = {str(folder.parent)!r}"
-            raise ArgumentError(f"{out} holds a run with other settings; give another folder ({error})") from None
+        parameters = {"chain": self.chain, "depth": self.depth, "options": dict(self.options), "device": device}
+        return studies.Task(runs.whole_run, parameters, self.cost)
+
+    def result(self, kept: Any) -> Any:
+        """Return the run."""
+        from pyrank.studies import runs
+
+        return runs.restored(self.chain, self.options, kept)
 
 
 @dataclass(frozen=True)
 class Computation:
-    """One call of a function, ``function(**arguments)``; its result is what that returns."""
+    """One call of a function, ``function(**arguments)``; its result is what that returns.
+
+    The function stands at the top of a module. It returns numbers, texts and arrays, or lists, tuples and dicts of
+    such; or a dataclass of such, which its return annotation names.
+    """
 
     name: str
     function: Callable[..., Any]
@@ -116,41 +111,43 @@ class Computation:
     def check(self, device: str) -> None:
         """Do nothing: it runs on the CPU wherever chains are simulated."""
 
-    def run(self, folder: Path, device: str, report: Callable[[float], object]) -> Any:
-        """Call the function."""
-        result = self.function(**self.arguments)
-        report(1.0)
-        return result
+    def cell(self, device: str) -> studies.Task:
+        """Return it as a cell of a study."""
+        return studies.Task(self.function, self.arguments, self.cost)
+
+    def result(self, kept: Any) -> Any:
+        """Return what the function returned."""
+        kind = get_type_hints(self.function).get("return") if isinstance(kept, dict) else None
+        return kind(**kept) if isinstance(kind, type) and is_dataclass(kind) else kept
 
 
-def run_tasks(tasks: Sequence[Task], out: Path, *, device: str = "cpu", progress: bool | None = None) -> list[Any]:
-    """Run tasks in order, with checkpoints in ``out/checkpoints``; return their results in that order.
+def run_tasks(
+    tasks: Sequence[Task], out: Path, *, device: str = "cpu", progress: bool | None = None, workers: int | None = None
+) -> list[Any]:
+    """Run tasks as a study in ``out/study``; return their results in their order.
 
     Raises
     ------
     ArgumentError
-        If ``out`` cannot be written to, or holds the checkpoints of other tasks; or if one of them cannot run on this
-        ``device``, before the first does.
+        If ``out`` cannot be written to, or one of them cannot run on this ``device``, before the first does.
+    TaskError
+        If one fails; the same call tries it again.
     KeyboardInterrupt
         On Ctrl-C, or on SIGTERM while chains are simulated; the same call continues.
     """
     for task in tasks:
         task.check(device)
-    folder = out / "checkpoints"
-    prepare_folder("out", folder)
-    total = sum(task.cost for task in tasks)
-    results = []
-    with percent_bar(progress) as shown:
-        for number, task in enumerate(tasks, start=1):
-            shown.set_description(f"{number}/{len(tasks)} {task.name}")
-            with suppress(OSError):
-                folder.mkdir(parents=True, exist_ok=True)  # if it has vanished meanwhile
-            try:
-                results.append(task.run(folder, device, _scaled(shown.update, 100 * task.cost / total)))
-            except KeyboardInterrupt as stop:
-                where = f"interrupted in task {number} of {len(tasks)} ({task.name})"
-                raise Stopped.after(stop, f"{where}; the same command continues from {folder}") from stop
-    return results
+    if not tasks:
+        return []
+    cells = [task.cell(device) for task in tasks]
+    prepare_folder("out", out / FOLDER)
+    study = studies.Study(out / FOLDER, cells)
+    if study.run(workers, progress=progress, retry_failed=True)["waiting"]:
+        study.run(workers, progress=progress)  # the folder has vanished meanwhile, and what was in it
+    for task, cell in zip(tasks, cells, strict=True):
+        if error := study.error(cell):
+            raise TaskError(f"{task.name} failed: {error}")
+    return [task.result(study.result(cell)) for task, cell in zip(tasks, cells, strict=True)]
 
 
 def trace(run: Any, measure: str) -> NDArray[np.float64]:
@@ -158,7 +155,3 @@ def trace(run: Any, measure: str) -> NDArray[np.float64]:
     values = run[measure].trace
     assert values is not None, "the simulation kept no trace"
     return np.asarray(values)
-
-
-def _scaled(update: Callable[[float], object], factor: float) -> Callable[[float], object]:
-    return lambda share: update(share * factor)

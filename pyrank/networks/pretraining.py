@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,7 +26,9 @@ SCHEDULES = {"layerwise": (50, 1e-3), "last": (1000, 1e-3)}
 LEAST = 1e-15
 """Of r - 1 in double, under its logarithm."""
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": partial(torch.optim.Adam, foreach=True), "sgd": torch.optim.SGD,
+}  # fmt: skip
 
 Optimizer = str | Callable[[list[nn.Parameter], float], torch.optim.Optimizer]
 
@@ -221,7 +224,7 @@ def _ascend(
         optimizer.zero_grad()
         objective = torch.log((r - 1.0).clamp(min=LEAST)) if isinstance(optimizer, torch.optim.Adam) else r
         gradients = torch.autograd.grad(-objective, weights, allow_unused=True)
-        if not all(torch.isfinite(gradient).all() for gradient in gradients if gradient is not None):
+        if not torch.isfinite(nn.utils.get_total_norm([g for g in gradients if g is not None])):
             stopped = f"the gradient of r of layer {stage.name} is no number after {step} steps"
             break
         for parameter, gradient in zip(weights, gradients, strict=True):

@@ -13,13 +13,15 @@ from pyrank.support.lazy import names_of
 
 if TYPE_CHECKING:
     from pyrank.optimization.equivalent import equivalent_network
+    from pyrank.optimization.hessian import HessianSpectrum, hessian_eigenvalues
     from pyrank.optimization.least_squares import Descent, LeastSquares
 
 _HOMES = {
     "equivalent": "equivalent_network",
+    "hessian": "HessianSpectrum hessian_eigenvalues",
     "least_squares": "Descent LeastSquares",
 }
 
-__all__ = ["Descent", "LeastSquares", "equivalent_network"]
+__all__ = ["Descent", "HessianSpectrum", "LeastSquares", "equivalent_network", "hessian_eigenvalues"]
 
 __getattr__, __dir__ = names_of(__name__, _HOMES)

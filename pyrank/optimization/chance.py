@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from pyrank.support.errors import invalid
+from pyrank.support.errors import ArgumentError, invalid
 
 _REMEDY = "use model.eval(), set p = 0 of what drops, or take that module out"
 
@@ -25,15 +25,23 @@ def no_chance(model: nn.Module) -> Iterator[None]:
             raise invalid("model", f"{name or type(module).__name__} = {module}", "a deterministic model", _REMEDY)
     devices = [d for d in {p.device for p in model.parameters()} if d.type == "cuda"]
     before = _states(devices)
+    random = invalid("model", type(model).__name__, "a deterministic model, but it drew random numbers", _REMEDY)
     try:
         yield
-        after = _states(devices)
+        if _moved(before, devices):
+            raise random
+    except ArgumentError as error:
+        if error is not random and _moved(before, devices):
+            raise random from error
+        raise
     finally:
         torch.set_rng_state(before[0])
         for device, state in zip(devices, before[1:], strict=True):
             torch.cuda.set_rng_state(state, device)
-    if not all(map(torch.equal, before, after)):
-        raise invalid("model", type(model).__name__, "a deterministic model, but it drew random numbers", _REMEDY)
+
+
+def _moved(before: list[Tensor], devices: list[torch.device]) -> bool:
+    return not all(map(torch.equal, before, _states(devices)))
 
 
 def _states(devices: list[torch.device]) -> list[Tensor]:

@@ -29,13 +29,16 @@ TRIES = 3
 
 CHECKPOINTS = "checkpoints"
 
-Watch = Callable[[Event], object]
-
 
 class Running:
     """One run of a study: cells that are still to be done, and who does them."""
 
-    def __init__(self, store: Store, cells: Mapping[str, Task], crew: Crew, watch: Watch) -> None:
+    def __init__(
+        self, store: Store, cells: Mapping[str, Task], crew: Crew, watch: Callable[[Event], object],
+        make_again: Callable[[], object],
+    ) -> None:  # fmt: skip
+        """``watch`` is told of all events; ``make_again`` makes the file of the store, should it vanish."""
+        self._make_again = make_again
         self._store, self._cells, self._crew, self._watch = store, cells, crew, watch
         self._queue = Queue(list(cells.items()), crew.size)
         self._tries: Counter[str] = Counter()
@@ -128,7 +131,7 @@ class Running:
         if not self.unwritten:
             return
         try:
-            self._store.put(self.unwritten.values(), self.hidden)
+            self._put()
         except OSError as error:
             if not self.told:
                 self.told = not_written([self._store.path], error)
@@ -139,6 +142,13 @@ class Running:
                 self._remove(key)
         self.unwritten.clear()
         self.told = ""
+
+    def _put(self) -> None:
+        try:
+            self._store.put(self.unwritten.values(), self.hidden)
+        except FileNotFoundError:
+            self._make_again()
+            self._store.put(self.unwritten.values(), self.hidden)
 
     def checkpoint(self, key: str) -> Path:
         """Return the file in which a long cell saves."""

@@ -126,6 +126,14 @@ class Store:
             found: tuple[str, bytes | None] | None = connection.execute(query, (key,)).fetchone()
             return found
 
+    def error_of(self, key: str) -> str | None:
+        """Return the error of one cell in one line, or None if it has not failed."""
+        with self._reading() as connection:
+            found: tuple[str | None] | None = connection.execute(
+                "SELECT error FROM cells WHERE key = ?", (key,)
+            ).fetchone()
+            return found[0] if found else None
+
     def enter(self, entries: Iterable[Entry], frame: Mapping[str, Any]) -> None:
         """Create the file if needed, and enter those cells that are not there yet.
 
@@ -242,5 +250,5 @@ def _as_os_error(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        number = _ERRNO.get(error.sqlite_errorname.split("_")[1], errno.EIO)
+        number = _ERRNO.get(error.sqlite_errorname.split("_")[1], errno.EIO) if path.exists() else errno.ENOENT
         raise OSError(number, str(error), str(path)) from error

@@ -151,9 +151,8 @@ class Study:
         if not waiting and not self._unwritten:
             return ""
         with Shown(progress, waiting, len(self._keys)) as shown:
-            running = Running(
-                self._store, waiting, crew_of(workers, executor, self._cells.modules, shown.tell), shown.tell
-            )
+            crew = crew_of(workers, executor, self._cells.modules, shown.tell)
+            running = Running(self._store, waiting, crew, shown.tell, self._make_again)
             running.unwritten = self._unwritten
             try:
                 running.run()
@@ -177,6 +176,11 @@ class Study:
             return known
         self._store.enter(self._cells.entries(), frame)
         return known
+
+    def _make_again(self) -> None:
+        """Make the folder and its file again, if it has vanished."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._enter()
 
     def _statuses(self) -> dict[str, str]:
         known = self._store.statuses() if self._store.exists() else {}
@@ -243,6 +247,12 @@ class Study:
     def result(self, cell: Task) -> Any:
         """Return what a task returned, or None."""
         return self._result(cell.key)
+
+    def error(self, cell: Task) -> str | None:
+        """Return the error of a task that has failed in one line, or None."""
+        if outcome := self._unwritten.get(cell.key):
+            return outcome.error
+        return self._store.error_of(cell.key) if self._store.exists() else None
 
     def _result(self, key: str) -> Any:
         if key in self._unwritten:

@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 NUMERIC = "biufc"
 """Kinds of arrays that are kept: booleans, integers, floats and complex numbers."""
 
+LARGE, MOST_BYTES = 2**16, 900 * 2**20
+"""Arrays of so many bytes are not compressed, which takes time and gains little; more than so many are refused."""
+
 
 class UnwritableError(TypeError):
     """A value is none of those that can be kept."""
@@ -57,7 +60,10 @@ def pack(result: object) -> tuple[str, bytes | None]:
         return text, None
     file = io.BytesIO()
     named: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
-    np.savez_compressed(file, **named)
+    small = sum(array.nbytes for array in arrays) < LARGE
+    (np.savez_compressed if small else np.savez)(file, **named)
+    if file.tell() > MOST_BYTES:
+        raise UnwritableError(f"{file.tell() / 2**20:.0f} MiB of arrays are more than a cell can keep")
     return text, file.getvalue()
 
 

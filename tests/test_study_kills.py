@@ -1,0 +1,81 @@
+"""P6 under fire: whoever is killed, whenever, no cell is lost, and every bit is that of a serial run."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_crews import command_of, descendants
+
+from pyrank import Study, grid
+from pyrank.studies.store import Store
+from pyrank.studies.values import pack
+
+import chores
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the workers")
+
+CELLS = {"task": chores.walk, "seed": range(60), "steps": 200}
+DRIVER = f"""
+import sys
+sys.path[:0] = [{str(Path(chores.__file__).parent)!r}]
+import chores
+from pyrank import Study, grid
+if __name__ == "__main__":
+    cells = grid(task=chores.walk, seed=range(60), steps=200, log=sys.argv[1])
+    Study("sweep", cells).run(workers=2, retry_failed=True)
+"""
+
+
+def start(folder, environment):
+    return subprocess.Popen(
+        [sys.executable, "run.py", str(folder / "log")], cwd=folder, stderr=subprocess.PIPE,
+        env=os.environ | environment,
+    )  # fmt: skip
+
+
+def kill_at_random(folder, kills, rng, environment):
+    """Start the study until it ends by itself, killing it or one of its workers now and then; return its complaints."""
+    killed, said = 0, b""
+    for _ in range(10 * kills + 10):
+        process = start(folder, environment)
+        while process.poll() is None:
+            time.sleep(rng.uniform(0.0, 0.4))
+            targets = [process.pid, *(pid for pid in descendants(process.pid) if b"forkserver" in command_of(pid))]
+            if killed < kills and process.poll() is None:
+                try:
+                    os.kill(rng.choice(targets), signal.SIGKILL)
+                    killed += 1
+                except ProcessLookupError:
+                    continue
+        said += process.communicate()[1]
+        if process.returncode == 0:
+            assert killed == kills
+            return said
+    raise AssertionError(f"it never ends: {said.decode()}")
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.validate)])
+def test_kills_lose_nothing_and_change_nothing(kills, tmp_path):
+    (tmp_path / "run.py").write_text(DRIVER)
+    said = kill_at_random(tmp_path, kills, random.Random(kills), {"PYTHONWARNINGS": "error"})
+    study = Study(tmp_path / "sweep")
+    assert study.status() == {"done": 60, "failed": 0, "waiting": 0}, said.decode()
+    assert Store(tmp_path / "sweep").check() == "ok"
+    serial = Study(tmp_path / "serial", grid(**CELLS))
+    serial.run()
+    assert [pack(found) for found in study.results()] == [pack(found) for found in serial.results()]
+    assert len((tmp_path / "log").read_text().split()) <= 60 + 60 * kills
+
+
+def test_nothing_is_computed_twice_without_need(tmp_path):
+    (tmp_path / "run.py").write_text(DRIVER)
+    for _ in range(2):
+        process = start(tmp_path, {"PYTHONWARNINGS": "error"})
+        assert process.communicate()[1] == b""
+        assert process.returncode == 0
+    assert sorted(map(int, (tmp_path / "log").read_text().split())) == list(range(60))
