@@ -144,6 +144,13 @@ def test_accuracy_by_hand(points):
     assert found["batch"] != found["running"]
 
 
+def test_accuracy_of_what_has_no_parameters():
+    scores = torch.eye(4)
+    y = torch.tensor([0, 1, 2, 0])
+    assert networks.accuracy(nn.Identity(), (scores, y)) == 0.75
+    assert math.isnan(networks.accuracy(nn.Identity(), (scores * math.inf, y)))
+
+
 class Watch:
     """A monitor that notes the norm of the last layer's output at every second batch."""
 

@@ -144,7 +144,7 @@ def train(
     descent = _optimizer(optimizer, list(model.parameters()), learning_rate)
     losses, seen = np.full(epochs * per_epoch, math.nan), _Seen(monitor, epochs * per_epoch)
     shares = np.full((len(pairs), epochs), math.nan)
-    device = next(model.parameters()).device
+    device = next((each.device for each in model.parameters()), x.device)
     order = torch.Generator(device="cpu").manual_seed(seed)
     steps, diverged = 0, False
     with torch.enable_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -202,7 +202,7 @@ def accuracy(model: nn.Module, data: tuple[Tensor, Tensor], *, batch: int = 128,
     x, y = _pair("data", data)
     size = min(as_integer("batch", batch, 1, 2**31, "give the size of a batch"), len(y))
     whole = len(y) - len(y) % size if statistics == "batch" else len(y)
-    device = next(model.parameters()).device
+    device = next((each.device for each in model.parameters()), x.device)
     right = 0
     with _evaluating(model, statistics == "batch"):
         for xs, ys in zip(torch.split(x[:whole], size), torch.split(y[:whole], size), strict=True):
