@@ -10,23 +10,25 @@ from pyrank.support.lazy import names_of
 if TYPE_CHECKING:
     from pyrank.networks.bridge import ChainLayer, from_chain
     from pyrank.networks.convolutional import resnet50, vgg19
+    from pyrank.networks.evaluation import accuracy
     from pyrank.networks.gradients import GradientAlignment, gradient_alignment
     from pyrank.networks.monitor import RankMonitor
     from pyrank.networks.normalize import Normalize
     from pyrank.networks.perceptrons import mlp
     from pyrank.networks.pretraining import RankIncrease, increase_rank
-    from pyrank.networks.training import History, accuracy, train
+    from pyrank.networks.training import History, train
     from pyrank.networks.weights import initialize
 
 _HOMES = {
     "bridge": "ChainLayer from_chain",
     "convolutional": "resnet50 vgg19",
+    "evaluation": "accuracy",
     "gradients": "GradientAlignment gradient_alignment",
     "monitor": "RankMonitor",
     "normalize": "Normalize",
     "perceptrons": "mlp",
     "pretraining": "RankIncrease increase_rank",
-    "training": "History accuracy train",
+    "training": "History train",
     "weights": "initialize",
 }
 
