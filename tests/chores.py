@@ -87,3 +87,12 @@ def remove(path, leave=None):
     shutil.rmtree(path)
     if leave:
         Path(path).write_text(leave)
+
+
+def trained(learning_rate, seed):
+    """A small network after a few steps."""
+    from pyrank import data, networks
+
+    model = networks.mlp(2, 12, 8, 3, seed=seed)
+    points = data.separable(3, 8, 4, 60, seed=seed)
+    return networks.train(model, points, epochs=2, batch=20, learning_rate=learning_rate, seed=seed).to_dict()

@@ -13,6 +13,7 @@ from torch.nn import functional
 import pyrank
 from pyrank import data, networks
 
+import chores
 from tolerances import SIGMAS
 
 BATCH = pyrank.Normalization(recentre=True, eps=1e-5)
@@ -195,6 +196,17 @@ def test_rank_monitor_follows_the_steps(points):
     assert values[0] == pytest.approx(r, rel=1e-5)
     assert np.isfinite(values).tolist() == [step % 3 == 0 for step in range(10)]
     assert not model[5]._forward_hooks
+
+
+def test_a_training_is_a_task_of_a_study(tmp_path):
+    study = pyrank.Study(tmp_path / "rates", pyrank.grid(task=chores.trained, learning_rate=[0.1, 0.3], seed=[5]))
+    study.run()
+    for rate, result in zip((0.1, 0.3), study.results(), strict=True):
+        again = chores.trained(rate, 5)
+        assert result.keys() == again.keys()
+        for name, value in again.items():
+            np.testing.assert_array_equal(result[name], value)
+    assert study.table()["steps"].tolist() == [6, 6]
 
 
 def test_convolutional_networks_train():
