@@ -14,7 +14,7 @@ from pyrank._version import __version__
 from pyrank.support.lazy import names_of
 
 if TYPE_CHECKING:
-    from pyrank import reference, theory
+    from pyrank import data, networks, reference, theory
     from pyrank.engine.checkpoint import CheckpointError
     from pyrank.engine.config import show_config
     from pyrank.engine.lyapunov import LyapunovSpectrum, lyapunov_spectrum
@@ -41,11 +41,12 @@ if TYPE_CHECKING:
     from pyrank.specs.measures import Measure
     from pyrank.specs.normalization import Normalization
     from pyrank.specs.weights import Weights
+    from pyrank.studies import Study, Task, grid
     from pyrank.support.errors import ArgumentError
     from pyrank.support.files import NotWritten
 
 _HOMES = {
-    "": "reference theory",
+    "": "data networks reference theory",
     "_version": "__version__",
     "engine.checkpoint": "CheckpointError",
     "engine.config": "show_config",
@@ -60,6 +61,7 @@ _HOMES = {
     "specs.measures": "Measure",
     "specs.normalization": "Normalization",
     "specs.weights": "Weights",
+    "studies": "Study Task grid",
     "support.errors": "ArgumentError",
     "support.files": "NotWritten",
 }
@@ -75,14 +77,19 @@ __all__ = [
     "Normalization",
     "NotWritten",
     "Run",
+    "Study",
+    "Task",
     "Weights",
     "__version__",
+    "data",
     "draw_weights",
     "effective_rank",
     "frobenius_norm",
+    "grid",
     "isometry_gap",
     "layer_step",
     "lyapunov_spectrum",
+    "networks",
     "numerical_rank",
     "orthogonality_gap",
     "outlier",

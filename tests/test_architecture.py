@@ -22,10 +22,11 @@ PYTHON = {
     "plotting": {"support"},
     "engine": {*BASIS, "reference", "plotting"},  # results draw themselves, from arrays alone
     "data": {"support"},
+    "studies": {*BASIS, "engine", "plotting"},
     "networks": {*BASIS, "reference", "ops", "engine", "plotting"},
     "optimization": {"support", "specs", "reference", "theory", "networks"},
-    "experiments": {*BASIS, "reference", "theory", "engine", "plotting"},
-    "cli": {"_version", "support", "specs", "plotting", "engine", "experiments"},
+    "experiments": {*BASIS, "reference", "theory", "engine", "plotting", "studies"},
+    "cli": {"_version", "support", "specs", "plotting", "engine", "data", "studies", "networks", "experiments"},
     "__main__": {"cli"},
 }
 INCLUDES = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pyrank
-from pyrank.engine import native
+from pyrank.engine import codes, native
 from pyrank.specs.measures import parse_measures
 
 from harness import make_plan, start
@@ -144,6 +144,25 @@ def test_a_huge_record_of_snapshots_is_refused(batch, measure):
     assert_one_line(error, "sizes", "trace")
 
 
+def test_a_huge_record_is_refused_before_anything_runs(monkeypatch):
+    """16 chains of 512 samples: 16 * 130,816 * (214 + trace) numbers of 8 bytes, and the result's copy of them."""
+
+    def none_of_it(*_):
+        raise AssertionError("something ran")
+
+    monkeypatch.setattr("pyrank.engine.snapshots.snapshot", none_of_it)
+    monkeypatch.setattr("pyrank.engine.initial.state", none_of_it)
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**23}.get)  # 32 GiB
+    angles = {"measures": ["pairwise_angles"], "chains": 16, "progress": False}
+    for checked in ({}, {"trace": 2048}, {"trace": 832}):
+        with pytest.raises(pyrank.ArgumentError, match="32 GiB") as error:
+            pyrank.simulate(pyrank.Chain(512), 1, **angles, **checked)
+        assert_one_line(error, "sizes", "numbers", "trace=0")
+    for fits in ({"trace": 0}, {"trace": 4096, "chains": 1}, {"trace": 4096, "measures": [many_numbers]}):
+        with pytest.raises(AssertionError, match="something ran"):
+            pyrank.simulate(pyrank.Chain(512), 1, **angles | fits)
+
+
 @pytest.mark.parametrize("name", ["chain", "draw", "layer", "snapshot", "snapshot_layer"])
 def test_names_of_dimensions_are_refused_for_measures(name):
     with pytest.raises(pyrank.ArgumentError) as error:
@@ -256,9 +275,9 @@ def test_missing_extension_says_how_to_build_it(monkeypatch):
 ])  # fmt: skip
 def test_the_binding_checks_every_tensor(wrong):
     arguments = {
-        "chain": native._params(native._extension(), CHAIN, 0),
+        "chain": codes.params(native._extension(), CHAIN, 0),
         "state": np.zeros((2, 4, 3), dtype=np.float32),
-        "measures": native._codes(parse_measures(["trace"])),
+        "measures": codes.measures_of(parse_measures(["trace"])),
         "counters": np.zeros((4, 2), dtype=np.int64),
         "values": np.zeros((1, 2)),
     }

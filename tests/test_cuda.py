@@ -20,6 +20,7 @@ from pyrank.specs.measures import parse_measures
 from pyrank.specs.normalization import NORMALIZATIONS
 
 from harness import ALL_MEASURES, advance, as_arrays, assert_same, make_plan, start
+from test_zero_lines import FAMILY, SIGNS
 
 EDGES = (1, 2, 3, 7, 8, 9, 16, 17, 31, 33)
 LAWS = ("gaussian", "uniform", "rademacher")
@@ -124,6 +125,18 @@ def test_counts_that_need_more_than_one_precision(dtype, gpus):
         np.testing.assert_array_equal(counters[name], count, err_msg=name)
     assert events["flagged"].sum() > 3
     assert events["ambiguous"].sum() > 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lines_that_are_zero_but_for_rounding(dtype, gpus):
+    """Weights of which sums may cancel have a kernel of their own, and each of these chains meets lines of zeros."""
+    for change in FAMILY:
+        chain = pyrank.Chain(**{"width": 8, "batch": 1, "dtype": dtype, **SIGNS, **change})
+        if chain.weights.law != "orthogonal":
+            plan = make_plan(chain, 8, measures=())
+            expected = advance(plan, [4])
+            assert expected["counters"][0].any()
+            assert_same(advance_on(gpus, plan, [4]), expected)
 
 
 def test_thinned_recording_in_chunks(gpus):

@@ -55,6 +55,8 @@ def test_every_number_is_rounded_as_on_a_cpu(compiled):
 KERNELS = {
     "advance, plain, float": "advance_kernelI.*PlainLayerIf",
     "advance, plain, double": "advance_kernelI.*PlainLayerId",
+    "advance, cancelling, float": "advance_kernelI.*CancellingLayerIf",
+    "advance, cancelling, double": "advance_kernelI.*CancellingLayerId",
     **{f"advance, tensor, {8 * tiles} columns": f"advance_kernelI.*TensorLayerILi{tiles}ELi1E"
        for tiles in (2, 4, 8, 16)},
     "advance, tensor, 256 columns": "advance_kernelI.*TensorLayerILi16ELi2E",
@@ -71,7 +73,11 @@ LAUNCH_BOUNDS = {
 
 HOPPER_BLOCKS = {
     "advance, tensor, 16 columns": 4,
-    **{f"{name}, {number}": 2 for name in ("advance, plain", "measure", "weights") for number in ("float", "double")},
+    **{
+        f"{name}, {number}": 2
+        for name in ("advance, plain", "advance, cancelling", "measure", "weights")
+        for number in ("float", "double")
+    },
 }
 """Where there has to be room for more of them from sm_90 on."""
 

@@ -110,6 +110,22 @@ def test_images_can_be_copied():
         assert twin.source == images.source
 
 
+def test_ambient_state_changes_nothing():
+    plain = data.load("fashion-mnist", "test", 9, seed=2), data.separable(3, 5, 4, 20)
+    with torch.device("meta"), torch.inference_mode():
+        moved = data.load("fashion-mnist", "test", 9, seed=2), data.separable(3, 5, 4, 20)
+    torch.set_default_dtype(torch.float64)
+    try:
+        wide = data.load("fashion-mnist", "test", 9, seed=2), data.separable(3, 5, 4, 20)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for pairs in (moved, wide):
+        for (x, y), (x0, y0) in zip(pairs, plain, strict=True):
+            assert torch.equal(x, x0)
+            assert torch.equal(y, y0)
+            assert not x.is_inference()
+
+
 # --- places ----------------------------------------------------------------------------------------------------------
 
 PLACES = ["given/mnist", "given/MNIST/raw", "data/mnist", "data/MNIST/raw", "cache/pyrank/mnist"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pyrank
-from pyrank import cli, theory
+from pyrank import cli, data, networks, theory
 from pyrank.cli.arguments import new_parser
 from pyrank.experiments import EXPERIMENTS, Claim
 from pyrank.specs.chain import ACTIVATIONS
@@ -120,7 +120,7 @@ def test_commands_are_understood(command):
 
 # --- reference -------------------------------------------------------------------------------------------------------
 
-PUBLIC = {f"{module.__name__}.{name}" for module in (pyrank, theory) for name in module.__all__}
+PUBLIC = {f"{module.__name__}.{name}" for module in (pyrank, theory, data, networks) for name in module.__all__}
 
 
 def listed():

@@ -113,7 +113,7 @@ def test_interruption_cannot_change_a_bit():
 def test_size_is_known_before_anything_is_allocated():
     flags, chains, bins, trace = [True, False, True], 5, 7, 12
     arrays = Accumulator.empty(flags, chains, bins, trace).arrays().values()
-    assert Accumulator.size(flags, chains, bins, trace) == sum(array.nbytes for array in arrays)
+    assert Accumulator.size(len(flags), sum(flags), chains, bins, trace) == sum(array.nbytes for array in arrays)
 
 
 def test_copy_is_independent():

@@ -1,4 +1,7 @@
-"""Whatever bytes stand in a checkpoint's place, what is read is exactly what was saved, or a CheckpointError."""
+"""Whatever bytes stand in a checkpoint's place, what is read is exactly what was saved, or a CheckpointError.
+
+What is read may still not be a run that can go on: whatever it is, it is refused in one line.
+"""
 
 import copy
 import hashlib
@@ -7,10 +10,12 @@ import math
 import random
 import struct
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
 
+import pyrank
 from pyrank.engine.checkpoint import MAGIC, VERSION, CheckpointError, load, save
 
 FILES = 10_000
@@ -142,3 +147,84 @@ def test_declared_sizes_allocate_nothing(path, length):
 def test_deeply_nested_text_is_refused(path):
     for text in (b"[" * 10**5, b'{"a":' * 10**5, b'{"header": {}, "arrays": ' + b"[" * 10**5):
         assert is_refused(path, seal(struct.pack("<8sIQ", MAGIC, VERSION, len(text)) + text))
+
+
+RUN = {"measures": ["trace", "soft_rank(0.5)", "numerical_rank"], "chains": 3, "trace": 4, "progress": False}
+
+
+def go_on(path, **options):
+    """Continue the run at ``path``; what is wrong with it, or nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # another version or backend
+        try:
+            pyrank.simulate(pyrank.Chain(4, 5), 6, checkpoint=path, **RUN | options)
+        except (CheckpointError, pyrank.ArgumentError) as error:
+            return str(error)
+    return ""
+
+
+@pytest.fixture
+def begun(path):
+    """The header and the arrays of a run of a few layers."""
+    assert not go_on(path)
+    return load(path)
+
+
+def strange(array):
+    """Yield arrays that are not quite this one."""
+    for dtype in ("f2", "f4", "f8", "i4", "i8", "u8", "c16", "?"):
+        yield array.astype(dtype)
+    yield from (array[None], array[..., None], array[:-1], array.ravel(), array.T, array.ravel()[0], array[:0])
+
+
+USABLE = {
+    "layer": lambda value: type(value) is int and 0 <= value <= 6,
+    "seconds": lambda value: type(value) in (int, float) and 0 <= value < math.inf,
+    "version": lambda value: isinstance(value, str),
+    "backend": lambda value: isinstance(value, str),
+}
+"""What is believed, whatever it was."""
+STRANGE = [0, 3, -1, 2**64, 10**30, True, 2.0, 1e300, math.nan, None, "3", "\ud800", [], [6], {}]
+
+
+@pytest.mark.parametrize("every", [1, "auto"])
+def test_a_header_that_is_none_of_a_run_is_refused(path, begun, every):
+    header, arrays = begun
+    for place, key in [*places(header)]:
+        if every == "auto" and key not in ("plan", "every", "layer"):
+            continue
+        kept, usable = place[key], USABLE.get(key, lambda _: False)
+        for value in STRANGE:
+            place[key] = copy.deepcopy(value)
+            save(path, header, arrays)
+            why = go_on(path, every=every)
+            assert "\n" not in why
+            assert bool(why) != (value == kept or usable(value)), (key, value)
+        if isinstance(place, dict):
+            del place[key]
+            save(path, header, arrays)
+            assert str(key) in go_on(path, every=every)
+        place[key] = kept
+    save(path, header, arrays)
+    assert not go_on(path, every=every)
+
+
+def test_arrays_that_are_none_of_a_run_are_refused(path, begun):
+    header, arrays = begun
+    assert len(arrays) == 10
+    for name, array in arrays.items():
+        save(path, header, {other: arrays[other] for other in arrays if other != name})
+        assert f"({name} is missing)" in go_on(path)
+        for changed in strange(array):
+            save(path, header, arrays | {name: changed})
+            same = changed.shape == array.shape and changed.dtype in (array.dtype, np.float64)  # the reference has that
+            if not (same and (name == "state" or changed.dtype == array.dtype)):
+                assert f"({name} is " in go_on(path), (changed.dtype, changed.shape)
+        if "rank_index" in name:
+            save(path, header, arrays | {name: array + 7})
+            assert f"{name} is wrong" in go_on(path)
+    for value in (math.nan, math.inf):
+        save(path, header, arrays | {"state": np.full_like(arrays["state"], value)})
+        assert "state is not finite" in go_on(path)
+    save(path, header, arrays)
+    assert not go_on(path)

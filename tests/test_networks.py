@@ -208,6 +208,23 @@ def test_network_of_a_chain_with(chain):
     held_against_simulate(chain, index=2)
 
 
+@pytest.mark.parametrize("name", ["batch", "none", "whiten"])
+@pytest.mark.parametrize("gamma", [0.4, math.inf])
+def test_a_monitor_sees_what_is_recorded_of_the_chain(name, gamma):
+    """The strongest test of both: kernels on the module's outputs against kernels along the chain."""
+    chain = pyrank.Chain(6, 5, gamma=gamma, activation="relu", normalization=name, dtype="float64")
+    H = gaussian(6, 5, seed=3)
+    run = pyrank.simulate(chain, DEPTH, chains=1, seed=7, initial=H, measures=MEASURES)
+    model = networks.from_chain(chain, DEPTH, seed=7)
+    with networks.RankMonitor(model, MEASURES, layers=networks.ChainLayer) as monitor:
+        model(H.T)
+    seen = monitor.scalars()
+    for layer in range(DEPTH):
+        r, rank = (run[measure].trace[0, layer] for measure in MEASURES)
+        assert seen[f"{layer}/participation_ratio"] == pytest.approx(r, rel=EXACT)
+        assert seen[f"{layer}/soft_rank(0.5)"] == rank
+
+
 def test_network_of_a_chain_can_be_trained():
     chain = pyrank.Chain(6, gamma=0.5, activation="relu", normalization="batch")
     torch.manual_seed(0)

@@ -128,6 +128,19 @@ def test_gradients(normalization, training):
         assert torch.autograd.gradgradcheck(f, (x, layer.weight, layer.bias))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`")  # torch's own, of forward mode
+@pytest.mark.parametrize("recentre", [False, True])
+def test_second_derivatives_of_torch_func(recentre):
+    """By forward over reverse mode and by reverse mode twice: for torch's own in train mode they differ."""
+    layer = Normalize(3, pyrank.Normalization(recentre=recentre), track=False).double()
+    x, target = gaussian(6, 3, seed=1), gaussian(6, 3, seed=2)
+
+    def loss(z):
+        return (torch.tanh(layer(z)) * target).sum()
+
+    near(torch.func.hessian(loss)(x), torch.autograd.functional.hessian(loss, x))
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("recentre", [False, True])
 def test_zeros_stay_zero_and_pass_no_gradient(order, recentre):
@@ -202,7 +215,8 @@ def test_repr_says_what_it_is():
     (lambda: Normalize(0), "features"), (lambda: Normalize(4, "group"), "normalization"),
     (lambda: Normalize(4, "whiten"), "normalization"), (lambda: Normalize(4, momentum=2.0), "momentum"),
     (lambda: Normalize(4)(torch.ones(3)), "input"), (lambda: Normalize(4)(torch.ones(3, 5)), "input"),
-    (lambda: Normalize(4)(torch.ones(1, 4, 1)), "1 value a feature"),
+    (lambda: Normalize(4, "rescale")(torch.ones(0, 4)), "0 values a feature"),
+    (lambda: Normalize(4)(torch.ones(1, 4, 1)), "1 values a feature"),
 ])  # fmt: skip
 def test_bad_input(make, word):
     with pytest.raises(pyrank.ArgumentError) as error:

@@ -112,6 +112,9 @@ def test_the_source_distribution_is_complete_and_nothing_more(distributions):
     folders = {name.partition("/")[0] for name in names if "/" in name}
     assert folders == {"csrc", "pyrank", "pyrank.egg-info"}
     assert not [name for name in names if name.endswith((".so", ".o", ".pyc"))]
+    shipped = {f"pyrank/data/fashion_mnist/{path.name}" for path in (ROOT / "pyrank/data/fashion_mnist").iterdir()}
+    assert len(shipped) == 5
+    assert shipped <= names
 
 
 @pytest.mark.validate
@@ -122,7 +125,8 @@ def test_the_wheel_holds_the_package_and_one_library(distributions):
     assert len(compiled) == 1
     assert compiled[0].startswith("pyrank/_native.")
     expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pyrank").rglob("*")
-                if path.suffix in (".py", ".pyi", ".css") or path.name == "py.typed"}  # fmt: skip
+                if path.suffix in (".py", ".pyi", ".css", ".gz") or path.name in ("py.typed", "LICENSE")}  # fmt: skip
+    assert "pyrank/data/fashion_mnist/LICENSE" in expected
     others = {name for name in names - set(compiled) if ".dist-info/" not in name}
     assert others == expected
 

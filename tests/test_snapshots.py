@@ -9,7 +9,11 @@ import pytest
 import torch
 
 import pyrank
+from pyrank.estimate import Accumulator
+from pyrank.reference.snapshots import snapshot
 from pyrank.specs.measures import RESERVED, SNAPSHOT_MEASURES
+
+from harness import gaussian
 
 CHAIN = pyrank.Chain(6, 5, gamma=0.5, activation="relu", normalization="batch", dtype="float64")
 OPTIONS = {"chains": 3, "progress": False}
@@ -158,6 +162,26 @@ def test_memory_is_flat_in_depth():
         tracemalloc.stop()
     samples = 20_000 / 10
     assert peaks[1] - peaks[0] < samples * 8
+
+
+@pytest.mark.parametrize(("width", "batch"), [(4, 3), (3, 4), (2, 9)])
+def test_how_many_numbers_a_measure_gives_is_known_beforehand(width, batch):
+    for text in (*SNAPSHOT_MEASURES, "singular_values(2)", "effective_rank(2)"):
+        measure = pyrank.Measure.parse(text)
+        assert snapshot(gaussian(1, width, batch), measure).numel() == measure.numbers(width, batch), text
+    assert pyrank.Measure.parse(largest).numbers(width, batch) is None
+
+
+def test_a_run_takes_the_memory_that_is_asked_for():
+    """Once for the record, a second time for the result, and some kilobytes for the rest."""
+    chain, options = pyrank.Chain(4, 8), {"measures": ["pairwise_angles"], **OPTIONS, "trace": 128, "chains": 16}
+    pyrank.simulate(chain, 1, **options)
+    record = Accumulator.size(28, 0, 16, 5, 128)
+    tracemalloc.start()
+    pyrank.simulate(chain, 128, **options)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 1.25 * record < peak < 2 * record
 
 
 @pytest.mark.parametrize(

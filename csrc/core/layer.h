@@ -7,6 +7,35 @@
 
 namespace pyrank {
 
+// How many roundings of the largest |f| of a column an entry of gamma W F may be off by, with room to spare; 0 where
+// it need not be asked. Sums of plus and minus the same number may be zero but for rounding, and rescaling would blow
+// that up to a line like any other. Where W has a density, only lines without any sum are zero, and those exactly.
+PYRANK_HD inline double cancellation(const ChainParams& chain, const WeightParams& weights) {
+    const bool single_sign = chain.law == Law::orthogonal && weights.fan_in == 1 && weights.fan_out == 1;
+    const bool takes_few_values = chain.law == Law::rademacher || single_sign || weights.scale == 0;
+    if (!takes_few_values || !chain.rescale || chain.whiten) return 0;
+    const double roundings = 8 + __builtin_sqrt(double(weights.fan_in + chain.batch));
+    const double largest = __builtin_fabs(weights.mean) + weights.scale;
+    return roundings * double(weights.fan_in) * largest * (chain.skip ? chain.gamma : 1);
+}
+
+// Whether it has to be asked in some layer.
+PYRANK_HD inline bool sums_cancel(const ChainParams& chain) {
+    for (int64_t k = 0; k < chain.period; ++k)
+        if (cancellation(chain, chain.weights[k]) > 0) return true;
+    return false;
+}
+
+// A line is zero if none of its entries is above this, which depends on the largest |f| of the entry's column. An
+// overflow must be seen, and hides nothing.
+template <class V>
+PYRANK_HD inline V noise_of_column(V largest, double cancellation) {
+    using T = typename V::T;
+    using Limits = std::numeric_limits<T>;
+    const V noise = V(T(cancellation * Limits::epsilon() / 2)) * largest;
+    return select(noise < V(Limits::infinity()), noise, V(T(0)));
+}
+
 // One more entry in the sum of |z|^p, or in the largest |z| for order 0. An entry that is NaN stays one in the state.
 template <int order, class N>
 PYRANK_HD inline N add_to_size(N x, N sum) {

@@ -27,8 +27,10 @@ public:
           panels_(workspace.take<T>(team.size() * panel_size)), r_stride_(stride_of<Layout>(batch_)),
           r_(chain_.law == Law::gram ? workspace.take<T>(batch_ * r_stride_) : nullptr),
           gram_factor_(chain_.law == Law::gram ? width_ : 0, chain_.law == Law::gram ? batch_ : 0, workspace),
-          reflections_(chain_.law == Law::orthogonal ? width_ : 0, batch_, workspace), whitening_(chain_, workspace),
-          spectrum_(width_, batch_, workspace, team), exact_(width_, batch_, workspace, team),
+          reflections_(chain_.law == Law::orthogonal ? width_ : 0, batch_, workspace),
+          noise_(sums_cancel(chain_) ? workspace.take<T>(batch_ * Layout::unit) : nullptr),
+          whitening_(chain_, workspace), spectrum_(width_, batch_, workspace, team),
+          exact_(width_, batch_, workspace, team),
           exact_room_(workspace.take<double>(Exact::room_size(width_, batch_))),
           record_(job, group, Layout::chains, workspace),
           values_(workspace.take<double>(job.measure_count * Layout::chains)), used_(workspace.used()) {}
@@ -62,6 +64,7 @@ private:
                           const StreamPosition<Layout>& position);
     void rotate(const T* f, const WeightParams& weights, const StreamPosition<Layout>& position);
     void clear_below(T* z, int64_t row) const;
+    void find_noise(const T* f, const WeightParams& weights);
     void settle_counts(const T* seen, double tau, const PerChain& trace, const PerChain& purity, const PerChain& S,
                        PerChain& count);
     int64_t certain_count(const T* seen, int chain, double tau, const CountRule& rule);
@@ -84,6 +87,7 @@ private:
     T* r_;  // takes the place of F in the law `gram`
     GramFactor gram_factor_;
     Reflections<Layout> reflections_;
+    T* noise_;  // [batch]: what rounding may leave of a sum W F that is zero; null where none cancels
     Whitening<Layout> whitening_;
     Spectrum<Layout> spectrum_;
     Exact exact_;
@@ -207,17 +211,28 @@ void GroupChain<Layout>::rotate(const T* f, const WeightParams& weights, const S
 }
 
 template <class Layout>
+void GroupChain<Layout>::find_noise(const T* f, const WeightParams& weights) {
+    const double roundings = cancellation(chain_, weights);
+    for (int64_t j = 0; j < batch_; ++j) {
+        const V largest = largest_of_rows<Layout>(largest_of_column<Layout>(f + j * stride_, weights.fan_in));
+        typename Layout::Entry(noise_of_column(largest, roundings)).store(noise_ + j * Layout::unit);
+    }
+}
+
+template <class Layout>
 void GroupChain<Layout>::step(int64_t layer) {
-    apply_weights(centred_activation(), layer);
+    const T* const f = centred_activation();
+    if (noise_) find_noise(f, chain_.weights_of(layer));
+    apply_weights(f, layer);
     rows_ = chain_.weights_of(layer).fan_out;
     const int chains = int(group_.count);
     int64_t* const degenerate = job_.degenerate_rows + group_.first;
     if (chain_.whiten)
         whitening_.whiten(next_, rows_, chains, degenerate);
     else if (chain_.over_features)
-        normalize<Layout>(next_, FeatureLines<Layout>(stride_, rows_, batch_), chain_, chains, degenerate);
+        normalize<Layout>(next_, FeatureLines<Layout>(stride_, rows_, batch_), chain_, noise_, chains, degenerate);
     else
-        normalize<Layout>(next_, BatchLines<Layout>(stride_, rows_, batch_), chain_, chains, degenerate);
+        normalize<Layout>(next_, BatchLines<Layout>(stride_, rows_, batch_), chain_, noise_, chains, degenerate);
     if (chain_.drifts()) take_off_exponent<Layout>(next_, stride_, rows_, batch_, chains, exponent_);
     clear_below(next_, rows_);
     T* const swapped = h_;

@@ -15,6 +15,10 @@ struct BatchLines {
     BatchLines(int64_t stride, int64_t width_, int64_t batch)
         : step(stride), next(Layout::V::size), count(batch), lines(vectors_of<Layout>(width_)), width(width_) {}
     PYRANK_INLINE static Number read(const typename Layout::T* p) { return Number::load(p); }
+    // Of the column of an entry, from a list with one number a column.
+    PYRANK_INLINE static Number of_column(const typename Layout::T* list, int64_t /* line */, int64_t k) {
+        return Layout::spread(list + k * Layout::unit);
+    }
     PYRANK_INLINE static void write(typename Layout::T* p, Number x) { x.store(p); }
 };
 
@@ -26,6 +30,9 @@ struct FeatureLines {
     FeatureLines(int64_t stride, int64_t width_, int64_t batch)
         : step(Layout::unit), next(stride), count(width_), lines(batch), width(width_) {}
     PYRANK_INLINE static Number read(const typename Layout::T* p) { return Layout::read(p); }
+    PYRANK_INLINE static Number of_column(const typename Layout::T* list, int64_t line, int64_t /* k */) {
+        return Layout::read(list + line * Layout::unit);
+    }
     PYRANK_INLINE static void write(typename Layout::T* p, Number x) { Layout::write(p, x); }
 };
 
@@ -51,6 +58,23 @@ void recentre(T* z, const Lines& lines) {
                 Lines::write(p, (Lines::read(p) - first[r]) - mean[r]);
             }
     });
+}
+
+// Make lines zero that are so but for rounding: those of which no entry is above the noise of its column.
+template <class Lines, class T>
+void clear_noise(T* z, const Lines& lines, const T* noise) {
+    using Number = typename Lines::Number;
+    for (int64_t line = 0; line < lines.lines; ++line) {
+        T* const start = z + line * lines.next;
+        auto zero = abs(Lines::read(start)) <= Lines::of_column(noise, line, 0);
+        for (int64_t k = 1; k < lines.count && any(zero); ++k)
+            zero = zero & (abs(Lines::read(start + k * lines.step)) <= Lines::of_column(noise, line, k));
+        if (!any(zero)) continue;
+        for (int64_t k = 0; k < lines.count; ++k) {
+            T* const p = start + k * lines.step;
+            Lines::write(p, select(zero, Number(T(0)), Lines::read(p)));
+        }
+    }
 }
 
 // Divide each line by its L_p size; `found_zeros(line, sums)` is called with the sums of lines among which one is zero.
@@ -83,13 +107,16 @@ void rescale(T* z, const Lines& lines, const ChainParams& chain, Found found_zer
     });
 }
 
-// The whole normalisation of a layer, over lines of one kind; zero lines are counted for each chain.
+// The whole normalisation of a layer, over lines of one kind; zero lines are counted for each chain. `noise` is null
+// where no sum cancels.
 template <class Layout, class Lines>
-void normalize(typename Layout::T* z, const Lines& lines, const ChainParams& chain, int chains, int64_t* degenerate) {
+void normalize(typename Layout::T* z, const Lines& lines, const ChainParams& chain, const typename Layout::T* noise,
+               int chains, int64_t* degenerate) {
     using V = typename Layout::V;
     using T = typename Layout::T;
     if (chain.recentre) recentre(z, lines);
     if (!chain.rescale) return;
+    if (noise) clear_noise(z, lines, noise);
     const auto count_zeros = [&](int64_t line, typename Lines::Number sum) {
         T sums[V::size];
         V(sum).store(sums);
@@ -106,6 +133,29 @@ void normalize(typename Layout::T* z, const Lines& lines, const ChainParams& cha
     }
 }
 
+// The largest |entry| of a column among its first `rows`, of each row of the vector and each chain.
+template <class Layout>
+typename Layout::V largest_of_column(const typename Layout::T* column, int64_t rows) {
+    using V = typename Layout::V;
+    using T = typename Layout::T;
+    V largest = V(T(0));
+    for (int64_t vector = 0; vector < vectors_of<Layout>(rows); ++vector) {
+        V x = abs(V::load(column + vector * V::size));
+        if constexpr (Layout::rows > 1) x = select(V::iota() < V(T(rows - vector * Layout::rows)), x, V(T(0)));
+        largest = larger(x, largest);
+    }
+    return largest;
+}
+
+// The same of each chain: over the rows of the vector.
+template <class Layout>
+typename Layout::V largest_of_rows(typename Layout::V x) {
+    if constexpr (Layout::rows == 1) return x;
+    typename Layout::T largest = 0;
+    for (int row = 0; row < Layout::rows; ++row) largest = x.v[row] > largest ? x.v[row] : largest;
+    return largest;
+}
+
 // Take a power of two off each chain, so that its largest entry is in [1, 2): exact, and the same in any order.
 template <class Layout>
 void take_off_exponent(typename Layout::T* z, int64_t stride, int64_t width, int64_t batch, int chains,
@@ -113,16 +163,9 @@ void take_off_exponent(typename Layout::T* z, int64_t stride, int64_t width, int
     using V = typename Layout::V;
     using T = typename Layout::T;
     V largest = V(T(0));
-    for (int64_t j = 0; j < batch; ++j)
-        for (int64_t vector = 0; vector < vectors_of<Layout>(width); ++vector) {
-            V x = abs(V::load(z + j * stride + vector * V::size));
-            if constexpr (Layout::rows > 1) x = select(V::iota() < V(T(width - vector * Layout::rows)), x, V(T(0)));
-            largest = larger(x, largest);
-        }
+    for (int64_t j = 0; j < batch; ++j) largest = larger(largest_of_column<Layout>(z + j * stride, width), largest);
     T values[V::size], factors[V::size] = {};
-    largest.store(values);
-    if constexpr (Layout::chains == 1)
-        for (int lane = 1; lane < V::size; ++lane) values[0] = values[lane] > values[0] ? values[lane] : values[0];
+    largest_of_rows<Layout>(largest).store(values);
     for (int chain = 0; chain < chains; ++chain) {
         const int power = removable_exponent(values[chain]);
         factors[chain] = T(__builtin_ldexp(1.0, -power));

@@ -63,6 +63,7 @@ struct Vec {
     friend PYRANK_INLINE Vec operator-(Vec a) { return -a.v; }
     friend PYRANK_INLINE Mask operator<(Vec a, Vec b) { return (Mask)(a.v < b.v); }
     friend PYRANK_INLINE Mask operator>(Vec a, Vec b) { return (Mask)(a.v > b.v); }
+    friend PYRANK_INLINE Mask operator<=(Vec a, Vec b) { return (Mask)(a.v <= b.v); }
     friend PYRANK_INLINE Mask operator==(Vec a, Vec b) { return (Mask)(a.v == b.v); }
 };
 
@@ -159,6 +160,7 @@ struct One {
     friend PYRANK_INLINE One operator/(One a, One b) { return a.v / b.v; }
     friend PYRANK_INLINE bool operator<(One a, One b) { return a.v < b.v; }
     friend PYRANK_INLINE bool operator>(One a, One b) { return a.v > b.v; }
+    friend PYRANK_INLINE bool operator<=(One a, One b) { return a.v <= b.v; }
     friend PYRANK_INLINE bool operator==(One a, One b) { return a.v == b.v; }
     friend PYRANK_INLINE One select(bool m, One a, One b) { return m ? a : b; }
     friend PYRANK_INLINE One fma(One a, One b, One c) { return PYRANK_ISA::fma(a.v, b.v, c.v); }

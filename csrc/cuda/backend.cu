@@ -76,15 +76,17 @@ void with_type(Precision precision, Body body) {
 bool takes(const ChainParams& chain, Precision precision) {
     const bool over_batch = !chain.over_features || (!chain.recentre && !chain.rescale);
     return precision == Precision::single && over_batch && chain.batch <= LongestRows::columns &&
-           chain.width <= widest_on_tensor_cores;
+           chain.width <= widest_on_tensor_cores && !sums_cancel(chain);
 }
 
 // Call body(Layer) with the type of the layer.
 template <class Body>
 void with_layer(const ChainParams& chain, Precision precision, Kernel kernel, Body body) {
     if (kernel == Kernel::plain)
-        precision == Precision::single ? body(std::type_identity<PlainLayer<float>>())
-                                       : body(std::type_identity<PlainLayer<double>>());
+        with_type(precision, [&]<class T>(T) {
+            sums_cancel(chain) ? body(std::type_identity<CancellingLayer<T>>())
+                               : body(std::type_identity<PlainLayer<T>>());
+        });
     else if (chain.batch <= 16)
         body(std::type_identity<TensorLayer<2>>());
     else if (chain.batch <= 32)
@@ -147,8 +149,8 @@ Kernel kernel_for(const ChainParams& chain, Precision precision, const Options& 
     const bool possible = present && takes(chain, precision);
     if (options.kernel == Kernel::tensor && !possible)
         throw std::invalid_argument(
-            "CUDA: expected tensor cores (compute capability 8.0), float32, at most 256 samples and 4096 features, and "
-            "lines over the batch");
+            "CUDA: expected tensor cores (compute capability 8.0), float32, at most 256 samples and 4096 features, "
+            "lines over the batch, and no rescaled sums of signs, which may cancel");
     return possible && options.kernel != Kernel::plain ? Kernel::tensor : Kernel::plain;
 }
 

@@ -1,5 +1,6 @@
 // What is launched: blocks take chains in turn, as many blocks as the device holds.
 #pragma once
+#include "cancelling_layer.h"
 #include "chain.h"
 #include "plain_layer.h"
 #include "tensor_layer.h"

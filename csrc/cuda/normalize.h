@@ -44,12 +44,14 @@ PYRANK_DEVICE inline void rescale(const Lines<T>& z, int line, const ChainParams
     for (int k = 0; k < z.count; ++k) z(line, k) = fma(T(z(line, k)), factor, alpha);
 }
 
-// The whole normalisation of a layer, over lines of one kind; count() for each line of zeros.
-template <class T, class Count>
-PYRANK_DEVICE inline void normalize(const Lines<T>& z, const ChainParams& chain, Count count) {
+// The whole normalisation of a layer, over lines of one kind; clear(lines, line) for each that is to be rescaled, and
+// count() for each line of zeros.
+template <class T, class Clear, class Count>
+PYRANK_DEVICE inline void normalize(const Lines<T>& z, const ChainParams& chain, Clear clear, Count count) {
     for_each(0, z.lines, [&](int line) {
         if (chain.recentre) recentre(z, line);
         if (!chain.rescale) return;
+        clear(z, line);
         switch (chain.order) {
             case 0: rescale<0>(z, line, chain, count); break;
             case 1: rescale<1>(z, line, chain, count); break;

@@ -35,28 +35,39 @@ public:
     PYRANK_DEVICE void prepare(const State& h, int rows) const;
     // From H to H'. Rows that it does not have are left as they are; count() for each row of zeros.
     template <class Count>
-    PYRANK_DEVICE void advance(State& h, const WeightParams& weights, const StreamPosition& position, Count count);
+    PYRANK_DEVICE void advance(State& h, const WeightParams& weights, const StreamPosition& position, Count count) {
+        advance(h, weights, position, [](const Lines<T>&, int) {}, count);
+    }
 
     // Free between two layers.
     PYRANK_DEVICE Array<T> scratch() const { return next_.data; }
+
+protected:
+    // What the weights multiply.
+    PYRANK_DEVICE const Matrix<T>& operand(const State& h) const { return chain_.needs_f() ? f_ : h; }
+    // clear(lines, line) may change a line before it is rescaled.
+    template <class Clear, class Count>
+    PYRANK_DEVICE void advance(State& h, const WeightParams& weights, const StreamPosition& position, Clear clear,
+                               Count count);
+
+    const ChainParams& chain_;
+    int width_, batch_;
 
 private:
     PYRANK_DEVICE void multiply_weights(const Matrix<T>& h, const Matrix<T>& f, const WeightParams& weights,
                                         const StreamPosition& position) const;
 
-    const ChainParams& chain_;
-    int width_, batch_;
     Matrix<T> panel_, next_, f_;
 };
 
 template <class T>
-template <class Count>
+template <class Clear, class Count>
 PYRANK_DEVICE void PlainLayer<T>::advance(State& h, const WeightParams& weights, const StreamPosition& position,
-                                          Count count) {
+                                          Clear clear, Count count) {
     const int rows = int(weights.fan_out);
-    multiply_weights(h, chain_.needs_f() ? f_ : h, weights, position);
+    multiply_weights(h, operand(h), weights, position);
     normalize(chain_.over_features ? feature_lines(next_, rows, batch_) : batch_lines(next_, rows, batch_), chain_,
-              count);
+              clear, count);
     const Matrix<T> before = h;
     h = next_;
     next_ = before;

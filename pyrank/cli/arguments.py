@@ -58,6 +58,10 @@ def _widths(text: str) -> int | tuple[int, ...]:
     return widths if len(widths) > 1 else widths[0]
 
 
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(_integer(part) for part in text.split(","))
+
+
 def _stride(text: str) -> int | str:
     return text if text == "auto" else _integer(text)
 
@@ -76,6 +80,12 @@ def new_parser() -> argparse.ArgumentParser:
     _add_reproduce(commands.add_parser(
         "reproduce", help="reproduce a published result: table, figure, data and verdict",
         description="Reproduce a published result. A run that was stopped continues when the command is repeated.",
+    ))  # fmt: skip
+    _add_monitor(commands.add_parser(
+        "monitor", help="measure every layer of a network of your own",
+        description="Build a network, run it once on a batch, and print the rank of every layer.",
+        epilog="Example: pyrank monitor torchvision.models:resnet18 --data random --shape 3,64,64. Images are "
+        "flattened for a network whose first layer is torch.nn.Linear.",
     ))  # fmt: skip
     commands.add_parser(
         "info", help="show versions, backends and the instruction set in use",
@@ -122,6 +132,19 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     add(how, "--checkpoint", str, "FILE", "save to FILE now and then; continue from it if it exists")
     add(how, "--json", str, "FILE", "write the result as JSON; -: to the terminal instead of the table")
     add(how, "--plot", str, "FILE", "draw what was recorded: a .png, .svg or .pdf")
+
+
+def _add_monitor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("network", metavar="MODULE:FACTORY", help="a function without arguments that returns it")
+    data = "fashion-mnist, mnist, cifar-10, or random for gaussian numbers (default: fashion-mnist)"
+    parser.add_argument("--data", default="fashion-mnist", metavar="NAME", help=data)
+    shape = "of one random input: C,H,W or D (default: 1,28,28)"
+    parser.add_argument("--shape", type=_shape, default=(1, 28, 28), metavar="D,D,...", help=shape)
+    parser.add_argument("--samples", type=_integer, default=128, metavar="N", help="size of the batch (default: 128)")
+    parser.add_argument("--seed", type=_integer, default=0, metavar="SEED", help="of weights and data (default: 0)")
+    measures = "as for simulate, or explained_rank(SHARE) (default: participation_ratio, soft_rank(0.5))"
+    parser.add_argument("--measure", nargs="+", action="extend", dest="measures", metavar="MEASURE", help=measures)
+    parser.add_argument("--plot", metavar="FILE", help="draw rank against depth: a .png, .svg or .pdf")
 
 
 def _add_reproduce(parser: argparse.ArgumentParser) -> None:

@@ -204,6 +204,27 @@ def _reproduce_all(arguments: argparse.Namespace) -> int:
     return FAILED if overview.failed else 0
 
 
+def _monitor(arguments: argparse.Namespace) -> int:
+    given = vars(arguments)
+    picture = given.get("plot")
+    if picture is not None:
+        check_file("--plot", Path(picture))
+        form = _form(picture, given)
+
+    from pyrank.cli.watching import watch
+
+    options = ("network", "data", "shape", "samples", "seed", "measures")
+    monitor = watch(**_chosen(given, options))
+    try:
+        if picture is not None:
+            from pyrank.plotting import rendered
+
+            _write(Path(picture), rendered(monitor.plot(), form))
+    finally:
+        print(monitor)
+    return 0
+
+
 def _info(_arguments: argparse.Namespace) -> int:
     from pyrank.engine.config import show_config
 
@@ -211,4 +232,4 @@ def _info(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"simulate": _simulate, "reproduce": _reproduce, "info": _info}
+_COMMANDS = {"simulate": _simulate, "reproduce": _reproduce, "monitor": _monitor, "info": _info}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrank.data.sources import SOURCES, VARIABLE, Source
+from pyrank.support.ambient import unmoved
 from pyrank.support.errors import ArgumentError, as_choice, as_integer, invalid
 
 
@@ -43,6 +44,7 @@ class Images(_Pair):
         return f"Images({len(self.y):,} of {size}, from {self.source})"
 
 
+@unmoved
 def load(
     name: str, split: str = "train", samples: int | None = None, seed: int | None = None, *, download: bool = False
 ) -> Images:
@@ -88,32 +90,33 @@ def load(
         samples = as_integer("samples", samples, 1, 2**31, "give the number of images")
     if seed is not None:
         seed = as_integer("seed", seed, 0, 2**63 - 1, "give an integer seed, or None for the first images")
-    folder, whole = _place(name, source, split, download)
-    images, labels = source.read(source.paths(split, folder) or [], source.shape)
+    paths, whole = _find(name, source, split, download)
+    images, labels = source.read(paths, source.shape)
     count = len(labels) if samples is None else samples
     if count > len(labels):
         if not whole:
             raise _missing(name, source, ("samples", samples), f"at most the {len(labels)} that come with pyrank")
-        raise invalid("samples", samples, f"at most {len(labels)}", f"{folder} has no more")
+        raise invalid("samples", samples, f"at most {len(labels)}", f"{paths[0].parent} has no more")
     chosen = torch.arange(count)
     if seed is not None:
         reach = len(labels) if count > source.first[split] else min(source.first[split], len(labels))
         chosen = torch.randperm(reach, generator=torch.Generator().manual_seed(seed))[:count]
     x = torch.from_numpy(images[chosen.numpy()]).float() / 255.0
-    return Images(x, torch.from_numpy(labels[chosen.numpy()]).long(), str(folder))
+    return Images(x, torch.from_numpy(labels[chosen.numpy()]).long(), str(paths[0].parent))
 
 
-def _place(name: str, source: Source, split: str, download: bool) -> tuple[Path, bool]:
-    """Return the folder to read, and whether it has the whole set."""
-    for attempt in range(2):
+def _find(name: str, source: Source, split: str, download: bool) -> tuple[list[Path], bool]:
+    """Return the files to read, and whether they are the whole set."""
+    for fetched in (False, True):
         for folder in source.places():
-            if source.paths(split, folder):
-                return folder, True
-        if download and not attempt:
-            source.fetch()
-    if source.shipped is None:
-        raise _missing(name, source, ("name", name), "images that are on this machine")
-    return source.shipped, False
+            if paths := source.paths(split, folder):
+                return paths, True
+        if not download or fetched:
+            break
+        source.fetch()
+    if source.shipped and (paths := source.paths(split, source.shipped)):
+        return paths, False
+    raise _missing(name, source, ("name", name), "images that are on this machine")
 
 
 def _missing(name: str, source: Source, given: tuple[str, object], wanted: str) -> ArgumentError:

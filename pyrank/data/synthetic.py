@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyrank.support.ambient import unmoved
 from pyrank.support.errors import as_integer, as_number, invalid
 
 _LARGEST = 1 << 24
@@ -12,6 +13,7 @@ _CHUNK = 256
 """Points drawn at a time, always as many, so that fewer samples are the first of more."""
 
 
+@unmoved
 def separable(
     classes: int, features: int, informative: int, samples: int, seed: int = 0, *, noise: float = 1.0
 ) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The only module that imports the compiled extension; it speaks numpy and specs, not codes."""
+"""The only module that imports the compiled extension; it speaks numpy and specs, and has them put in codes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyrank.engine import codes
 from pyrank.estimate import Accumulator
-from pyrank.specs.chain import ACTIVATIONS, Chain
-from pyrank.specs.measures import KERNEL_MEASURES, Measure
+from pyrank.specs.chain import Chain
+from pyrank.specs.measures import Measure
 from pyrank.specs.plan import COUNTERS, Plan
-from pyrank.specs.weights import WEIGHT_LAWS
 from pyrank.support.errors import ArgumentError
 
 LAYOUTS = ("auto", "lanes", "rows")
@@ -87,7 +87,7 @@ def cuda_devices() -> tuple[list[str], str]:
 def cuda_kernel(chain: Chain, gpus: tuple[int, ...]) -> str:
     """Return which kernel advances a chain on these GPUs: ``"plain"``, or ``"tensor"`` for the tensor cores."""
     module, options = _kernels("", "auto", 1, gpus)
-    return CUDA_KERNELS[options.kernel_for(_params(module, chain, 0), chain.dtype == "float64")]
+    return CUDA_KERNELS[options.kernel_for(codes.params(module, chain, 0), chain.dtype == "float64")]
 
 
 def _kernels(isa: str, layout: str, threads: int, gpus: tuple[int, ...], cuda_kernel: str = "auto") -> tuple[Any, Any]:
@@ -100,36 +100,6 @@ def _kernels(isa: str, layout: str, threads: int, gpus: tuple[int, ...], cuda_ke
     present = torch.cuda.is_available()
     streams = [torch.cuda.current_stream(gpu).cuda_stream if present else 0 for gpu in gpus]
     return module, module.Cuda(list(gpus), streams, CUDA_KERNELS.index(cuda_kernel))
-
-
-def _params(module: Any, chain: Chain, seed: int) -> Any:
-    skip = np.isfinite(chain.gamma)
-    norm = chain.normalization
-    cycle = range(len(chain.widths))
-    fans = [(chain.width_at(layer + 1), chain.width_at(layer)) for layer in cycle]
-    law = chain.weights
-    return module.Chain(
-        width=chain.width,
-        batch=chain.batch,
-        gamma=chain.gamma if skip else 0.0,
-        skip=bool(skip),
-        law=WEIGHT_LAWS.index(law.law),
-        weights=[(out, into, law.average(into, out), law.standard_deviation(into, out)) for out, into in fans],
-        activation=ACTIVATIONS.index(chain.activation),
-        over_features=norm.over == "features",
-        recentre=norm.recentre,
-        rescale=norm.rescale,
-        whiten=norm.whiten,
-        order=0 if np.isinf(norm.order) else int(norm.order),
-        eps=norm.eps,
-        alpha=norm.alpha,
-        beta=norm.beta,
-        seed=seed,
-    )
-
-
-def _codes(measures: tuple[Measure, ...]) -> list[tuple[int, float]]:
-    return [(KERNEL_MEASURES.index(measure.name), measure.argument or 0.0) for measure in measures]
 
 
 def advance(
@@ -155,7 +125,7 @@ def advance(
     module, options = _kernels(isa, layout, threads, gpus, cuda_kernel)
     try:
         options.advance(
-            chain=_params(module, plan.chain, plan.seed),
+            chain=codes.params(module, plan.chain, plan.seed),
             state=state,
             first_layer=first_layer,
             layers=layers,
@@ -163,7 +133,7 @@ def advance(
             observe_activation=plan.observe == "activation",
             burn_in=plan.burn_in,
             every=plan.every,
-            measures=_codes(plan.measures),
+            measures=codes.measures_of(plan.measures),
             **accumulator.arrays(),
             counters=counters,
         )
@@ -176,10 +146,22 @@ def advance(
         ) from None
 
 
+@functools.lru_cache(maxsize=256)
+def _matrix(module: Any, width: int, batch: int) -> Any:
+    """Return a chain whose states have this shape; a monitor of networks asks for the same few again and again."""
+    return codes.params(module, Chain(width, batch), 0)
+
+
 def measure(
-    state: Tensor, measures: tuple[Measure, ...], *, isa: str = "", layout: str = "auto", gpus: tuple[int, ...] = ()
+    state: Tensor,
+    measures: tuple[Measure, ...],
+    *,
+    threads: int = 1,
+    isa: str = "",
+    layout: str = "auto",
+    gpus: tuple[int, ...] = (),
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.int64]]]:
-    """Evaluate kernel measures on states (chains, d, N), float32 or float64.
+    """Evaluate kernel measures on states (chains, d, N), float32 or float64; ``threads`` share the chains.
 
     Returns
     -------
@@ -190,11 +172,11 @@ def measure(
     chains, width, batch = state.shape
     counters = np.zeros((len(COUNTERS), chains), dtype=np.int64)
     values = np.full((len(measures), chains), np.nan)
-    module, options = _kernels(isa, layout, 1, gpus)
+    module, options = _kernels(isa, layout, threads, gpus)
     options.measure(
-        chain=_params(module, Chain(width, batch), 0),
+        chain=_matrix(module, width, batch),
         state=state.contiguous(),
-        measures=_codes(measures),
+        measures=codes.measures_of(measures),
         counters=counters,
         values=values,
     )
@@ -207,7 +189,7 @@ def draw_weights(
     """Return the compiled twin of `pyrank.draw_weights` for independent entries, (fan_out, fan_in)."""
     out = np.full((chain.width_at(layer + 1), chain.width_at(layer)), np.nan, dtype=chain.dtype)
     module, options = _kernels(isa, "auto", 1, gpus)
-    options.draw_weights(_params(module, chain, seed), layer, index, out)
+    options.draw_weights(codes.params(module, chain, seed), layer, index, out)
     return out
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from pyrank.engine import backends, thinning
+from pyrank.engine import backends, saved, thinning
 from pyrank.engine import checkpoint as checkpoint_file
 from pyrank.engine import initial as initial_state
 from pyrank.estimate import Accumulator
@@ -54,16 +54,23 @@ def plan_of(
 
 
 def _check_memory(plan: Plan) -> None:
-    """Refuse sizes that no allocation on this machine can satisfy, before anything is allocated."""
+    """Refuse sizes that no allocation on this machine can satisfy, before anything is allocated.
+
+    How many numbers a user's own function gives is known only when it has been called: see `Snapshots.empty`.
+    """
     chain = plan.chain
     number = 4 if chain.dtype == "float32" else 8
     side = min(chain.width, chain.batch)
     working_sets = 8 * (chain.width * chain.batch + side * side) * number
-    flags = [measure.is_rank for measure in plan.measures]
-    record = Accumulator.size(flags, plan.chains, side + 1, plan.trace)
-    needed = plan.chains * 3 * chain.width * chain.batch * number + record + working_sets
-    sizes = {"width": chain.width, "batch": chain.batch, "chains": plan.chains}
-    memory.require(needed, sizes, "run fewer chains at a time or a smaller network")
+    states = plan.chains * 3 * chain.width * chain.batch * number + working_sets
+    width = chain.width_at(plan.snapshot_schedule.next(0) + 1)
+    numbers = len(plan.measures) + sum(measure.numbers(width, chain.batch) or 0 for measure in plan.snapshots)
+    ranks = sum(measure.is_rank for measure in plan.measures + plan.snapshots)
+    records = 2 * Accumulator.size(numbers, ranks, plan.chains, side + 1, plan.trace)  # the result holds a copy
+    sizes = {"width": chain.width, "batch": chain.batch, "chains": plan.chains, "numbers": numbers,
+             "trace": plan.trace}  # fmt: skip
+    remedy = memory.SMALLER_RECORD if records > states else "run fewer chains at a time or a smaller network"
+    memory.require(states + records, sizes, remedy)
 
 
 def checkpoint_path(checkpoint: str | os.PathLike[str] | None) -> Path | None:
@@ -78,7 +85,7 @@ def checkpoint_path(checkpoint: str | os.PathLike[str] | None) -> Path | None:
 def best_stride(plan: Plan, engine: backends.Backend, start: str | ArrayLike | Tensor, path: Path | None) -> int:
     """Return the stride that a checkpoint was begun with, or else the best one."""
     if path is not None and checkpoint_file.exists(path):
-        header, _ = checkpoint_file.load(path)
-        return int(header.get("plan", {}).get("every", 1))
+        header, _ = saved.read(path)
+        return int(header["plan"].get("every", 1))
     state = initial_state.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype, engine.normals)
     return thinning.choose(plan, engine, state)

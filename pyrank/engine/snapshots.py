@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyrank.engine import saved
 from pyrank.estimate import Accumulator, Estimate, estimate
 from pyrank.reference.activations import activate
 from pyrank.reference.snapshots import snapshot
@@ -17,6 +20,9 @@ from pyrank.specs.plan import Plan
 from pyrank.support import memory
 from pyrank.support.ambient import one_thread
 from pyrank.support.errors import invalid
+
+PREFIX = "snapshot_"
+"""What distinguishes the arrays of this record in a checkpoint."""
 
 
 @dataclass
@@ -44,8 +50,8 @@ class Snapshots:
         flags = [what.is_rank for what, size in zip(plan.snapshots, sizes, strict=True) for _ in range(size or 1)]
         bins = min(state.shape[-2:]) + 1
         given = {"numbers": len(flags), "chains": plan.chains, "trace": plan.trace}
-        remedy = "keep a shorter trace, run fewer chains, or measure fewer numbers"
-        memory.require(Accumulator.size(flags, plan.chains, bins, plan.trace), given, remedy)
+        record = Accumulator.size(len(flags), sum(flags), plan.chains, bins, plan.trace)
+        memory.require(2 * record, given, memory.SMALLER_RECORD)  # the result holds a copy
         return cls(plan, sizes, Accumulator.empty(flags, plan.chains, bins, plan.trace))
 
     @property
@@ -56,19 +62,26 @@ class Snapshots:
             names += [str(what)] if size is None else [f"{what}[{i}]" for i in range(size)]
         return names
 
-    def resume(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over the arrays of a record that was saved.
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Return the arrays of the record by name, not copied."""
+        return {PREFIX + name: array for name, array in self.accumulator.arrays().items()}
+
+    def resume(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over the arrays of a record that was saved at ``path``.
 
         Raises
         ------
         ArgumentError
             If they hold another number of measures: a function of the same name gave other numbers then.
+        CheckpointError
+            If they cannot be those of such a record.
         """
-        found = Accumulator.from_arrays(arrays)
-        if found.measures != self.accumulator.measures:
-            wanted = f"functions that give {found.measures} numbers in all, as when the checkpoint was written"
+        then = arrays[PREFIX + "rank_index"].size if PREFIX + "rank_index" in arrays else self.accumulator.measures
+        if then != self.accumulator.measures and any(measure.function for measure in self.plan.snapshots):
+            wanted = f"functions that give {then} numbers in all, as when the checkpoint was written"
             raise invalid("measures", self.names, wanted, "choose another checkpoint file")
-        self.accumulator = found
+        found = saved.matching(path, arrays, self.accumulator.arrays(), PREFIX)
+        self.accumulator = Accumulator.from_arrays(found)
 
     def record(self, state: Tensor, layer: int) -> None:
         """Record ``state`` (chains, d, N), which layer ``layer`` gave, if that layer is one of the schedule."""

@@ -12,15 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pyrank._version import __version__
-from pyrank.engine import backends
+from pyrank.engine import backends, saved
 from pyrank.engine import checkpoint as checkpoint_file
 from pyrank.engine import initial as initial_state
 from pyrank.engine.snapshots import Snapshots
 from pyrank.estimate import Accumulator
 from pyrank.specs.plan import COUNTERS, Plan
 from pyrank.support.errors import ArgumentError, invalid
-
-SNAPSHOT_PREFIX = "snapshot_"
 
 
 @dataclass
@@ -39,9 +37,7 @@ class Standing:
         header = {"plan": plan.to_dict(), "layer": self.layer, "seconds": self.seconds, "version": __version__,
                   "backend": backend.identity}  # fmt: skip
         arrays = {"state": self.state.numpy(), "counters": self.counters, **self.accumulator.arrays()}
-        taken = self.snapshots.accumulator.arrays()
-        arrays |= {SNAPSHOT_PREFIX + name: array for name, array in taken.items()}
-        checkpoint_file.save(path, header, arrays)
+        checkpoint_file.save(path, header, arrays | self.snapshots.arrays())
 
 
 def begin_or_resume(
@@ -50,23 +46,20 @@ def begin_or_resume(
     """Return where a run to ``depth`` begins: at layer 0, or where a checkpoint at ``path`` ends."""
     if path is not None and checkpoint_file.exists(path):
         return _resume(plan, depth, engine, path)
-    flags = [measure.is_rank for measure in plan.measures]
-    bins = min(plan.chain.width, plan.chain.batch) + 1
+    accumulator, counters = _nothing(plan)
     state = initial_state.state(start, plan.chain, plan.chains, plan.seed, engine.state_dtype, engine.normals)
     return Standing(
         layer=0,
         seconds=0.0,
         state=state,
-        accumulator=Accumulator.empty(flags, plan.chains, bins, plan.trace),
+        accumulator=accumulator,
         snapshots=Snapshots.empty(plan, state, 0),
-        counters=np.zeros((len(COUNTERS), plan.chains), dtype=np.int64),
+        counters=counters,
     )
 
 
 def _resume(plan: Plan, depth: int, engine: backends.Backend, path: Path) -> Standing:
-    header, arrays = checkpoint_file.load(path)
-    if not {"plan", "layer", "seconds", "version", "backend"} <= header.keys():
-        raise checkpoint_file.CheckpointError(f"{path} is intact but holds no simulation; choose another file")
+    header, arrays = saved.read(path)
     if differences := checkpoint_file.differences(header["plan"], plan.to_dict()):
         raise ArgumentError(f"checkpoint = {str(path)!r} belongs to another run ({'; '.join(differences)}); "
                             "choose another file, or ask for the same run")  # fmt: skip
@@ -77,15 +70,26 @@ def _resume(plan: Plan, depth: int, engine: backends.Backend, path: Path) -> Sta
         if header[what] != now:
             warn(f"resumed with {what} {now}, begun with {header[what]}: the result is as valid, but not promised to "
                  "be that of an uninterrupted run to the last bit", stacklevel=5)  # fmt: skip
-    state = torch.from_numpy(arrays["state"].copy()).to(engine.state_dtype)
+    shape = (plan.chains, plan.chain.width, plan.chain.batch)
+    state = torch.from_numpy(saved.state_of(path, arrays, shape).copy()).to(engine.state_dtype)
     snapshots = Snapshots.empty(plan, state, header["layer"])
-    snapshots.resume({name.removeprefix(SNAPSHOT_PREFIX): array for name, array in arrays.items()
-                      if name.startswith(SNAPSHOT_PREFIX)})  # fmt: skip
+    snapshots.resume(path, arrays)
+    accumulator, counters = _nothing(plan)
     return Standing(
         layer=header["layer"],
         seconds=header["seconds"],
         state=state,
-        accumulator=Accumulator.from_arrays(arrays),
+        accumulator=Accumulator.from_arrays(saved.matching(path, arrays, accumulator.arrays())),
         snapshots=snapshots,
-        counters=arrays["counters"].copy(),
+        counters=saved.matching(path, arrays, {"counters": counters})["counters"].copy(),
+    )
+
+
+def _nothing(plan: Plan) -> tuple[Accumulator, NDArray[np.int64]]:
+    """Return the record and the counters of no layer."""
+    flags = [measure.is_rank for measure in plan.measures]
+    bins = min(plan.chain.width, plan.chain.batch) + 1
+    return (
+        Accumulator.empty(flags, plan.chains, bins, plan.trace),
+        np.zeros((len(COUNTERS), plan.chains), dtype=np.int64),
     )

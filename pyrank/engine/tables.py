@@ -16,13 +16,13 @@ NUMBERS = ("mean", "stderr", "ess", "rhat", "std", "min", "max", "count")
 
 @dataclass(frozen=True)
 class Column:
-    """A number of an estimate, and how it is printed."""
+    """A number of an estimate, or of what else has a row, and how it is printed."""
 
     number: str
     heading: str
     form: str
 
-    def cell(self, estimate: Estimate) -> str:
+    def cell(self, estimate: Any) -> str:
         """Return the number as text."""
         return format(getattr(estimate, self.number), self.form)
 
@@ -42,12 +42,12 @@ def numbers(estimate: Estimate) -> dict[str, Any]:
 class Report:
     """Lines of text, a table of estimates, and lines below it.
 
-    ``rows`` are the estimates by name; their flags are the last column.
+    ``rows`` are the estimates, or anything with these numbers, by name; their flags are the last column.
     """
 
     above: Sequence[str]
     corner: str
-    rows: Mapping[str, Estimate]
+    rows: Mapping[str, Any]
     columns: Sequence[Column]
     below: Sequence[str] = ()
 

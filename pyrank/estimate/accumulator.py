@@ -95,10 +95,9 @@ class Accumulator:
         )
 
     @staticmethod
-    def size(rank_flags: Sequence[bool], chains: int, bins: int, trace: int) -> int:
-        """Return the bytes that the arrays of :meth:`empty` take."""
-        numbers = len(rank_flags) * (SLOTS + trace) + sum(rank_flags) * bins
-        return 8 * chains * numbers + 4 * len(rank_flags)
+    def size(measures: int, ranks: int, chains: int, bins: int, trace: int) -> int:
+        """Return the bytes that the arrays of :meth:`empty` take, ``ranks`` of the measures being integer-valued."""
+        return 8 * chains * (measures * (SLOTS + trace) + ranks * bins) + 4 * measures
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Accumulator:

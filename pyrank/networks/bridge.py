@@ -48,7 +48,7 @@ def from_chain(chain: Chain, depth: int, seed: int = 0, index: int = 0) -> nn.Se
     Layer l of the module takes the transpose of H_l to that of H_{l+1}, so that
     ``simulate(chain, depth, initial=x.T, seed=seed)`` records of chain 0 what a monitor of the `ChainLayer` s sees of
     ``model(x)``. All statistics are those of the batch, in train and eval mode, and there are no affine parameters. A
-    chain that `simulate` keeps in range by powers of two is divided by the same ones.
+    chain that `pyrank.simulate` keeps in range by powers of two is divided by the same ones.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def from_chain(chain: Chain, depth: int, seed: int = 0, index: int = 0) -> nn.Se
     -------
     torch.nn.Sequential
         Of ``depth`` `ChainLayer` s, with the weights as parameters in the dtype of the chain. The reference of
-        `simulate` works in float64: ``model.double()`` does the same.
+        `pyrank.simulate` works in float64: ``model.double()`` does the same.
 
     Raises
     ------
@@ -96,11 +96,9 @@ class _TakeOffExponent(nn.Module):
 
 def _normalization(chain: Chain, features: int) -> nn.Module:
     norm = chain.normalization
-    parts: list[nn.Module] = []
+    module: nn.Module = nn.Identity()
     if norm.whiten:
-        parts.append(_Whiten(norm))
+        module = _Whiten(norm)
     elif normalizes(norm):
-        parts.append(Normalize(features, norm, affine=False, track=False))
-    if chain.drifts:
-        parts.append(_TakeOffExponent())
-    return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
+        module = Normalize(features, norm, affine=False, track=False)
+    return nn.Sequential(module, _TakeOffExponent()) if chain.drifts else module

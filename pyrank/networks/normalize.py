@@ -33,14 +33,14 @@ class Normalize(nn.Module):
         Weight of a batch in the running statistics, or None for their plain average.
     track
         Whether to keep running statistics and use them in eval mode; otherwise both modes use the batch. They are
-        called as in torch: ``running_mean``, and ``running_var`` for the mean of |z|^p (the maximum for p = inf); for
+        called as in torch: ``running_mean``, and ``running_var`` for ``mean |z|^p`` (``max |z|`` for p = inf); for
         p = 2 with recentring it is unbiased, with n - 1 for n. ``eps`` is added when they are used.
 
     Raises
     ------
     ArgumentError
-        If an argument cannot be used, or later: if the input has another shape or number of features, or a batch of
-        one value a feature has no variance to track.
+        If an argument cannot be used, or later: if the input has another shape or number of features, or too few values
+        for running statistics, one for a variance or none at all.
     """
 
     weight: nn.Parameter | None
@@ -122,10 +122,11 @@ class Normalize(nn.Module):
     def _update(self, mean: Tensor | None, power: Tensor | None, count: int) -> None:
         """Move the running statistics towards those of a batch with ``count`` values a feature."""
         assert self.num_batches_tracked is not None
-        if power is not None and mean is not None and self.normalization.order == 2:
-            if count < 2:
-                remedy = "give more samples, use eval mode or track=False"
-                raise invalid("input", f"{count} value a feature", "at least 2, to track a variance", remedy)
+        estimates_mean = power is not None and mean is not None and self.normalization.order == 2
+        if count < 1 + estimates_mean:
+            wanted = f"at least {1 + estimates_mean}, to keep running statistics"
+            raise invalid("input", f"{count} values a feature", wanted, "use eval mode or track=False")
+        if estimates_mean and power is not None:
             power = power * (count / (count - 1))
         self.num_batches_tracked.add_(1)
         for running, value in ((self.running_mean, mean), (self.running_var, power)):

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pyrank.networks.normalize import Normalize
+from pyrank.support.ambient import unmoved
 from pyrank.support.errors import as_choice, as_integer, as_number, invalid
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
@@ -24,7 +25,7 @@ Optimizer = Callable[[list[nn.Parameter], float], torch.optim.Optimizer]
 
 
 class Monitor(Protocol):
-    """What `train` asks of a monitor: a `RankMonitor`, or one's own."""
+    """What `train` asks of a monitor."""
 
     every: int
     batches: int
@@ -75,6 +76,7 @@ class History:
         return f"History({self.steps} steps, loss {loss:.4g}, accuracy {self.accuracy[-1]:.3f}{end})"
 
 
+@unmoved
 def train(
     model: nn.Module,
     data: tuple[Tensor, Tensor],
@@ -109,7 +111,8 @@ def train(
         Of the order of samples, and of what is random in the model. Torch's own generator is left where it was. Given
         the weights, the seed fixes the result up to the order in which torch adds on other numbers of threads.
     monitor
-        A `RankMonitor` of this model: it is started for the steps, stopped for evaluations and at the end.
+        A rank monitor of this model, or what has its methods: it is started for the steps, stopped for evaluations and
+        at the end.
     statistics
         What normalisation uses in evaluations: ``"batch"``, whole batches of the same size and their own statistics;
         or ``"running"``, the averages of training, as in eval mode. Running statistics are not moved by either.
@@ -144,7 +147,7 @@ def train(
     device = next(model.parameters()).device
     order = torch.Generator(device="cpu").manual_seed(seed)
     steps, diverged = 0, False
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.enable_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for epoch in range(epochs):
             model.train()
@@ -168,6 +171,7 @@ def train(
     return History(losses, shares[0], shares[1:].ravel(), seen.measures, steps, diverged)
 
 
+@unmoved
 @torch.no_grad()
 def accuracy(model: nn.Module, data: tuple[Tensor, Tensor], *, batch: int = 128, statistics: str = "batch") -> float:
     """Return the share of samples whose largest score is that of their class.

@@ -53,9 +53,7 @@ def initialize(model: nn.Module, weights: str | Weights, seed: int | None = None
             _draw(layer.weight, law, generator)
             if layer.bias is not None:
                 bound = 1.0 / math.sqrt(_fans(layer.weight)[0]) if law == _BIASED else 0.0
-                layer.bias.copy_(
-                    bound * (2.0 * torch.rand(layer.bias.shape, generator=generator, dtype=torch.float32) - 1.0)
-                )
+                layer.bias.copy_(bound * _symmetric(layer.bias.shape, generator))
     return model
 
 
@@ -74,6 +72,11 @@ def _fans(weight: Tensor) -> tuple[int, int]:
     return weight.shape[1] * positions, weight.shape[0] * positions
 
 
+def _symmetric(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """Return entries from U[-1, 1]."""
+    return 2.0 * torch.rand(shape, generator=generator, dtype=torch.float32) - 1.0
+
+
 def _draw(weight: Tensor, law: Weights, generator: torch.Generator | None) -> None:
     fans = _fans(weight)
     shape = (weight.shape[0], fans[0])
@@ -83,7 +86,7 @@ def _draw(weight: Tensor, law: Weights, generator: torch.Generator | None) -> No
     elif law.law == "gaussian":
         entries = torch.randn(shape, generator=generator, dtype=torch.float32)
     elif law.law == "uniform":
-        entries = math.sqrt(3.0) * (2.0 * torch.rand(shape, generator=generator, dtype=torch.float32) - 1.0)
+        entries = math.sqrt(3.0) * _symmetric(shape, generator)
     else:
         entries = 2.0 * torch.randint(2, shape, generator=generator, dtype=torch.float32) - 1.0
     weight.copy_((law.average(*fans) + law.standard_deviation(*fans) * entries).view(weight.shape))

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pyrank.estimate import Accumulator
 from pyrank.reference.activations import activate
-from pyrank.reference.layer import combine, degenerate_lines, normalize, take_off_exponent
+from pyrank.reference.layer import clear_cancelled, combine, degenerate_lines, normalize, take_off_exponent
 from pyrank.reference.measures import measure
-from pyrank.reference.weights import multiply
+from pyrank.reference.weights import largest_of_few, multiply
 from pyrank.specs.plan import Plan
 from pyrank.support.ambient import unmoved
 
@@ -31,14 +31,16 @@ def advance(
 
     All arithmetic is in the state's dtype (float64 by default); weights are rounded as the chain's dtype asks.
     """
-    chain = plan.chain
+    chain, norm = plan.chain, plan.chain.normalization
     index = torch.arange(plan.chains)
     for layer in range(first_layer, first_layer + layers):
         H = state[:, : chain.width_at(layer)]
-        A = multiply(chain, plan.seed, layer, index, activate(H, chain.activation))
-        Z = combine(H, A, chain.gamma)
-        counters[0] += degenerate_lines(Z, chain.normalization).numpy()
-        H = normalize(Z, chain.normalization)
+        F = activate(H, chain.activation)
+        Z = combine(H, multiply(chain, plan.seed, layer, index, F), chain.gamma)
+        if norm.rescale and not norm.whiten and (weight := largest_of_few(chain, layer)):
+            Z = clear_cancelled(Z, F, weight, norm)
+        counters[0] += degenerate_lines(Z, norm).numpy()
+        H = normalize(Z, norm)
         if chain.drifts:
             H, power = take_off_exponent(H)
             counters[3] += power.numpy()

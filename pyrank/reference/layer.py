@@ -17,8 +17,12 @@ LINES = {"batch": -1, "features": -2}  # the dimension that a line runs along
 
 
 def recentre(Z: Tensor, over: str = "batch") -> Tensor:
-    """Subtract the mean of each line of (..., d, N): of each row over the batch, or each column over the features."""
-    return Z - Z.mean(dim=LINES[over], keepdim=True)
+    """Subtract the mean of each line of (..., d, N): of each row over the batch, or each column over the features.
+
+    Distances from the first entry are averaged, so that equal entries give exactly zero.
+    """
+    distances = Z - Z.narrow(LINES[over], 0, 1)
+    return distances - distances.mean(dim=LINES[over], keepdim=True)
 
 
 def line_size(Z: Tensor, order: float, eps: float, over: str = "batch") -> Tensor:
@@ -41,6 +45,31 @@ def size_of(power: Tensor, order: float, eps: float) -> Tensor:
     """(power + eps)^(1/p), or power + eps for p = inf: the size of lines with this mean power; infinite for zero."""
     power = power + eps
     return torch.where(power == 0, math.inf, power) ** (1.0 if math.isinf(order) else 1.0 / order)
+
+
+CANCELLATION_ROUNDINGS = 8.0
+"""Of each number in a sum: those of a normalisation, an activation and a product, twice over."""
+
+
+def clear_cancelled(Z: Tensor, F: Tensor, weight: float, normalization: Normalization) -> Tensor:
+    """Make lines of Z = H + gamma W F zero that are so but for rounding, which rescaling would blow up to full size.
+
+    That is: no entry, recentred if need be, is above what rounding may leave of a sum of F's rows in its column.
+
+    Parameters
+    ----------
+    Z, F
+        (..., d', N) and (..., d, N).
+    weight
+        The largest |gamma w|.
+    normalization
+        Its lines, and whether it recentres them.
+    """
+    fan_in, batch = F.shape[-2:]
+    roundings = CANCELLATION_ROUNDINGS + math.sqrt(fan_in + batch)
+    noise = roundings * fan_in * weight * torch.finfo(F.dtype).eps / 2 * F.abs().amax(dim=-2, keepdim=True)
+    seen = recentre(Z, normalization.over) if normalization.recentre else Z
+    return torch.where((seen.abs() <= noise).all(dim=LINES[normalization.over], keepdim=True), 0.0, Z)
 
 
 WHITENING_CUTOFF = 2.0**-48

@@ -30,6 +30,16 @@ def weights(chain: Chain, seed: int, layer: int, chains: Tensor) -> Tensor:
     return w * torch.tensor(scale, dtype=dtype) + torch.tensor(law.average(fan_in, fan_out), dtype=dtype)
 
 
+def largest_of_few(chain: Chain, layer: int) -> float:
+    """Return the largest |gamma w| of weights that take few values, so that sums of them may cancel; 0 for others."""
+    law, fan_in, fan_out = chain.weights, chain.width_at(layer), chain.width_at(layer + 1)
+    scale = law.standard_deviation(fan_in, fan_out)
+    single_sign = law.law == "orthogonal" and fan_in == fan_out == 1
+    if not (law.law == "rademacher" or single_sign or scale == 0):
+        return 0.0
+    return (abs(law.average(fan_in, fan_out)) + scale) * (1.0 if math.isinf(chain.gamma) else chain.gamma)
+
+
 def haar(normals: Tensor) -> Tensor:
     """Return orthogonal matrices from the Haar measure, made of the lower triangles of gaussian ones (..., d, d).
 

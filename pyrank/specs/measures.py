@@ -111,6 +111,16 @@ class Measure:
         """Whether the values are integers between 0 and min(d, N), and a histogram is kept."""
         return self.name in ("soft_rank", "numerical_rank")
 
+    def numbers(self, width: int, batch: int) -> int | None:
+        """Return how many numbers it gives for a state (width, batch); None for a function of the user's own."""
+        if self.function is not None:
+            return None
+        if self.name == "pairwise_angles":
+            return batch * (batch - 1) // 2
+        if self.name == "singular_values":
+            return min(width, batch) if self.argument is None else int(self.argument)
+        return 1
+
     def __str__(self) -> str:
         return self.name if self.argument is None else f"{self.name}({self.argument!r})"
 

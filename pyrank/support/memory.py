@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from pyrank.support.errors import invalid
 
+SMALLER_RECORD = "keep a shorter trace (trace=0: none), run fewer chains, or measure fewer numbers"
+"""The remedy where it is the record of a run that does not fit."""
+
 
 def require(needed: float, sizes: Mapping[str, int], remedy: str) -> None:
     """Raise ArgumentError if ``needed`` bytes, which follow from ``sizes``, are more than this machine has."""

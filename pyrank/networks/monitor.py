@@ -1,0 +1,311 @@
+"""The rank of every layer of a network, while it runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from pyrank.engine.tables import Report
+from pyrank.networks.hidden import MATRICES, hidden
+from pyrank.networks.hooks import Hook
+from pyrank.networks.measures import NetworkMeasure, parse
+from pyrank.networks.measuring import Measuring
+from pyrank.networks.moments import FROM_MOMENTS, from_moments
+from pyrank.networks.selection import Layers, select
+from pyrank.networks.summary import Row, describe, frame, picture, report, why_uncalled
+from pyrank.networks.tally import Cell, Pool, Tally
+from pyrank.support.ambient import unmoved
+from pyrank.support.errors import ArgumentError, as_choice, as_integer, invalid
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import pandas as pd
+
+WIDEST_POOL = 8192
+"""Features of a pooled matrix; its second moments take half a gigabyte then."""
+
+
+class RankMonitor:
+    """Measures the hidden matrix of every layer of a network whenever it runs: ``with RankMonitor(model) as monitor``.
+
+    The network computes what it would compute without: outputs are copied, and parameters, buffers, gradients, the
+    random state and train or eval mode are left alone. The hidden matrix of a layer that returns (B, C) is C x B,
+    features x samples. Layers of `torch.nn.Module.named_modules` are known by their names there.
+
+    Parameters
+    ----------
+    model
+        Any `torch.nn.Module`. One call of it is a batch; where it is never called, each call of a layer is one.
+    measures
+        Measures of pyrank that give one number, ``"explained_rank(0.99)"``, or functions of (1, d, N). The explained
+        rank is the number of directions that hold that share of Tr M, with ``centre`` of the variance.
+    every
+        Measure each so many batches, the first one included. In between it costs nothing.
+    layers
+        Names, patterns such as ``"blocks.*.mlp"``, types, or predicates of (name, module), one or several; None for
+        all modules without children.
+    where
+        ``"output"`` or ``"input"`` of the layers.
+    matrix
+        What a feature is where a layer returns (B, C, H, W) or (B, T, D): ``"channels"``, C x BHW and D x BT, or
+        ``"samples"``, CHW x B and TD x B.
+    centre
+        Subtract the mean over samples: the covariance instead of second moments.
+    pooled
+        Measure one matrix of the samples of all batches. Its rank is not the mean of their ranks.
+    output
+        Key, attribute or index of the tensor, where a layer returns a dict or a tuple; None for its first floating one.
+
+    Raises
+    ------
+    ArgumentError
+        If an option cannot be used, or no layer is meant.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        measures: Iterable[Any] = ("participation_ratio", "soft_rank(0.5)"),
+        every: int = 1,
+        layers: Layers = None,
+        *,
+        where: str = "output",
+        matrix: str = "channels",
+        centre: bool = False,
+        pooled: bool = False,
+        output: str | int | None = None,
+    ) -> None:
+        self.measures: tuple[NetworkMeasure, ...] = parse(measures)
+        self.every = as_integer("every", every, 1, 2**62, "measure every batch with 1")
+        self.where = as_choice("where", where, ("output", "input"))
+        self.matrix = as_choice("matrix", matrix, MATRICES)
+        self.centre, self.pooled, self.output = centre, pooled, output
+        others = [str(what) for what in self.measures if what.name not in FROM_MOMENTS]
+        if pooled and others:
+            raise invalid("measures", others, f"with pooled=True some of {', '.join(FROM_MOMENTS)}", "leave out pooled")
+        self.model: nn.Module | None = model
+        self.skipped: dict[str, str] = {}
+        self.batches = 0
+        self._layers = select(model, layers)
+        self._types = {name: type(module).__name__ for name, module in self._layers.items()}
+        self._by_default = layers is None
+        self._cells: dict[str, dict[int, Cell]] = {name: {} for name in self._layers}
+        self._calls: dict[str, int] = defaultdict(int)
+        self._due, self._is_called = True, False
+        self._measuring = Measuring(self.measures, centre)
+        self._handles: list[RemovableHandle] = []
+
+    def start(self) -> Self:
+        """Watch the network from here on, as ``with`` does at its beginning."""
+        if self.model is None:
+            raise ArgumentError("model is missing: this is a copy, which only holds what was measured; start the other")
+        if self._handles:
+            return self
+        for name, module in self._layers.items():
+            hook = Hook(module, partial(self._see, name))
+            if self.where == "input":
+                self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+            else:
+                self._handles.append(module.register_forward_hook(hook))
+        begin, finish = Hook(self.model, self._begin), Hook(self.model, self._finish)
+        self._handles.append(self.model.register_forward_pre_hook(begin, prepend=True))
+        self._handles.append(self.model.register_forward_hook(finish))
+        return self
+
+    def stop(self) -> None:
+        """Leave the network as it was found; what was measured stays."""
+        while self._handles:
+            self._handles.pop().remove()
+        self._finish()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _begin(self, *_: Any) -> None:
+        """Begin a batch: the network is called."""
+        self._finish()
+        self._due = self.batches % self.every == 0
+        self._is_called = True
+        self.batches += 1
+        self._calls.clear()
+
+    def _finish(self, *_: Any) -> None:
+        self._measuring.finish()
+
+    def _see(self, name: str, *seen: Any) -> None:
+        """Measure what a layer was given, (args, kwargs), or returned, (args, output)."""
+        if self._is_called and not self._due:
+            return
+        call = self._calls[name]
+        self._calls[name] += 1
+        if not self._is_called:  # somebody calls the layers alone: each call is a batch
+            if call % self.every:
+                return
+            call = 0
+        X = hidden(seen if self.where == "input" else seen[1], self.matrix, self.output)
+        if isinstance(X, str):
+            self.skipped[name] = X
+            return
+        X = X.detach()
+        cell = self._cells[name].setdefault(call, Cell([Tally() for _ in self.measures]))
+        if not X.numel():
+            return
+        cell.saw(X.shape[-1], X.numel() // X.shape[-1])
+        if self.pooled:
+            self._pool(name, X, cell)
+        else:
+            self._measuring.take(X, cell)
+
+    @unmoved
+    def _pool(self, name: str, X: Tensor, cell: Cell) -> None:
+        features = X.shape[-1]
+        if features > WIDEST_POOL:
+            remedy = "choose other layers, or matrix='channels'"
+            raise invalid("pooled", True, f"at most {WIDEST_POOL} features; layer {name} has {features}", remedy)
+        cell.add(Pool.of(X, self.centre), self.centre)
+
+    def merge(self, *others: RankMonitor) -> None:
+        """Add what others have measured, such as those of other processes, which can be sent there by pickle.
+
+        Parameters
+        ----------
+        *others
+            Monitors of the same layers, with the same options.
+
+        Raises
+        ------
+        ArgumentError
+            If they measure something else.
+        """
+        for other in others:
+            mine, theirs = self._options(), other._options()
+            if mine != theirs:
+                different = {key: theirs[key] for key in mine if mine[key] != theirs[key]}
+                raise invalid("other", different, "the options and layers of this monitor", "make both alike")
+        self._finish()
+        for other in others:
+            other._finish()
+            for name, cells in other._cells.items():
+                for call, cell in cells.items():
+                    fresh = Cell([Tally() for _ in self.measures])
+                    self._cells[name].setdefault(call, fresh).merge(cell, self.centre)
+            self.skipped |= other.skipped
+            self.batches += other.batches
+
+    def _options(self) -> dict[str, Any]:
+        names = {"measures": list(map(str, self.measures)), "layers": list(self._cells)}
+        return names | {key: getattr(self, key) for key in ("where", "matrix", "centre", "pooled", "output")}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send what was measured, and not the network."""
+        self._finish()
+        return self.__dict__ | {"model": None, "_layers": {}, "_handles": []}
+
+    def _rows(self) -> list[Row]:
+        """Return what is known of each call of each layer, in the order of `named_modules`."""
+        self._finish()
+        rows = []
+        for name, cells in self._cells.items():
+            for call, cell in sorted(cells.items()):
+                rows.append(Row(name, self._types[name], call, cell, self._tallies(cell)))
+            if not cells and not (self._by_default and name in self.skipped):
+                rows.append(Row(name, self._types[name], 0, None, [Tally() for _ in self.measures]))
+        return rows
+
+    def _tallies(self, cell: Cell) -> list[Tally]:
+        if cell.pool is None:
+            return cell.tallies
+        spectrum = from_moments(cell.pool.moments, self.measures)[0]
+        values = [spectrum.value(what) for what in self.measures]
+        return [Tally(1, value, 0.0, value, value, value) for value in values]
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for each layer, call and measure, in the order of `named_modules`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``layer``, ``type``, ``call`` (0, 1, ... where a layer is called several times in a batch), ``measure``;
+            ``mean``, its standard error ``stderr``, ``min`` and ``max`` over batches; how many ``batches``, and
+            ``features`` and ``samples`` of the hidden matrix in the last one. ``attrs`` holds the options.
+
+        Warns
+        -----
+        UserWarning
+            If a layer was never called: its row has 0 batches.
+
+        Raises
+        ------
+        ImportError
+            If pandas is missing.
+        """
+        rows = self._rows()
+        uncalled = [row.layer for row in rows if row.cell is None and row.layer not in self.skipped]
+        if uncalled:
+            warnings.warn(why_uncalled(uncalled, len(rows)), stacklevel=2)
+        if self.skipped and not self._by_default:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.skipped.items())
+            warnings.warn(f"layers without a hidden matrix are left out: {reasons}", stacklevel=2)
+        return frame(rows, self.measures, self._options())
+
+    def scalars(self) -> dict[str, float]:
+        """Return the measures of the last batch that was measured, for any logger.
+
+        Returns
+        -------
+        dict
+            By ``layer/measure``, such as ``"3.relu/participation_ratio"``; ``3.relu[1]`` is a second call in a batch.
+        """
+        return {
+            f"{row.name}/{what}": tally.last
+            for row in self._rows()
+            for what, tally in zip(self.measures, row.tallies, strict=True)
+            if tally.count
+        }
+
+    def plot(self, *measures: str) -> matplotlib.figure.Figure:
+        """Draw rank against depth: the mean of each measure, layer by layer, and its range over batches.
+
+        Parameters
+        ----------
+        *measures
+            What to draw; everything if nothing is given.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            To be shown in a notebook, or written by its ``savefig``.
+
+        Raises
+        ------
+        ArgumentError
+            If nothing was measured, or one of the measures was not.
+        ImportError
+            If matplotlib is missing.
+        """
+        return picture(self._rows(), self.measures, parse(measures) if measures else self.measures, self._caption())
+
+    def _caption(self) -> str:
+        seen = f"{self.where} of layers, {describe(self.matrix)}"
+        return (
+            f"batches: {self.batches:,}, measured: every {self.every:,}; {seen}"
+            f"{', centred' if self.centre else ''}{', pooled over batches' if self.pooled else ''}"
+        )
+
+    def __repr__(self) -> str:
+        return self._report().text()
+
+    def _repr_html_(self) -> str:
+        return self._report().html()
+
+    def _report(self) -> Report:
+        return report(self._rows(), self.measures, self._caption(), self.skipped)

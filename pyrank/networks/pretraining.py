@@ -1,0 +1,273 @@
+"""Pre-training that raises the rank of hidden representations, without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pyrank.networks.hidden import hidden, tensors
+from pyrank.networks.kept import kept
+from pyrank.networks.selection import Layers, select
+from pyrank.networks.stages import Stage, output_at, stages
+from pyrank.ops import participation_ratio
+from pyrank.support.ambient import unmoved
+from pyrank.support.errors import as_choice, as_integer, as_number, invalid
+from pyrank.support.text import text_table
+
+SCHEDULES = {"layerwise": (50, 1e-3), "last": (1000, 1e-3)}
+"""Steps and learning rate of each schedule: of every layer, or in all."""
+
+LEAST = 1e-15
+"""Of r - 1 in double, under its logarithm."""
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+
+Optimizer = str | Callable[[list[nn.Parameter], float], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True, repr=False)
+class RankIncrease:
+    """What `increase_rank` did.
+
+    Attributes
+    ----------
+    layers
+        The layers whose rank was looked at, in the order of their calls.
+    before, after
+        r of each on the first batch, float64, shape (layers,).
+    gradient_before, gradient_after
+        Size of the gradient that the weights of each stage get from a random direction of the output, float64, shape
+        (layers,): by how much a training would move them. High rank is of no use where these vanish.
+    input_scale
+        Root mean square of the input, which weighs more in training than the rank.
+    steps
+        Steps that were taken, over all layers.
+    stopped
+        Why it ended early; empty if it did not.
+    """
+
+    layers: tuple[str, ...]
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+    gradient_before: NDArray[np.float64]
+    gradient_after: NDArray[np.float64]
+    input_scale: float
+    steps: int
+    stopped: str
+
+    def __repr__(self) -> str:
+        end = f", stopped: {self.stopped}" if self.stopped else ""
+        columns = (self.before, self.after, self.gradient_before, self.gradient_after)
+        rows = [
+            [name.rjust(6), *(f"{value:.4g}" for value in values)]
+            for name, *values in zip(self.layers, *columns, strict=True)
+        ]
+        table = text_table(["layer", "r before", "r after", "gradient before", "gradient after"], rows)
+        return f"{self.steps:,} steps, input of size {self.input_scale:.3g}{end}\n\n{table}"
+
+
+@unmoved
+def increase_rank(
+    model: nn.Module,
+    x: Tensor,
+    layers: Layers = None,
+    *,
+    schedule: str = "layerwise",
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    optimizer: Optimizer = "adam",
+    batch: int = 128,
+    seed: int = 0,
+) -> RankIncrease:
+    """Raise r(H) of hidden layers by gradient ascent on the weights: a start for networks without normalisation.
+
+    ``"layerwise"`` goes from the first layer to the last; at each one, the weights since the one before are trained.
+    ``"last"`` trains all weights for the last layer alone, which cannot leave r = 1 in networks of 30 layers.
+    A layer's hidden matrix is features x samples as in `RankMonitor`, channels being features.
+
+    Parameters
+    ----------
+    model
+        Changed in place, in the mode it is in: weights alone. Buffers, requires_grad, gradients, the mode and the
+        random state are put back. Parameters that need no gradient stay.
+    x
+        Inputs, samples first, of which batches are drawn.
+    layers
+        As in `RankMonitor`; None for all activations (`torch.nn.ReLU`, ...), or if there are none, all layers with
+        weights but the last.
+    schedule
+        ``"layerwise"`` or ``"last"``.
+    steps
+        For each layer (50 if not given), or in all (1,000).
+    learning_rate
+        Of the optimiser; 0.001 if not given.
+    optimizer
+        ``"adam"``, ``"sgd"``, or a function of the parameters and the rate. Adam, whose steps do not depend on the size
+        of gradients, ascends log(r - 1): the same direction, and nothing vanishes where r is nearly 1.
+    batch
+        Samples of a step, at most.
+    seed
+        Of the batches and whatever the network draws.
+
+    Returns
+    -------
+    RankIncrease
+        r before and after, layer by layer, and what else decides whether the network trains.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument cannot be used, or there is nothing to train on the way to a layer.
+
+    Notes
+    -----
+    The best weights of each ascent are kept. If r or a gradient stops being finite the ascent ends there, with the
+    best weights so far.
+
+    References
+    ----------
+    Daneshmand, Kohler, Bach, Hofmann, Lucchi 2020, section 4 and appendix G.
+    """
+    usual_steps, usual_rate = SCHEDULES[as_choice("schedule", schedule, tuple(SCHEDULES))]
+    steps = usual_steps if steps is None else as_integer("steps", steps, 1, 2**31, "take 50")
+    rate = usual_rate if learning_rate is None else as_number("learning_rate", learning_rate, 0.0, 1e9, "take 0.001")
+    batch = as_integer("batch", batch, 2, 2**31, "take 128")
+    seed = as_integer("seed", seed, 0, 2**63 - 1, "take 0")
+    make = OPTIMIZERS[as_choice("optimizer", optimizer, tuple(OPTIMIZERS))] if isinstance(optimizer, str) else optimizer
+    if not isinstance(x, Tensor) or x.ndim < 2 or len(x) < 2:
+        raise invalid("x", getattr(x, "shape", type(x).__name__), "a tensor (samples, ...)", "pass a batch of inputs")
+    chosen = _hidden_layers(model) if layers is None else select(model, layers)
+    with kept(model), torch.enable_grad():
+        torch.manual_seed(seed)
+        trainable = {parameter for parameter in model.parameters() if parameter.requires_grad}
+        look = x[:batch]
+        with torch.no_grad():
+            way = stages(model, chosen, look)
+        before, gradient_before = _ranks(model, way, look), _gradients(model, way, look, seed)
+        ascents = way if schedule == "layerwise" else [_joined(way)]
+        batches = _batches(x, batch, seed)
+        taken, stopped = 0, ""
+        for stage in ascents:
+            weights = [parameter for parameter in stage.parameters if parameter in trainable]
+            if not weights:
+                continue
+            for parameter in model.parameters():
+                parameter.requires_grad_(False)
+            done, stopped = _ascend(model, stage, weights, make(weights, rate), batches, steps)
+            taken += done
+            if stopped:
+                break
+        if not taken and not stopped:
+            raise invalid("layers", list(chosen)[:8], "layers with trainable weights before them", "name other layers")
+        after, gradient_after = _ranks(model, way, look), _gradients(model, way, look, seed)
+    size = float(x.detach().double().square().mean().sqrt())
+    names = tuple(stage.name for stage in way)
+    return RankIncrease(names, before, after, gradient_before, gradient_after, size, taken, stopped)
+
+
+def _hidden_layers(model: nn.Module) -> dict[str, nn.Module]:
+    leaves = select(model)
+    activations = {name: m for name, m in leaves.items() if type(m).__module__ == "torch.nn.modules.activation"}
+    activations = {name: m for name, m in activations.items() if not isinstance(m, nn.MultiheadAttention)}
+    weighted = {name: m for name, m in leaves.items() if any(True for _ in m.parameters())}
+    found = activations or dict(list(weighted.items())[:-1])
+    if not found:
+        raise invalid("model", type(model).__name__, "a network with hidden layers", "name them by layers=")
+    return found
+
+
+def _joined(way: Sequence[Stage]) -> Stage:
+    """Return all stages as one."""
+    parameters = dict.fromkeys(parameter for stage in way for parameter in stage.parameters)
+    return replace(way[-1], parameters=tuple(parameters))
+
+
+def _rank(model: nn.Module, stage: Stage, x: Tensor) -> Tensor:
+    """Return r at the end of a stage; in double, where a first departure from 1 is not lost in rounding."""
+    X = hidden(output_at(model, stage, x), "channels")
+    if isinstance(X, str):
+        raise invalid("layers", stage.name, f"layers with a hidden matrix, not one with {X}", "name other layers")
+    return participation_ratio(X.reshape(-1, X.shape[-1]).double().mT)
+
+
+def _ascend(
+    model: nn.Module, stage: Stage, weights: list[nn.Parameter], optimizer: torch.optim.Optimizer,
+    batches: Iterator[Tensor], steps: int,
+) -> tuple[int, str]:  # fmt: skip
+    """Maximise r at the end of a stage, and keep the best weights; return steps taken, and why it stopped if it did."""
+    for parameter in weights:
+        parameter.requires_grad_(True)
+    best, kept_weights = -1.0, [parameter.detach().clone() for parameter in weights]
+    stopped = ""
+    step = 0
+    for step in range(steps + 1):
+        try:
+            r = _rank(model, stage, next(batches))
+        except FloatingPointError:
+            r = torch.tensor(torch.nan)
+        if not torch.isfinite(r):
+            stopped = f"r of layer {stage.name} is no number after {step} steps"
+            break
+        if r.item() > best:
+            best = r.item()
+            torch._foreach_copy_(kept_weights, [parameter.detach() for parameter in weights])
+        if step == steps:
+            break
+        optimizer.zero_grad()
+        objective = torch.log((r - 1.0).clamp(min=LEAST)) if isinstance(optimizer, torch.optim.Adam) else r
+        gradients = torch.autograd.grad(-objective, weights, allow_unused=True)
+        if not all(torch.isfinite(gradient).all() for gradient in gradients if gradient is not None):
+            stopped = f"the gradient of r of layer {stage.name} is no number after {step} steps"
+            break
+        for parameter, gradient in zip(weights, gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+    with torch.no_grad():
+        torch._foreach_copy_(list[Tensor](weights), kept_weights)
+    for parameter in weights:
+        parameter.grad = None
+    return step, stopped
+
+
+def _batches(x: Tensor, batch: int, seed: int) -> Iterator[Tensor]:
+    """Draw batches without end: whole passes over x in a random order, without a ragged end."""
+    generator = torch.Generator().manual_seed(seed)
+    size = min(batch, len(x))
+    while True:
+        order = torch.randperm(len(x), generator=generator)
+        for first in range(0, len(x) - size + 1, size):
+            yield x if size == len(x) else x[order[first : first + size].to(x.device)]
+
+
+@torch.no_grad()
+def _ranks(model: nn.Module, way: Sequence[Stage], x: Tensor) -> NDArray[np.float64]:
+    found = []
+    for stage in way:
+        try:
+            found.append(float(_rank(model, stage, x)))
+        except FloatingPointError:
+            found.append(float("nan"))
+    return np.array(found)
+
+
+def _gradients(model: nn.Module, way: Sequence[Stage], x: Tensor, seed: int) -> NDArray[np.float64]:
+    """Return the norm of the gradient of <v, output> by the weights of each stage, v random, E v^2 = 1 / samples."""
+    asked = list(dict.fromkeys(parameter for stage in way for parameter in stage.parameters))
+    flags = [parameter.requires_grad for parameter in asked]
+    for parameter in asked:
+        parameter.requires_grad_(True)
+    output = next((t for t in tensors(model(x)) if t.is_floating_point()), None)
+    sizes: dict[nn.Parameter, float] = dict.fromkeys(asked, 0.0)
+    if output is not None and asked:
+        generator = torch.Generator().manual_seed(seed)
+        v = torch.randn(output.shape, generator=generator).to(output) / len(x) ** 0.5
+        found: Iterable[Tensor | None] = torch.autograd.grad((v * output).sum(), asked, allow_unused=True)
+        sizes = {p: 0.0 if g is None else float(g.double().square().sum()) for p, g in zip(asked, found, strict=True)}
+    for parameter, flag in zip(asked, flags, strict=True):
+        parameter.requires_grad_(flag)
+    return np.array([sum(sizes[parameter] for parameter in stage.parameters) ** 0.5 for stage in way])

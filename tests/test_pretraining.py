@@ -1,0 +1,151 @@
+"""Rank-increasing pre-training raises r, leaves everything but weights alone, and stops at the best weights."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import pyrank
+from pyrank.networks import RankMonitor, increase_rank
+from pyrank.support.errors import ArgumentError
+
+SCHEDULES = pytest.mark.parametrize("schedule", ["layerwise", "last"])
+
+
+def deep(depth=8, width=24, inputs=12):
+    torch.manual_seed(0)
+    layers = []
+    for _ in range(depth):
+        layers += [nn.Linear(inputs, width), nn.ReLU()]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(width, 3))
+
+
+def convolutional():
+    torch.manual_seed(0)
+    act = nn.ReLU()  # one module for all
+    convs = [nn.Conv2d(into, 8, 3, padding=1) for into in (1, 8, 8)]
+    layers = [part for conv in convs for part in (conv, act)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 36, 3))
+
+
+def ranks(model, x):
+    with RankMonitor(model, "participation_ratio", layers=nn.ReLU) as monitor:
+        model(x)
+    return monitor.table()["mean"].to_numpy()
+
+
+@SCHEDULES
+@pytest.mark.parametrize(("build", "shape"), [(deep, (32, 12)), (convolutional, (16, 1, 6, 6))])
+def test_raises_the_rank_that_a_monitor_sees(build, shape, schedule):
+    model, x = build(), torch.rand(shape)
+    before = ranks(model, x)
+    report = increase_rank(model, x, schedule=schedule, steps=30, learning_rate=3e-3)
+    after = ranks(model, x)
+    np.testing.assert_allclose(report.before, before, rtol=1e-4)
+    np.testing.assert_allclose(report.after, after, rtol=1e-4)
+    assert after[-1] > 1.2 * before[-1]
+    assert report.input_scale == pytest.approx(float(x.square().mean().sqrt()))
+    assert report.steps == 30 * (len(report.layers) if schedule == "layerwise" else 1)
+    assert not report.stopped
+    assert "r before" in repr(report)
+
+
+def test_first_step_is_gradient_ascent():
+    """One step of plain ascent on a linear layer: W + rate dr/dW, from autograd on the reference in double."""
+    model = nn.Sequential(nn.Linear(6, 5, bias=False), nn.Identity()).double()
+    x = torch.rand(9, 6, dtype=torch.float64)
+    weight = model[0].weight.detach().clone().requires_grad_()
+    r = pyrank.reference.participation_ratio(weight @ x.T)
+    (gradient,) = torch.autograd.grad(r, weight)
+    increase_rank(model, x, layers="1", steps=1, learning_rate=1e-3, optimizer="sgd")
+    torch.testing.assert_close(model[0].weight.detach(), (weight + 1e-3 * gradient).detach())
+
+
+def test_layerwise_trains_the_weights_of_each_stage_alone():
+    model = deep()
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    increase_rank(model, torch.rand(32, 12), layers=["3", "7"], steps=3)
+    same = [torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
+    assert same == [False] * 8 + [True] * 10  # weight and bias of four layers; the rest comes after
+
+
+@SCHEDULES
+def test_all_but_weights_is_left_alone(schedule):
+    model = deep(4)
+    model.insert(1, nn.BatchNorm1d(24))
+    model.insert(3, nn.Dropout(0.5))
+    model[0].weight.requires_grad_(False)
+    model[4].eval()
+    frozen = model[0].weight.detach().clone()
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    modes = [module.training for module in model.modules()]
+    state = torch.get_rng_state()
+    increase_rank(model, torch.rand(32, 12), schedule=schedule, steps=3)
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(frozen, model[0].weight)
+    assert all(torch.equal(a, b) for a, b in zip(buffers, model.buffers(), strict=True))
+    assert [module.training for module in model.modules()] == modes
+    assert [p.requires_grad for p in model.parameters()] == [False, *[True] * (len(list(model.parameters())) - 1)]
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@SCHEDULES
+def test_same_seed_same_weights(schedule):
+    x = torch.rand(64, 12)
+    ends = []
+    for seed in (1, 1, 2):
+        model = deep(3)
+        increase_rank(model, x, schedule=schedule, steps=5, batch=16, seed=seed)
+        ends.append(model[2].weight.detach().clone())
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2])
+
+
+def test_nan_stops_and_leaves_the_best_weights():
+    """An optimiser that ruins the weights at its fourth step: what was best before is what remains."""
+
+    class Ruin(torch.optim.SGD):
+        steps = 0
+
+        def step(self):
+            Ruin.steps += 1
+            super().step()
+            if Ruin.steps == 4:
+                self.param_groups[0]["params"][0].data.fill_(torch.nan)
+
+    x = torch.rand(32, 12)
+    model, undisturbed = deep(2), deep(2)
+    report = increase_rank(model, x, "3", steps=9, optimizer=lambda weights, rate: Ruin(weights, 0.05))
+    increase_rank(undisturbed, x, "3", steps=3, optimizer="sgd", learning_rate=0.05)
+    assert report.stopped == "r of layer 3 is no number after 4 steps"
+    assert report.steps == 4
+    for a, b in zip(model.parameters(), undisturbed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_start_without_numbers_changes_nothing():
+    model = deep(2)
+    model[0].weight.data[0, 0] = torch.nan
+    before = model[2].weight.detach().clone()
+    report = increase_rank(model, torch.rand(8, 12), steps=3)
+    assert "after 0 steps" in report.stopped
+    assert torch.equal(before, model[2].weight)
+    assert np.isnan(report.before).all()
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"schedule": "first"}, "schedule = 'first'"), ({"steps": 0}, "steps = 0"), ({"learning_rate": -1}, "rate = -1"),
+    ({"optimizer": "newton"}, "optimizer = 'newton'"), ({"batch": 1}, "batch = 1"), ({"layers": "9.x"}, "layers = "),
+    ({"x": torch.rand(12)}, "x = "), ({"layers": "0.x"}, "layers = "),
+])  # fmt: skip
+def test_bad_arguments_are_told(arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        increase_rank(deep(2), **({"x": torch.rand(8, 12)} | arguments))
+
+
+def test_nothing_to_train_is_told():
+    model = deep(2).requires_grad_(False)
+    with pytest.raises(ArgumentError, match="trainable weights"):
+        increase_rank(model, torch.rand(8, 12))
