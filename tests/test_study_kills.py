@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from test_crews import command_of, descendants
 
 from pyrank import Study, grid
 from pyrank.studies.store import Store
 from pyrank.studies.values import pack
 
 import chores
+from test_crews import command_of, descendants
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the workers")
 
