@@ -14,7 +14,7 @@ from pyrank._version import __version__
 from pyrank.support.lazy import names_of
 
 if TYPE_CHECKING:
-    from pyrank import data, networks, reference, theory
+    from pyrank import data, networks, optimization, reference, theory
     from pyrank.engine.checkpoint import CheckpointError
     from pyrank.engine.config import show_config
     from pyrank.engine.lyapunov import LyapunovSpectrum, lyapunov_spectrum
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pyrank.support.files import NotWritten
 
 _HOMES = {
-    "": "data networks reference theory",
+    "": "data networks optimization reference theory",
     "_version": "__version__",
     "engine.checkpoint": "CheckpointError",
     "engine.config": "show_config",
@@ -91,6 +91,7 @@ __all__ = [
     "lyapunov_spectrum",
     "networks",
     "numerical_rank",
+    "optimization",
     "orthogonality_gap",
     "outlier",
     "pairwise_angles",

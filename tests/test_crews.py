@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pyrank import ArgumentError, Study, Task, grid
 from pyrank.studies import batches, running, work
@@ -57,11 +59,13 @@ def test_processes_give_the_bits_of_one(serial, tmp_path):
 
 
 def test_executors_give_the_bits_of_one(serial, tmp_path):
+    before = torch.get_num_threads(), os.environ.copy()
     with concurrent.futures.ThreadPoolExecutor(3) as executor:
         for number, cells in enumerate((chains(), grid(**WALKS))):
             study = Study(tmp_path / str(number), cells)
             study.run(executor=executor)
             assert contents(study) == serial[number]
+    assert before == (torch.get_num_threads(), os.environ.copy())
 
 
 def test_dask_gives_the_bits_of_one(serial, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pyrank
-from pyrank import cli, data, networks, theory
+from pyrank import cli, data, networks, optimization, theory
 from pyrank.cli.arguments import new_parser
 from pyrank.experiments import EXPERIMENTS, Claim
 from pyrank.specs.chain import ACTIVATIONS
@@ -120,7 +120,8 @@ def test_commands_are_understood(command):
 
 # --- reference -------------------------------------------------------------------------------------------------------
 
-PUBLIC = {f"{module.__name__}.{name}" for module in (pyrank, theory, data, networks) for name in module.__all__}
+ROOMS = (pyrank, theory, data, networks, optimization)
+PUBLIC = {f"{room.__name__}.{name}" for room in ROOMS for name in room.__all__}
 
 
 def listed():

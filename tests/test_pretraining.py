@@ -58,7 +58,7 @@ def test_first_step_is_gradient_ascent():
     weight = model[0].weight.detach().clone().requires_grad_()
     r = pyrank.reference.participation_ratio(weight @ x.T)
     (gradient,) = torch.autograd.grad(r, weight)
-    increase_rank(model, x, layers="1", steps=1, learning_rate=1e-3, optimizer="sgd")
+    increase_rank(model, x, "1", steps=1, learning_rate=1e-3, optimizer="sgd", rescale=False)
     torch.testing.assert_close(model[0].weight.detach(), (weight + 1e-3 * gradient).detach())
 
 
@@ -119,7 +119,7 @@ def test_nan_stops_and_leaves_the_best_weights():
     x = torch.rand(32, 12)
     model, undisturbed = deep(2), deep(2)
     report = increase_rank(model, x, "3", steps=9, optimizer=lambda weights, rate: Ruin(weights, 0.05))
-    increase_rank(undisturbed, x, "3", steps=3, optimizer="sgd", learning_rate=0.05)
+    increase_rank(undisturbed, x, "3", steps=3, rescale=False, optimizer="sgd", learning_rate=0.05)
     assert report.stopped == "r of layer 3 is no number after 4 steps"
     assert report.steps == 4
     for a, b in zip(model.parameters(), undisturbed.parameters(), strict=True):
@@ -150,3 +150,19 @@ def test_nothing_to_train_is_told():
     model = deep(2).requires_grad_(False)
     with pytest.raises(ArgumentError, match="trainable weights"):
         increase_rank(model, torch.rand(8, 12))
+
+
+def test_rescaling_gives_size_one_and_keeps_the_rank():
+    """Where a stage is positively homogeneous: with tanh it is not, and its weights stay."""
+    x = torch.rand(32, 12)
+    model, plain = deep(3), deep(3)
+    increase_rank(model, x, steps=1)
+    for stage in (2, 4, 6):
+        assert model[:stage](x).square().mean().sqrt().item() == pytest.approx(1.0, rel=1e-3)
+    report = increase_rank(plain, x, "1", steps=1, rescale=False)
+    np.testing.assert_allclose(ranks(model, x)[0], report.after[0], rtol=1e-4)
+    first, second = (nn.Sequential(nn.Linear(12, 9), nn.Tanh()) for _ in range(2))
+    second.load_state_dict(first.state_dict())
+    increase_rank(first, x, steps=1)
+    increase_rank(second, x, steps=1, rescale=False)
+    assert torch.equal(first[0].weight, second[0].weight)

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "redzone.h"
 #include "vec.h"
 
 namespace pyrank::PYRANK_ISA {
@@ -48,15 +49,18 @@ constexpr int64_t stride_of(int64_t rows) {
     return (vectors_of<Layout>(rows) | 1) * Layout::V::size;
 }
 
-// A bump allocator over one aligned block, so that a thread allocates once; with no block it only counts.
+// A bump allocator over one aligned block, so that a thread allocates once; with no block it only counts. The address
+// sanitizer is told where each array ends, and keeps a gap behind it.
 class Workspace {
 public:
     explicit Workspace(void* block) : block_(static_cast<char*>(block)) {}
     template <class T>
     T* take(int64_t count) {
-        T* p = reinterpret_cast<T*>(block_ + used_);
-        used_ += (size_t(count) * sizeof(T) + 127) / 128 * 128;
-        return p;
+        char* const p = block_ + used_;
+        const size_t bytes = size_t(count) * sizeof(T), whole = (bytes + 127) / 128 * 128 + cpu::redzone;
+        if (block_) cpu::guard(p, bytes, whole);
+        used_ += whole;
+        return reinterpret_cast<T*>(p);
     }
     size_t used() const { return used_; }
 

@@ -23,6 +23,9 @@ from pyrank.support.text import text_table
 SCHEDULES = {"layerwise": (50, 1e-3), "last": (1000, 1e-3)}
 """Steps and learning rate of each schedule: of every layer, or in all."""
 
+HOMOGENEOUS = 1e-3
+"""A stage whose output follows a factor of its weights as closely is rescaled."""
+
 LEAST = 1e-15
 """Of r - 1 in double, under its logarithm."""
 
@@ -85,6 +88,7 @@ def increase_rank(
     learning_rate: float | None = None,
     optimizer: Optimizer = "adam",
     batch: int = 128,
+    rescale: bool = True,
     seed: int = 0,
 ) -> RankIncrease:
     """Raise r(H) of hidden layers by gradient ascent on the weights: a start for networks without normalisation.
@@ -114,6 +118,10 @@ def increase_rank(
         of gradients, ascends log(r - 1): the same direction, and nothing vanishes where r is nearly 1.
     batch
         Samples of a step, at most.
+    rescale
+        Multiply the weights and biases of each stage by one number when the layerwise schedule has done with it, so
+        that its hidden matrix has a root mean square of 1, where that changes no r: one linear layer and an activation
+        such as ReLU. Activations neither vanish nor explode then, and nor do gradients.
     seed
         Of the batches and whatever the network draws.
 
@@ -163,6 +171,8 @@ def increase_rank(
                 parameter.requires_grad_(False)
             done, stopped = _ascend(model, stage, weights, make(weights, rate), batches, steps)
             taken += done
+            if rescale and schedule == "layerwise" and not stopped:
+                _rescale(model, stage, weights, look)
             if stopped:
                 break
         if not taken and not stopped:
@@ -235,6 +245,21 @@ def _ascend(
     for parameter in weights:
         parameter.grad = None
     return step, stopped
+
+
+@torch.no_grad()
+def _rescale(model: nn.Module, stage: Stage, weights: list[nn.Parameter], x: Tensor) -> None:
+    """Give a stage an output of size 1 by one factor, if that is what a factor does: r is the same then."""
+
+    def size() -> float:
+        X = hidden(output_at(model, stage, x), "channels")
+        return 0.0 if isinstance(X, str) else float(X.double().square().mean().sqrt())
+
+    before = [parameter.detach().clone() for parameter in weights]
+    factor = 1.0 / (size() or 1.0)
+    torch._foreach_mul_(list[Tensor](weights), factor)
+    if not abs(size() - 1.0) < HOMOGENEOUS:
+        torch._foreach_copy_(list[Tensor](weights), before)
 
 
 def _batches(x: Tensor, batch: int, seed: int) -> Iterator[Tensor]:

@@ -42,19 +42,14 @@ class Descent:
 class LeastSquares:
     """Minimise E (y - x.v)^2 / 2 for features x of mean zero, for one problem or many at once.
 
+    Both arguments are kept, as ``H`` and ``u`` in float64, and so is ``g`` = E x y = H u.
+
     Parameters
     ----------
     H
         E x x^T, symmetric and positive definite, (..., d, d).
     u
         The solution, (..., d).
-
-    Attributes
-    ----------
-    H, u
-        As given, in float64.
-    g
-        E x y = H u, (..., d).
 
     Raises
     ------

@@ -172,7 +172,7 @@ class Study:
             warn(f"continued with pyrank {__version__}, begun with {begun}: results are as valid, but not promised to "
                  "be those of one version to the last bit", stacklevel=4)  # fmt: skip
             frame["pyrank"] = begun
-        if earlier.items() <= frame.items() and known.keys() >= self._cells.keys() and known:
+        if {name: earlier.get(name) for name in frame} == frame and known.keys() >= self._cells.keys():
             return known
         self._store.enter(self._cells.entries(), frame)
         return known

@@ -65,8 +65,7 @@ def extras(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def run_batch(jobs: Sequence[Job]) -> list[Outcome]:
-    """Run some cells on one thread: what an executor is given to do."""
-    use_one_thread()
+    """Run some cells, telling each to use one thread: what an executor is given to do, whose process is not ours."""
     return [run_job(job, 1) for job in jobs]
 
 
