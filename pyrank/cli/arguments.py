@@ -87,6 +87,13 @@ def new_parser() -> argparse.ArgumentParser:
         epilog="Example: pyrank monitor torchvision.models:resnet18 --data random --shape 3,64,64. Images are "
         "flattened for a network whose first layer is torch.nn.Linear.",
     ))  # fmt: skip
+    _add_hessian(commands.add_parser(
+        "hessian", help="find the sharpest directions of a network of your own",
+        description="Build a network and print the largest eigenvalues of the Hessian of its cross-entropy on a batch, "
+        "in the mode in which it is built: in train mode normalisation takes the statistics of this batch.",
+        epilog="Example: pyrank hessian my_networks:build --samples 2000 --k 5. Images are flattened for a network "
+        "whose first layer is torch.nn.Linear.",
+    ))  # fmt: skip
     commands.add_parser(
         "info", help="show versions, backends and the instruction set in use",
         description="Show versions, backends and the instruction set in use.",
@@ -145,6 +152,15 @@ def _add_monitor(parser: argparse.ArgumentParser) -> None:
     measures = "as for simulate, or explained_rank(SHARE) (default: participation_ratio, soft_rank(0.5))"
     parser.add_argument("--measure", nargs="+", action="extend", dest="measures", metavar="MEASURE", help=measures)
     parser.add_argument("--plot", metavar="FILE", help="draw rank against depth: a .png, .svg or .pdf")
+
+
+def _add_hessian(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("network", metavar="MODULE:FACTORY", help="a function without arguments that returns it")
+    data = "fashion-mnist, mnist or cifar-10 (default: fashion-mnist)"
+    parser.add_argument("--data", default="fashion-mnist", metavar="NAME", help=data)
+    parser.add_argument("--samples", type=_integer, default=1000, metavar="N", help="size of the batch (default: 1000)")
+    parser.add_argument("--k", type=_integer, default=10, metavar="K", help="how many eigenvalues (default: 10)")
+    parser.add_argument("--seed", type=_integer, default=0, metavar="SEED", help="of weights and data (default: 0)")
 
 
 def _add_reproduce(parser: argparse.ArgumentParser) -> None:

@@ -225,6 +225,13 @@ def _monitor(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _hessian(arguments: argparse.Namespace) -> int:
+    from pyrank.cli.sharpness import sharpness
+
+    print(sharpness(**_chosen(vars(arguments), ("network", "data", "samples", "seed", "k"))))
+    return 0
+
+
 def _info(_arguments: argparse.Namespace) -> int:
     from pyrank.engine.config import show_config
 
@@ -232,4 +239,4 @@ def _info(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"simulate": _simulate, "reproduce": _reproduce, "monitor": _monitor, "info": _info}
+_COMMANDS = {"simulate": _simulate, "reproduce": _reproduce, "monitor": _monitor, "hessian": _hessian, "info": _info}
