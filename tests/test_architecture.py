@@ -26,7 +26,18 @@ PYTHON = {
     "networks": {*BASIS, "reference", "ops", "engine", "plotting"},
     "optimization": {"support", "specs", "reference", "theory", "networks"},
     "experiments": {*BASIS, "reference", "theory", "engine", "plotting", "studies"},
-    "cli": {"_version", "support", "specs", "plotting", "engine", "data", "studies", "networks", "experiments"},
+    "cli": {
+        "_version",
+        "support",
+        "specs",
+        "plotting",
+        "engine",
+        "data",
+        "studies",
+        "networks",
+        "optimization",
+        "experiments",
+    },
     "__main__": {"cli"},
 }
 INCLUDES = {
