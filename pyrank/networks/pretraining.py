@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import median
 
 import numpy as np
 import torch
@@ -116,8 +118,8 @@ def increase_rank(
     steps
         For each layer (50 if not given), or in all (1,000).
     learning_rate
-        Of the optimiser. If not given, for Adam a fiftieth of the root mean square of the weights that are trained at
-        a time, and 0.1 for others.
+        Of the optimiser. If not given, for Adam a fiftieth of the size of a weight, the median over layers of their
+        root mean squares, and 0.1 for others.
     optimizer
         ``"adam"``, ``"sgd"``, or a function of the parameters and the rate. Adam, whose steps do not depend on the size
         of gradients, ascends log(r - 1): the same direction, and nothing vanishes where r is nearly 1.
@@ -167,6 +169,8 @@ def increase_rank(
             way = stages(model, chosen, look)
         before, gradient_before = _ranks(model, way, look), _gradients(model, way, look, seed)
         ascents = way if schedule == "layerwise" else [_joined(way)]
+        usual = RELATIVE_RATE * _size(way) if optimizer == "adam" else PLAIN_RATE
+        rate = usual if learning_rate is None else learning_rate
         batches = _batches(x, batch, seed)
         taken, stopped = 0, ""
         for stage in ascents:
@@ -175,8 +179,6 @@ def increase_rank(
                 continue
             for parameter in model.parameters():
                 parameter.requires_grad_(False)
-            usual = RELATIVE_RATE * _size(weights) if optimizer == "adam" else PLAIN_RATE
-            rate = usual if learning_rate is None else learning_rate
             done, stopped = _ascend(model, stage, weights, make(weights, rate), batches, steps)
             taken += done
             if rescale and schedule == "layerwise" and not stopped:
@@ -202,11 +204,12 @@ def _hidden_layers(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def _size(weights: Sequence[Tensor]) -> float:
-    """Return the root mean square of matrices and filters, or of vectors if there are none; 0.05 if it is no size."""
-    numbers = [w.detach().double().flatten() for w in weights if w.ndim > 1] or [w.detach().double() for w in weights]
-    size = float(torch.cat(numbers).square().mean().sqrt())
-    return size if 0.0 < size < float("inf") else 0.05
+def _size(way: Sequence[Stage]) -> float:
+    """Return the root mean square of the weights of a stage, the median over stages; 0.05 if that is no size."""
+    matrices = [[w.detach().double().flatten() for w in stage.parameters if w.ndim > 1] for stage in way]
+    sizes = [float(torch.cat(some).square().mean().sqrt()) for some in matrices if some]
+    size = median(sizes) if sizes else 0.0
+    return size if 0.0 < size < math.inf else 0.05
 
 
 def _joined(way: Sequence[Stage]) -> Stage:
