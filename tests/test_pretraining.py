@@ -156,10 +156,10 @@ def test_rescaling_gives_size_one_and_keeps_the_rank():
     """Where a stage is positively homogeneous: with tanh it is not, and its weights stay."""
     x = torch.rand(32, 12)
     model, plain = deep(3), deep(3)
-    increase_rank(model, x, steps=1)
+    increase_rank(model, x, steps=1, learning_rate=1e-3)
     for stage in (2, 4, 6):
         assert model[:stage](x).square().mean().sqrt().item() == pytest.approx(1.0, rel=1e-3)
-    report = increase_rank(plain, x, "1", steps=1, rescale=False)
+    report = increase_rank(plain, x, "1", steps=1, rescale=False, learning_rate=1e-3)
     np.testing.assert_allclose(ranks(model, x)[0], report.after[0], rtol=1e-4)
     first, second = (nn.Sequential(nn.Linear(12, 9), nn.Tanh()) for _ in range(2))
     second.load_state_dict(first.state_dict())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import median
 
 import numpy as np
 import torch
@@ -20,8 +22,12 @@ from pyrank.support.ambient import unmoved
 from pyrank.support.errors import as_choice, as_integer, as_number, invalid
 from pyrank.support.text import text_table
 
-SCHEDULES = {"layerwise": (50, 1e-3), "last": (1000, 1e-3)}
-"""Steps and learning rate of each schedule: of every layer, or in all."""
+SCHEDULES = {"layerwise": 50, "last": 1000}
+"""Steps of each schedule: of every layer, or in all."""
+
+RELATIVE_RATE, PLAIN_RATE = 0.02, 0.1
+"""Learning rate of Adam, relative to the weights, because r does not know their scale; and of other optimisers. At the
+rate that is right for torch's own weights, 32 layers of He's reach the same r with gradients that explode."""
 
 HOMOGENEOUS = 1e-3
 """A stage whose output follows a factor of its weights as closely is rescaled."""
@@ -94,7 +100,7 @@ def increase_rank(
     """Raise r(H) of hidden layers by gradient ascent on the weights: a start for networks without normalisation.
 
     ``"layerwise"`` goes from the first layer to the last; at each one, the weights since the one before are trained.
-    ``"last"`` trains all weights for the last layer alone, which cannot leave r = 1 in networks of 30 layers.
+    ``"last"`` trains all weights for the last layer alone, which leaves r = 1 in networks of up to about 20 layers.
     A layer's hidden matrix is features x samples as in `RankMonitor`, channels being features.
 
     Parameters
@@ -112,7 +118,8 @@ def increase_rank(
     steps
         For each layer (50 if not given), or in all (1,000).
     learning_rate
-        Of the optimiser; 0.001 if not given.
+        Of the optimiser. If not given, for Adam a fiftieth of the size of a weight, the median over layers of their
+        root mean squares, and 0.1 for others.
     optimizer
         ``"adam"``, ``"sgd"``, or a function of the parameters and the rate. Adam, whose steps do not depend on the size
         of gradients, ascends log(r - 1): the same direction, and nothing vanishes where r is nearly 1.
@@ -144,9 +151,10 @@ def increase_rank(
     ----------
     Daneshmand, Kohler, Bach, Hofmann, Lucchi 2020, section 4 and appendix G.
     """
-    usual_steps, usual_rate = SCHEDULES[as_choice("schedule", schedule, tuple(SCHEDULES))]
+    usual_steps = SCHEDULES[as_choice("schedule", schedule, tuple(SCHEDULES))]
     steps = usual_steps if steps is None else as_integer("steps", steps, 1, 2**31, "take 50")
-    rate = usual_rate if learning_rate is None else as_number("learning_rate", learning_rate, 0.0, 1e9, "take 0.001")
+    if learning_rate is not None:
+        learning_rate = as_number("learning_rate", learning_rate, 0.0, 1e9, "take 0.001")
     batch = as_integer("batch", batch, 2, 2**31, "take 128")
     seed = as_integer("seed", seed, 0, 2**63 - 1, "take 0")
     make = OPTIMIZERS[as_choice("optimizer", optimizer, tuple(OPTIMIZERS))] if isinstance(optimizer, str) else optimizer
@@ -161,6 +169,8 @@ def increase_rank(
             way = stages(model, chosen, look)
         before, gradient_before = _ranks(model, way, look), _gradients(model, way, look, seed)
         ascents = way if schedule == "layerwise" else [_joined(way)]
+        usual = RELATIVE_RATE * _size(way) if optimizer == "adam" else PLAIN_RATE
+        rate = usual if learning_rate is None else learning_rate
         batches = _batches(x, batch, seed)
         taken, stopped = 0, ""
         for stage in ascents:
@@ -192,6 +202,14 @@ def _hidden_layers(model: nn.Module) -> dict[str, nn.Module]:
     if not found:
         raise invalid("model", type(model).__name__, "a network with hidden layers", "name them by layers=")
     return found
+
+
+def _size(way: Sequence[Stage]) -> float:
+    """Return the root mean square of the weights of a stage, the median over stages; 0.05 if that is no size."""
+    matrices = [[w.detach().double().flatten() for w in stage.parameters if w.ndim > 1] for stage in way]
+    sizes = [float(torch.cat(some).square().mean().sqrt()) for some in matrices if some]
+    size = median(sizes) if sizes else 0.0
+    return size if 0.0 < size < math.inf else 0.05
 
 
 def _joined(way: Sequence[Stage]) -> Stage:
