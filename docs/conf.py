@@ -26,7 +26,10 @@ exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 nitpicky = True
 # Types of other libraries: their pages are elsewhere, and a build must not need the network.
-nitpick_ignore_regex = [("py:.*", r"(?!pyrank)\w+\..*|Tensor|ArrayLike|NDArray|TypeAliasForwardRef")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!pyrank)\w+\..*|Tensor|ArrayLike|NDArray|TypeAliasForwardRef"),
+    ("py:class", r"pyrank\.studies\.grids\.Grid"),
+]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3

@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -80,31 +79,3 @@ def test_nothing_is_computed_twice_without_need(tmp_path):
         assert process.communicate()[1] == b""
         assert process.returncode == 0
     assert sorted(map(int, (tmp_path / "log").read_text().split())) == list(range(60))
-
-
-@pytest.mark.validate
-def test_dask_workers_may_be_killed(tmp_path):
-    distributed = pytest.importorskip("distributed")
-    rng = random.Random(1)
-    study = Study(tmp_path / "dask", grid(**CELLS | {"seed": range(1000)}))
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        cluster.scheduler.allowed_failures = 100
-        stop = threading.Event()
-
-        def kill():
-            while not stop.wait(rng.uniform(0.5, 1.5)):
-                for pid in list(client.run(os.getpid).values())[:1]:
-                    os.kill(pid, signal.SIGKILL)
-
-        thread = threading.Thread(target=kill)
-        thread.start()
-        study.run(executor=client.get_executor(), retry_failed=True)
-        stop.set()
-        thread.join()
-    assert study.status()["done"] == 1000
-    serial = Study(tmp_path / "serial", grid(**CELLS | {"seed": range(1000)}))
-    serial.run()
-    assert [pack(found) for found in study.results()] == [pack(found) for found in serial.results()]
