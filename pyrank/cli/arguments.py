@@ -88,18 +88,16 @@ def new_parser() -> argparse.ArgumentParser:
         epilog="Example: pyrank monitor torchvision.models:resnet18 --data random --shape 3,64,64. Images are "
         "flattened for a network whose first layer is torch.nn.Linear.",
     ))  # fmt: skip
-<<<<<<< HEAD
-    _add_study(commands.add_parser(
-        "study", help="run all combinations of some values, and keep the results in one file",
-        description="Run all combinations of some values. What was stopped continues when the command is repeated.",
-=======
     _add_hessian(commands.add_parser(
         "hessian", help="find the sharpest directions of a network of your own",
         description="Build a network and print the largest eigenvalues of the Hessian of its cross-entropy on a batch, "
         "in the mode in which it is built: in train mode normalisation takes the statistics of this batch.",
         epilog="Example: pyrank hessian my_networks:build --samples 2000 --k 5. Images are flattened for a network "
         "whose first layer is torch.nn.Linear.",
->>>>>>> help-optim
+    ))  # fmt: skip
+    _add_study(commands.add_parser(
+        "study", help="run all combinations of some values, and keep the results in one file",
+        description="Run all combinations of some values. What was stopped continues when the command is repeated.",
     ))  # fmt: skip
     commands.add_parser(
         "info", help="show versions, backends and the instruction set in use",
@@ -161,7 +159,15 @@ def _add_monitor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", metavar="FILE", help="draw rank against depth: a .png, .svg or .pdf")
 
 
-<<<<<<< HEAD
+def _add_hessian(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("network", metavar="MODULE:FACTORY", help="a function without arguments that returns it")
+    data = "fashion-mnist, mnist or cifar-10 (default: fashion-mnist)"
+    parser.add_argument("--data", default="fashion-mnist", metavar="NAME", help=data)
+    parser.add_argument("--samples", type=_integer, default=1000, metavar="N", help="size of the batch (default: 1000)")
+    parser.add_argument("--k", type=_integer, default=10, metavar="K", help="how many eigenvalues (default: 10)")
+    parser.add_argument("--seed", type=_integer, default=0, metavar="SEED", help="of weights and data (default: 0)")
+
+
 def _add_study(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
     run = actions.add_parser(
@@ -179,15 +185,6 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     table = actions.add_parser("table", help="the results of all cells that are done")
     table.add_argument("folder", metavar="DIR", help="the folder of the study")
     table.add_argument("--csv", metavar="FILE", help="write the table to FILE")
-=======
-def _add_hessian(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("network", metavar="MODULE:FACTORY", help="a function without arguments that returns it")
-    data = "fashion-mnist, mnist or cifar-10 (default: fashion-mnist)"
-    parser.add_argument("--data", default="fashion-mnist", metavar="NAME", help=data)
-    parser.add_argument("--samples", type=_integer, default=1000, metavar="N", help="size of the batch (default: 1000)")
-    parser.add_argument("--k", type=_integer, default=10, metavar="K", help="how many eigenvalues (default: 10)")
-    parser.add_argument("--seed", type=_integer, default=0, metavar="SEED", help="of weights and data (default: 0)")
->>>>>>> help-optim
 
 
 def _add_reproduce(parser: argparse.ArgumentParser) -> None:

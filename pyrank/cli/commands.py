@@ -229,7 +229,13 @@ def _monitor(arguments: argparse.Namespace) -> int:
     return 0
 
 
-<<<<<<< HEAD
+def _hessian(arguments: argparse.Namespace) -> int:
+    from pyrank.cli.sharpness import sharpness
+
+    print(sharpness(**_chosen(vars(arguments), ("network", "data", "samples", "seed", "k"))))
+    return 0
+
+
 def _study(arguments: argparse.Namespace) -> int:
     from pyrank.cli import studies
 
@@ -244,12 +250,6 @@ def _study(arguments: argparse.Namespace) -> int:
     if unwritten:
         warnings.warn(unwritten, NotWritten, stacklevel=2)
     print(text)
-=======
-def _hessian(arguments: argparse.Namespace) -> int:
-    from pyrank.cli.sharpness import sharpness
-
-    print(sharpness(**_chosen(vars(arguments), ("network", "data", "samples", "seed", "k"))))
->>>>>>> help-optim
     return 0
 
 
@@ -260,8 +260,11 @@ def _info(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-<<<<<<< HEAD
-_COMMANDS = {"simulate": _simulate, "reproduce": _reproduce, "study": _study, "monitor": _monitor, "info": _info}
-=======
-_COMMANDS = {"simulate": _simulate, "reproduce": _reproduce, "monitor": _monitor, "hessian": _hessian, "info": _info}
->>>>>>> help-optim
+_COMMANDS = {
+    "simulate": _simulate,
+    "reproduce": _reproduce,
+    "study": _study,
+    "monitor": _monitor,
+    "hessian": _hessian,
+    "info": _info,
+}
