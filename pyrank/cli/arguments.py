@@ -159,15 +159,6 @@ def _add_monitor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", metavar="FILE", help="draw rank against depth: a .png, .svg or .pdf")
 
 
-def _add_hessian(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("network", metavar="MODULE:FACTORY", help="a function without arguments that returns it")
-    data = "fashion-mnist, mnist or cifar-10 (default: fashion-mnist)"
-    parser.add_argument("--data", default="fashion-mnist", metavar="NAME", help=data)
-    parser.add_argument("--samples", type=_integer, default=1000, metavar="N", help="size of the batch (default: 1000)")
-    parser.add_argument("--k", type=_integer, default=10, metavar="K", help="how many eigenvalues (default: 10)")
-    parser.add_argument("--seed", type=_integer, default=0, metavar="SEED", help="of weights and data (default: 0)")
-
-
 def _add_study(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
     run = actions.add_parser(
@@ -185,6 +176,15 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     table = actions.add_parser("table", help="the results of all cells that are done")
     table.add_argument("folder", metavar="DIR", help="the folder of the study")
     table.add_argument("--csv", metavar="FILE", help="write the table to FILE")
+
+
+def _add_hessian(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("network", metavar="MODULE:FACTORY", help="a function without arguments that returns it")
+    data = "fashion-mnist, mnist or cifar-10 (default: fashion-mnist)"
+    parser.add_argument("--data", default="fashion-mnist", metavar="NAME", help=data)
+    parser.add_argument("--samples", type=_integer, default=1000, metavar="N", help="size of the batch (default: 1000)")
+    parser.add_argument("--k", type=_integer, default=10, metavar="K", help="how many eigenvalues (default: 10)")
+    parser.add_argument("--seed", type=_integer, default=0, metavar="SEED", help="of weights and data (default: 0)")
 
 
 def _add_reproduce(parser: argparse.ArgumentParser) -> None:

@@ -229,13 +229,6 @@ def _monitor(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _hessian(arguments: argparse.Namespace) -> int:
-    from pyrank.cli.sharpness import sharpness
-
-    print(sharpness(**_chosen(vars(arguments), ("network", "data", "samples", "seed", "k"))))
-    return 0
-
-
 def _study(arguments: argparse.Namespace) -> int:
     from pyrank.cli import studies
 
@@ -253,6 +246,13 @@ def _study(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _hessian(arguments: argparse.Namespace) -> int:
+    from pyrank.cli.sharpness import sharpness
+
+    print(sharpness(**_chosen(vars(arguments), ("network", "data", "samples", "seed", "k"))))
+    return 0
+
+
 def _info(_arguments: argparse.Namespace) -> int:
     from pyrank.engine.config import show_config
 
@@ -261,10 +261,6 @@ def _info(_arguments: argparse.Namespace) -> int:
 
 
 _COMMANDS = {
-    "simulate": _simulate,
-    "reproduce": _reproduce,
-    "study": _study,
-    "monitor": _monitor,
-    "hessian": _hessian,
+    "simulate": _simulate, "reproduce": _reproduce, "monitor": _monitor, "hessian": _hessian, "study": _study,
     "info": _info,
-}
+}  # fmt: skip
