@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
@@ -24,16 +25,16 @@ class HessianSpectrum:
     values
         The eigenvalues, largest first, (k,).
     residuals
-        Norms |H v - value v| of unit vectors v, from a product of its own for each: an eigenvalue of H is that near.
+        Norms ``|H v - value v|`` of unit vectors v, from a product of its own each: an eigenvalue of H is that near.
     vectors
         Those vectors, (P, k), in the order of ``model.parameters()`` without those that require no gradient.
     products
         How many products with H were taken.
     """
 
-    values: Floats
-    residuals: Floats
-    vectors: Floats
+    values: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+    vectors: NDArray[np.float64]
     products: int
 
     def __repr__(self) -> str:
