@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyrank.cli.watching import built_for
+from pyrank.cli.watching import built, takes_vectors
 from pyrank.support.errors import as_integer
 
 if TYPE_CHECKING:
@@ -22,5 +22,5 @@ def sharpness(network: str, data: str, samples: int, seed: int, k: int) -> Hessi
     as_integer("--seed", seed, 0, 2**63 - 1, "take 0")
     as_integer("--k", k, 1, 2**31, "take 10")
     x, y = load(data, samples=samples, seed=seed)
-    model, x = built_for(network, x, seed)
-    return hessian_eigenvalues(model, cross_entropy, (x, y), k)
+    model = built(network, seed)
+    return hessian_eigenvalues(model, cross_entropy, (x.flatten(1) if takes_vectors(model) else x, y), k)

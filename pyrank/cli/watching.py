@@ -31,7 +31,7 @@ def watch(
     as_integer("--seed", seed, 0, 2**63 - 1, "take 0")
     x = _inputs(data, shape, samples, seed)
     model = built(network, seed)
-    if x.ndim > 2 and _takes_vectors(model):
+    if x.ndim > 2 and takes_vectors(model):
         x = x.flatten(1)
     monitor = RankMonitor(model, measures) if measures else RankMonitor(model)
     try:
@@ -82,7 +82,7 @@ def _inputs(data: str, shape: Sequence[int], samples: int, seed: int) -> Tensor:
     return load(data, samples=samples, seed=seed).x
 
 
-def _takes_vectors(model: nn.Module) -> bool:
+def takes_vectors(model: nn.Module) -> bool:
     """Whether the first layer with weights is linear: then images are flattened."""
     from torch import nn
 

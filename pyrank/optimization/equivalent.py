@@ -32,7 +32,8 @@ def equivalent_network(model: nn.Module, x: Tensor) -> nn.Module:
 
     with the mean mu and the size s of this batch, whatever the order. On it the network computes what the model does in
     train mode, but for rounding, which depth multiplies in both. Its gradients differ, as
-    `pyrank.theory.linear_gradients` and `normalized_gradients` say, and so does what a step of descent does to it.
+    `pyrank.theory.linear_gradients` and `pyrank.theory.normalized_gradients` say, and so does what a step of descent
+    does to it.
 
     Parameters
     ----------

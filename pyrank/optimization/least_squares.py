@@ -33,10 +33,10 @@ class Descent:
     """
 
     steps: NDArray[np.int64]
-    weights: Floats
-    residual: Floats
-    w: Floats
-    scale: Floats | None
+    weights: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    w: NDArray[np.float64]
+    scale: NDArray[np.float64] | None
 
 
 class LeastSquares:
@@ -189,7 +189,7 @@ class LeastSquares:
         normalized
             Whether w and the scale are the parameters, or v itself.
         learning_rate
-            The step of w, or of v. What counts with normalisation is its ratio to |w|^2.
+            The step of w, or of v. What counts with normalisation is its ratio to ``|w|^2``.
         steps
             How many.
         scale_rate

@@ -19,7 +19,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pyrank.support.errors import invalid
 from pyrank.theory._arguments import Floats, numbers
@@ -38,8 +38,8 @@ class LayerGradients(NamedTuple):
         With respect to Y, (d, n).
     """
 
-    weights: Floats
-    inputs: Floats
+    weights: NDArray[np.float64]
+    inputs: NDArray[np.float64]
 
 
 def linear_gradients(weights: ArrayLike, inputs: ArrayLike, upstream: ArrayLike) -> LayerGradients:
@@ -91,7 +91,7 @@ def normalized_gradients(
     recentre
         Whether the mean mu over the batch is subtracted; otherwise there is no b either.
     order
-        p of the size s = (mean |.|^p)^(1/p): 1, 2, 3 or infinity.
+        p of the size ``s = (mean |.|^p)^(1/p)``: 1, 2, 3 or infinity.
 
     Returns
     -------

@@ -93,8 +93,9 @@ def descent_rate(H: ArrayLike, learning_rate: ArrayLike) -> Floats:
     Returns
     -------
     float or ndarray
-        max |1 - learning_rate lambda| over the eigenvalues of H, of the broadcast shape (...): above 1, where descent
-        diverges, for rates above 2 / lambda_max, and least for 2 / (lambda_max + lambda_min) (`best_descent_rate`).
+        ``max |1 - learning_rate lambda|`` over the eigenvalues of H, of the broadcast shape (...): above 1, where
+        descent diverges, for rates above 2 / lambda_max, and least for 2 / (lambda_max + lambda_min)
+        (`best_descent_rate`).
 
     Raises
     ------
@@ -121,16 +122,16 @@ def normalized_descent_rate(
     learning_rate
         The constant step of w, positive, of shape (...) or one for all.
     length
-        |w| in the end. A step never shortens w, because its gradient is at right angles to it; so large steps stretch
-        w until they fit, which is why they do not diverge.
+        ``|w|`` in the end. A step never shortens w, because its gradient is at right angles to it; so large steps
+        stretch w until they fit, which is why they do not diverge.
     scale_rate
         The constant step of the scale: that of w if not given.
 
     Returns
     -------
     float or ndarray
-        The larger of |1 - scale_rate| and max |1 - learning_rate (|u| / length)^2 lambda| over the eigenvalues of H*
-        other than zero (`normalized_curvatures`), of the broadcast shape (...).
+        The larger of ``|1 - scale_rate|`` and ``max |1 - learning_rate (|u| / length)^2 lambda|`` over the eigenvalues
+        of H* other than zero (`normalized_curvatures`), of the broadcast shape (...).
 
     Raises
     ------
