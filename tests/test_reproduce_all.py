@@ -180,7 +180,7 @@ def test_one_that_raises_does_not_stop_the_others(made, tmp_path):
     assert [outcome.name for outcome in overview.failed] == ["second"]
     assert [outcome.result is not None for outcome in overview.outcomes] == [True, False, True]
     page = Page(overview.page)
-    assert page.article("second")[3:5] == ["! failed to run", f"KeyError: {EVIL!r}"]
+    assert page.article("second")[3:5] == ["! failed to run", f"TaskError: x failed: KeyError: {EVIL!r}"]
     assert page.texts[page.texts.index("second") + 1] == "! failed to run"
     assert "Of 6 published claims 2 hold, 2 fail and 2 stay undecided." in page.texts
 
@@ -221,11 +221,11 @@ def test_page_is_there_before_the_first_experiment_ends(made, tmp_path):
     assert "Not run yet: first, second, third." in Page(tmp_path / "index.html").texts
 
 
-def test_other_settings_are_computed_again(made, tmp_path):
+def test_other_settings_are_not_taken_for_finished_but_equal_tasks_are_not_run_again(made, tmp_path):
     experiments.reproduce_all("quick", tmp_path)
     overview = experiments.reproduce_all("paper", tmp_path)
     assert not any(outcome.earlier for outcome in overview.outcomes)
-    assert [experiment.calls for experiment in made.values()] == [2, 2, 2]
+    assert [experiment.calls for experiment in made.values()] == [1, 1, 1]
 
 
 def test_bad_input_is_told_before_any_work(made, tmp_path):
@@ -258,7 +258,7 @@ def test_command_fails_if_an_experiment_does(made, capsys, tmp_path):
     made["second"].problem = ArgumentError("x = 1:\n expected 2")
     assert cli.main(["reproduce", "all", "--out", str(tmp_path)]) == 1
     out, err = capsys.readouterr()
-    assert err == "pyrank: second failed: ArgumentError: x = 1: expected 2\n"
+    assert err == "pyrank: second failed: TaskError: x failed: ArgumentError: x = 1: expected 2\n"
     assert out.splitlines()[2].split()[:3] == ["-", "-", "-"]
     assert str(tmp_path / "index.html") in out
 

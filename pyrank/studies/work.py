@@ -31,27 +31,28 @@ Report = Callable[[float], object]
 class Job:
     """A cell on its way to a worker.
 
-    ``call`` is the pickled function and its arguments, which only processes of this study see; ``place`` the folder of
-    its file, if that is in no package. ``checkpoint`` is a file for it, and ``sign`` one that is there if the folder is
-    the study's: both empty for cells that are not long.
+    ``call`` is the function and its arguments, pickled for other processes, which are of this study alone; ``place``
+    the folder of its file, if that is in no package. ``checkpoint`` is a file for it, and ``sign`` one that is there if
+    the folder is the study's: both empty for cells that are not long.
     """
 
     key: str
-    call: bytes
+    call: bytes | tuple[Callable[..., Any], dict[str, Any]]
     place: str = ""
     checkpoint: str = ""
     sign: str = ""
 
     @classmethod
-    def of(cls, key: str, task: Task, checkpoint: Path | None, sign: Path) -> Job:
+    def of(cls, key: str, task: Task, checkpoint: Path | None, sign: Path, *, sent: bool = True) -> Job:
         """Return the job for a task; raises whatever keeps it from being sent."""
-        call = pickle.dumps((task.function, dict(task.parameters)))
-        module = sys.modules.get(task.function.__module__)
-        file = getattr(module, "__file__", None)
+        saves = checkpoint is not None and "checkpoint" in extras(task.function)
+        where = (str(checkpoint), str(sign)) if saves else ("", "")
+        call = (task.function, dict(task.parameters))
+        if not sent:
+            return cls(key, call, "", *where)
+        file = getattr(sys.modules.get(task.function.__module__), "__file__", None)
         place = str(Path(file).parent.resolve()) if file and "." not in task.function.__module__ else ""
-        if checkpoint is None or "checkpoint" not in extras(task.function):
-            return cls(key, call, place)
-        return cls(key, call, place, str(checkpoint), str(sign))
+        return cls(key, pickle.dumps(call), place, *where)
 
 
 @functools.cache
@@ -88,7 +89,8 @@ def run_job(job: Job, threads: int | None, report: Report = lambda part: None) -
 def _call(job: Job, threads: int | None, checkpoint: Path | None, report: Report) -> Any:
     if job.place and job.place not in sys.path:
         sys.path.append(job.place)
-    function, parameters = pickle.loads(job.call)  # noqa: S301, written by this study a moment ago, and in no file
+    # what is unpickled was written by this study a moment ago, and is in no file
+    function, parameters = pickle.loads(job.call) if isinstance(job.call, bytes) else job.call  # noqa: S301
     given: dict[str, Any] = {"threads": threads, "checkpoint": checkpoint, "report": report}
     more = {name: given[name] for name in extras(function) if name not in parameters}
     try:
