@@ -3,6 +3,7 @@
 import importlib.util
 
 import pytest
+import torch
 
 from pyrank.engine import native
 
@@ -18,6 +19,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "validate: a long statistical test, run with --validate")
+    if hasattr(config, "workerinput"):  # one of several processes, which would wait for each other's threads
+        torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -152,6 +152,7 @@ def test_every_public_name_has_one_place_in_the_reference():
 
 
 SECTIONS = ("Parameters", "Attributes", "Returns", "Raises", "Warns", "Notes", "References", "Examples")
+STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 HEADING = re.compile(r"^(\S.*)\n(-+)$", re.M)
 
 
@@ -176,7 +177,7 @@ def faults(thing):
     if not callable(thing) or (inspect.isclass(thing) and issubclass(thing, BaseException)):
         return found
     is_result = inspect.isclass(thing) and "Attributes" in sections
-    wanted = list(inspect.signature(thing).parameters)
+    wanted = [STARS.get(argument.kind, "") + name for name, argument in inspect.signature(thing).parameters.items()]
     given = described(sections.get("Attributes" if is_result else "Parameters", ""))
     if sorted(given) != sorted(wanted):  # in any order: some are described together
         found.append(f"parameters {given}, wanted {wanted}")

@@ -18,7 +18,7 @@ from pyrank.support.errors import invalid
 
 @dataclass(frozen=True)
 class GradientAlignment:
-    """|cos| of the angles between gradients of different samples.
+    """``|cos|`` of the angles between gradients of different samples.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ def gradient_alignment(
     The samples go through the network once, together, so that normalisation sees the batch; one backward pass for all
     losses at once gives the derivatives of each by each row of the layer's output. The gradient of sample i's loss by
     the weights of neuron k is ``sum_j (d loss_i / d output_jk) h_j``, h being the layer's input. For the last layer
-    that is a multiple of h_i alone, so a network whose representation has collapsed has |cos| = 1.
+    that is a multiple of h_i alone, so a network whose representation has collapsed has ``|cos| = 1``.
 
     Parameters
     ----------

@@ -229,7 +229,7 @@ class RankMonitor:
         return [Tally(1, value, 0.0, value, value, value) for value in values]
 
     def table(self) -> pd.DataFrame:
-        """Return a row for each layer, call and measure, in the order of `named_modules`.
+        """Return a row for each layer, call and measure, in the order of `torch.nn.Module.named_modules`.
 
         Returns
         -------
