@@ -62,7 +62,9 @@ def counted(steps, checkpoint=None, threads=None, report=None):
     for step in range(began, steps):
         time.sleep(0.01)
         if checkpoint:
-            checkpoint.write_text(str(step + 1))
+            whole = checkpoint.with_suffix(".whole")
+            whole.write_text(str(step + 1))
+            whole.replace(checkpoint)
         if report:
             report((step + 1) / steps)
     return {"began": began, "threads": threads, "saved": checkpoint is not None}

@@ -134,6 +134,7 @@ CALLS = {
     "effective_rank": lambda: [pyrank.effective_rank(M, power=power) for M in STATES_OF_H for power in (1, 2)],
     "isometry_gap": measured("isometry_gap"),
     "frobenius_norm": measured("frobenius_norm"),
+    "grid": lambda: [task.content for task in pyrank.grid(width=[2, 3], depth=4, weights=["gaussian", "he"])],
     "layer_step": layers,
     "lyapunov_spectrum": exponents,
     "numerical_rank": measured("numerical_rank"),

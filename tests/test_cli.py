@@ -235,7 +235,7 @@ class Fake(Experiment):
     def __init__(self):
         self.__dict__.update(name="fake", presets={"quick": "small", "paper": "large"})
 
-    def run(self, settings, out, *, device, progress):
+    def run(self, settings, out, *, device, workers, progress):
         claims = (
             published("a > b", DANESHMAND.at("Theorem 1"), Interval.around(0.5, 0.1), at_least(0.0)),
             published("c > d", DANESHMAND.at("Fig. 2"), Interval.exact(-1.0), at_least(0.0), note="seen at width 8"),

@@ -256,7 +256,7 @@ Study("sweep", grid(task=chores.square, x=[1, 2])).run(workers=2)
 def test_functions_of_a_session_need_no_worker_to_find_them(tmp_path, monkeypatch):
     monkeypatch.setattr(chores.square, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "square", chores.square, raising=False)
-    monkeypatch.delattr(sys.modules["__main__"], "__file__")
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     study = Study(tmp_path, grid(task=chores.square, x=[2]))
     with pytest.raises(ArgumentError, match=r"workers = 'square': expected functions that other processes can import"):
         study.run(workers=2)

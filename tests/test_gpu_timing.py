@@ -122,7 +122,8 @@ def test_every_kernel_is_watched(emulator, monkeypatch, capsys):
             called.add(name)
             return getattr(self._kernels, name)
 
-    spied = types.SimpleNamespace(Cuda=Cuda, Chain=emulator.Chain, cuda_devices=emulator.cuda_devices)
+    spied = types.ModuleType("spied")
+    spied.__dict__.update(Cuda=Cuda, Chain=emulator.Chain, cuda_devices=emulator.cuda_devices)
     monkeypatch.setattr("pyrank.engine.native._cuda_extension", lambda: spied)
     monkeypatch.setattr(every_kernel, "SHAPES", ((8, 8), (17, 5)))
     every_kernel.main()
