@@ -1,7 +1,6 @@
 """Small helpers that run the compiled backend in every way it can be run, and commands in processes of their own."""
 
 import math
-import multiprocessing
 import os
 import sys
 
@@ -15,6 +14,7 @@ from pyrank.reference.layer import WHITENING_CUTOFF
 from pyrank.reference.spectral import effective_rank, isometry_gap, numerical_rank, singular_values, stable_rank
 from pyrank.specs.measures import parse_measures
 from pyrank.specs.plan import COUNTERS, Plan
+from pyrank.studies.pool import context_with
 
 ALL_MEASURES = ("participation_ratio", "frobenius_norm", "trace", "soft_rank(0.5)", "soft_rank(1)",
                 "rank_bound_margin(0.5)")  # fmt: skip
@@ -122,8 +122,7 @@ def start_command(arguments, folder, seconds=30.0, file_size=None, output="out")
 
     Checkpoints are written every so many ``seconds``; no file may have more than ``file_size`` bytes.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pyrank.cli.commands", "pyrank.engine.simulation"])
+    context = context_with(["pyrank.cli.commands", "pyrank.engine.simulation"])
     process = context.Process(target=_command, args=(arguments, folder, seconds, file_size, output))
     process.start()
     return process

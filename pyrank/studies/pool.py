@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -44,6 +45,35 @@ class _Worker:
     jobs: list[Job] = field(default_factory=list)
 
 
+SAFE_PATH = "PYTHONSAFEPATH"
+
+
+def context_with(modules: Sequence[str]) -> Any:
+    """Return how processes are started: forked from one that has imported ``modules``, where there are forks.
+
+    That one would look for them in the working folder first, where this process may not (before Python 3.13); in a
+    checkout of a package, this is its source.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(modules))
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        forkserver.ensure_running()
+    finally:
+        _set_safe_path(before)
+    return context
+
+
+def _set_safe_path(value: str | None) -> None:
+    if value is None:
+        os.environ.pop(SAFE_PATH, None)
+    else:
+        os.environ[SAFE_PATH] = value
+
+
 class Pool:
     """A number of processes, as a crew."""
 
@@ -51,10 +81,7 @@ class Pool:
 
     def __init__(self, size: int, modules: Sequence[str]) -> None:
         """``modules`` are imported once, by the process from which all workers are forked, where there is one."""
-        methods = multiprocessing.get_all_start_methods()
-        self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        if "forkserver" in methods:
-            self._context.set_forkserver_preload([__name__, *modules])
+        self._context: Any = context_with([__name__, *modules])
         self.size = size
         self._false_starts = 0
         self._workers: list[_Worker] = []
@@ -102,7 +129,8 @@ class Pool:
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs,), daemon=False, name="pyrank study")
+        process = self._context.Process(target=_serve, args=(theirs, os.environ.get(SAFE_PATH)), daemon=False,
+                                        name="pyrank study")  # fmt: skip
         process.start()
         theirs.close()
         worker = _Worker(process, ours)
@@ -152,8 +180,9 @@ def _tell(pipe: Connection, what: object) -> None:
         pipe.send(what)
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, safe_path: str | None) -> None:
     """Run the batches that come through a pipe until there are no more, or nobody to send them."""
+    _set_safe_path(safe_path)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the study hears it, too, and decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     use_one_thread()
