@@ -127,8 +127,8 @@ def check_measures(case, layers, state, values):
 
 
 def cancels(case, layers):
-    """Whether sums may be zero in exact arithmetic: weights of two values, on lines that are equal or opposite."""
-    return case.chain.weights.law == "rademacher" and (layers > 1 or case.chain.normalization.recentre)
+    """Whether sums of weights of two values may cancel on lines that are equal or opposite but for rounding."""
+    return case.chain.weights.law == "rademacher" and layers > 1
 
 
 def outruns_the_rule(case, layers):
