@@ -159,15 +159,15 @@ def test_warnings_are_errors_of_the_cell_where_they_are_errors(tmp_path):
 
 
 OTHER = [
-    (lambda: grid(task=chores.walk, seed=[9], steps=6, log="l"), "steps: 5 there, 6 here"),
+    (lambda: grid(task=chores.walk, seed=[9], steps=6), "steps: 5 there, 6 here"),
     (lambda: grid(task=chores.square, x=[1]), "functions: ['chores:walk'] there, ['chores:square'] here"),
-    (lambda: grid(task=chores.walk, seed=9, steps=[5], log="l"), "axes: ['seed'] there, ['steps'] here"),
+    (lambda: grid(task=chores.walk, seed=9, steps=[5]), "axes: ['seed'] there, ['steps'] here"),
 ]
 
 
 @pytest.mark.parametrize(("cells", "said"), OTHER)
 def test_the_folder_of_another_study_is_refused(cells, said, tmp_path):
-    Study(tmp_path, grid(task=chores.walk, seed=range(2), steps=5, log="l")).run()
+    Study(tmp_path, grid(task=chores.walk, seed=range(2), steps=5)).run()
     before = (tmp_path / "study.sqlite").read_bytes()
     with pytest.raises(ArgumentError) as error:
         Study(tmp_path, cells())
