@@ -51,7 +51,7 @@ SAFE_PATH = "PYTHONSAFEPATH"
 def context_with(modules: Sequence[str]) -> Any:
     """Return how processes are started: forked from one that has imported ``modules``, where there are forks.
 
-    That one would look for them in the working folder first, where this process may not (before Python 3.13); in a
+    That one would look for them in the working folder first (Python 3.11 does), where this process may not; in a
     checkout of a package, this is its source.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():

@@ -132,7 +132,6 @@ class Study:
         if executor is not None and not callable(getattr(executor, "submit", None)):
             raise invalid("executor", executor, "a concurrent.futures.Executor", "for Dask: client.get_executor()")
         if workers is not None and executor is None and workers > 1:
-            assert self._cells is not None
             self._cells.check_workers_find()
         prepare_folder("folder", self.folder)
         with sole_writer("folder", self.folder):
