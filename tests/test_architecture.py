@@ -25,7 +25,7 @@ PYTHON = {
     "studies": {*BASIS, "engine", "plotting"},
     "networks": {*BASIS, "reference", "ops", "engine", "plotting"},
     "optimization": {"support", "specs", "reference", "theory", "networks"},
-    "experiments": {*BASIS, "reference", "theory", "engine", "plotting", "studies"},
+    "experiments": {*BASIS, "reference", "theory", "engine", "plotting", "studies", "data", "networks", "optimization"},
     "cli": {
         "_version",
         "support",

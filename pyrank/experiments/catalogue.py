@@ -31,6 +31,13 @@ EXPERIMENTS = {
 }
 """Every experiment and its folder, in the order of the papers; ``name-of-it`` is declared in ``name_of_it.py``."""
 
+CHAPTERS = {
+    "chains": "Random chains",
+    "networks": "Networks and how they learn",
+    "optimization": "Optimisation",
+}
+"""The folders, and what they are called on pages."""
+
 
 def question(name: str) -> str:
     """Return the question of an experiment, which begins its file, without the wait for importing it."""

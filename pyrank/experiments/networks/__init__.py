@@ -1,0 +1,1 @@
+"""Experiments on real networks: one question a file, named after it."""

@@ -1,0 +1,1 @@
+"""Experiments on optimisation: one question a file, named after it."""
