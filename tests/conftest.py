@@ -19,7 +19,6 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "validate: a long statistical test, run with --validate")
-    config.addinivalue_line("markers", "xdist_group: tests that share what is dear, for one of several processes")
     if hasattr(config, "workerinput"):  # one of several processes, which would wait for each other's threads
         torch.set_num_threads(1)
 

@@ -10,8 +10,6 @@ import pytest
 
 from pyrank.engine import native
 
-pytestmark = pytest.mark.xdist_group("nvcc")
-
 ROOT = Path(__file__).resolve().parents[1]
 REGISTERS = 65_536  # of a multiprocessor, on every architecture since sm_50
 
