@@ -68,15 +68,33 @@ def test_executors_give_the_bits_of_one(serial, tmp_path):
     assert before == (torch.get_num_threads(), os.environ.copy())
 
 
-def test_dask_gives_the_bits_of_one(serial, tmp_path):
-    distributed = pytest.importorskip("distributed")
+@pytest.fixture(scope="module")
+def dask_executor():
+    """Two processes of Dask; a task is given up as soon as one has died at it."""
+    dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
     with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
     ):
-        study = Study(tmp_path, grid(**WALKS))
-        study.run(executor=client.get_executor())
-        assert contents(study) == serial[1]
+        yield client.get_executor()
+
+
+def test_dask_gives_the_bits_of_one(dask_executor, serial, tmp_path):
+    study = Study(tmp_path, grid(**WALKS))
+    study.run(executor=dask_executor)
+    assert contents(study) == serial[1]
+
+
+def test_a_worker_of_dask_that_dies_costs_the_cell_it_was_at(dask_executor, tmp_path):
+    log = tmp_path / "log"
+    cells = [Task(chores.deadly, {"log": str(log)}), *grid(task=chores.square, x=range(5))]
+    study = Study(tmp_path / "sweep", cells)
+    assert study.run(executor=dask_executor) == {"done": 5, "failed": 1, "waiting": 0}
+    ((_, error),) = study.failures()
+    assert error.startswith("its worker was lost (KilledWorker: ")
+    assert error.endswith(", 3 times")
+    assert log.read_text() == "begun\n" * 3
 
 
 def test_the_order_changes_nothing(serial, tmp_path):
@@ -96,12 +114,12 @@ def test_a_process_that_dies_costs_the_cell_it_was_at(tmp_path):
 class Fragile(concurrent.futures.ThreadPoolExecutor):
     """Loses every batch with a certain cell, as Dask does when a worker dies at it."""
 
-    def submit(self, function, jobs):
+    def submit(self, function, jobs, number):
         def fall_over(jobs):
             if any(b"\x03bad" in job.call and job.key in self.guilty for job in jobs):
                 raise RuntimeError("the worker is gone")
             self.alone.append(len(jobs))
-            return function(jobs)
+            return function(jobs, number)
 
         return super().submit(fall_over, jobs)
 
@@ -121,6 +139,35 @@ def test_a_lost_worker_costs_its_batch_a_retry_cell_by_cell(tmp_path, monkeypatc
     ((cell, error),) = study.failures()
     assert cell["x"] == 4
     assert error == "its worker was lost (RuntimeError: the worker is gone), 3 times"
+
+
+class Crowded(concurrent.futures.Executor):
+    """One worker that takes at once all it is given, and loses all of it with the cell that ends it."""
+
+    def __init__(self, guilty):
+        self.guilty, self.taken = guilty, []
+
+    def submit(self, function, *given):
+        future = concurrent.futures.Future()
+        self.taken.append((future, function, given))
+        threading.Timer(0.05, self.work).start()
+        return future
+
+    def work(self):
+        taken, self.taken = self.taken, []
+        ends = any(job.key == self.guilty for _, _, (jobs, _) in taken for job in jobs)
+        for future, function, given in taken:
+            if ends:
+                future.set_exception(RuntimeError("the worker is gone"))
+            else:
+                future.set_result(function(*given))
+
+
+def test_cells_beside_the_one_that_ends_a_worker_are_not_blamed(tmp_path):
+    cells = grid(task=chores.square, x=range(6))
+    study = Study(tmp_path, cells)
+    assert study.run(executor=Crowded(cells[2].key)) == {"done": 5, "failed": 1, "waiting": 0}
+    assert [cell for cell, _ in study.failures()] == [{"x": 2}]
 
 
 def test_a_broken_executor_ends_the_run_and_keeps_what_is_done(tmp_path):

@@ -93,30 +93,49 @@ class Elsewhere:
         self._executor = executor
         self.size = workers or getattr(executor, "_max_workers", None) or IN_HAND
         self._batches: dict[concurrent.futures.Future[list[Outcome]], tuple[Job, ...]] = {}
+        self._submitted = 0
+        self._lost: set[str] = set()
+        self._doubtful: tuple[Job, ...] = ()
 
     def hands(self) -> int:
-        """Return how many batches it can take now: one to work on and one to go on with for each worker."""
-        return 2 * self.size - len(self._batches)
+        """Return how many batches it can take now: one to work on and one to go on with for each worker.
+
+        None at the side of a cell that was lost before: an executor tells of all that were with a worker that died, and
+        alone it is clear which was the reason.
+        """
+        return 0 if self._doubtful else 2 * self.size - len(self._batches)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Hand a batch over."""
-        self._batches[self._executor.submit(run_batch, tuple(jobs))] = tuple(jobs)
+        """Hand a batch over, or take it until the others are back."""
+        if self._lost.intersection(job.key for job in jobs):
+            self._doubtful = tuple(jobs)
+        else:
+            self._hand_over(tuple(jobs))
 
     def wait(self, seconds: float) -> list[Event]:
         """Return what has come back."""
+        if self._doubtful and not self._batches:
+            self._hand_over(self._doubtful)
         done = concurrent.futures.wait(self._batches, seconds, concurrent.futures.FIRST_COMPLETED).done
         events: list[Event] = []
         for future in done:
             jobs = self._batches.pop(future)
+            if jobs == self._doubtful:
+                self._doubtful = ()
             try:
                 events += future.result()
             except concurrent.futures.BrokenExecutor:
                 self._batches[future] = jobs
                 raise
             except (Exception, concurrent.futures.CancelledError) as error:  # a worker is lost, Dask's KilledWorker
+                self._lost.update(job.key for job in jobs)
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
                 events.append(Lost(jobs, (), f"its worker was lost ({reason})"))
         return events
+
+    def _hand_over(self, jobs: tuple[Job, ...]) -> None:
+        self._submitted += 1
+        self._batches[self._executor.submit(run_batch, jobs, self._submitted)] = jobs
 
     def close(self, *, now: bool) -> list[Event]:
         """Cancel what has not begun."""

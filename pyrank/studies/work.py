@@ -65,8 +65,11 @@ def extras(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(name for name in EXTRAS if name in taken)
 
 
-def run_batch(jobs: Sequence[Job]) -> list[Outcome]:
-    """Run some cells, telling each to use one thread: what an executor is given to do, whose process is not ours."""
+def run_batch(jobs: Sequence[Job], number: int) -> list[Outcome]:
+    """Run some cells, telling each to use one thread: what an executor is given to do, whose process is not ours.
+
+    ``number`` tells two calls with the same cells apart: Dask would answer the second with what came of the first.
+    """
     return [run_job(job, 1) for job in jobs]
 
 
