@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pyrank.networks.hidden import hidden, tensors
+from pyrank.networks.ascent import ascend, batches_of, rank_at, to_size_one
+from pyrank.networks.hidden import tensors
 from pyrank.networks.kept import kept
 from pyrank.networks.selection import Layers, select
-from pyrank.networks.stages import Stage, output_at, stages
-from pyrank.ops import participation_ratio
+from pyrank.networks.stages import Stage, stages
 from pyrank.support.ambient import unmoved
 from pyrank.support.errors import as_choice, as_integer, as_number, invalid
 from pyrank.support.text import text_table
@@ -28,12 +28,6 @@ SCHEDULES = {"layerwise": 50, "last": 1000}
 RELATIVE_RATE, PLAIN_RATE = 0.02, 0.1
 """Learning rate of Adam, relative to the weights, because r does not know their scale; and of other optimisers. At the
 rate that is right for torch's own weights, 32 layers of He's reach the same r with gradients that explode."""
-
-HOMOGENEOUS = 1e-3
-"""A stage whose output follows a factor of its weights as closely is rescaled."""
-
-LEAST = 1e-15
-"""Of r - 1 in double, under its logarithm."""
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, foreach=True), "sgd": torch.optim.SGD,
@@ -171,7 +165,7 @@ def increase_rank(
         ascents = way if schedule == "layerwise" else [_joined(way)]
         usual = RELATIVE_RATE * _size(way) if optimizer == "adam" else PLAIN_RATE
         rate = usual if learning_rate is None else learning_rate
-        batches = _batches(x, batch, seed)
+        batches = batches_of(x, batch, seed)
         taken, stopped = 0, ""
         for stage in ascents:
             weights = [parameter for parameter in stage.parameters if parameter in trainable]
@@ -179,10 +173,10 @@ def increase_rank(
                 continue
             for parameter in model.parameters():
                 parameter.requires_grad_(False)
-            done, stopped = _ascend(model, stage, weights, make(weights, rate), batches, steps)
+            done, stopped = ascend(model, stage, weights, make(weights, rate), batches, steps)
             taken += done
             if rescale and schedule == "layerwise" and not stopped:
-                _rescale(model, stage, weights, look)
+                to_size_one(model, stage, weights, look)
             if stopped:
                 break
         if not taken and not stopped:
@@ -218,84 +212,12 @@ def _joined(way: Sequence[Stage]) -> Stage:
     return replace(way[-1], parameters=tuple(parameters))
 
 
-def _rank(model: nn.Module, stage: Stage, x: Tensor) -> Tensor:
-    """Return r at the end of a stage; in double, where a first departure from 1 is not lost in rounding."""
-    X = hidden(output_at(model, stage, x), "channels")
-    if isinstance(X, str):
-        raise invalid("layers", stage.name, f"layers with a hidden matrix, not one with {X}", "name other layers")
-    return participation_ratio(X.reshape(-1, X.shape[-1]).double().mT)
-
-
-def _ascend(
-    model: nn.Module, stage: Stage, weights: list[nn.Parameter], optimizer: torch.optim.Optimizer,
-    batches: Iterator[Tensor], steps: int,
-) -> tuple[int, str]:  # fmt: skip
-    """Maximise r at the end of a stage, and keep the best weights; return steps taken, and why it stopped if it did."""
-    for parameter in weights:
-        parameter.requires_grad_(True)
-    best, kept_weights = -1.0, [parameter.detach().clone() for parameter in weights]
-    stopped = ""
-    step = 0
-    for step in range(steps + 1):
-        try:
-            r = _rank(model, stage, next(batches))
-        except FloatingPointError:
-            r = torch.tensor(torch.nan)
-        if not torch.isfinite(r):
-            stopped = f"r of layer {stage.name} is no number after {step} steps"
-            break
-        if r.item() > best:
-            best = r.item()
-            torch._foreach_copy_(kept_weights, [parameter.detach() for parameter in weights])
-        if step == steps:
-            break
-        optimizer.zero_grad()
-        objective = torch.log((r - 1.0).clamp(min=LEAST)) if isinstance(optimizer, torch.optim.Adam) else r
-        gradients = torch.autograd.grad(-objective, weights, allow_unused=True)
-        if not torch.isfinite(nn.utils.get_total_norm([g for g in gradients if g is not None])):
-            stopped = f"the gradient of r of layer {stage.name} is no number after {step} steps"
-            break
-        for parameter, gradient in zip(weights, gradients, strict=True):
-            parameter.grad = gradient
-        optimizer.step()
-    with torch.no_grad():
-        torch._foreach_copy_(list[Tensor](weights), kept_weights)
-    for parameter in weights:
-        parameter.grad = None
-    return step, stopped
-
-
-@torch.no_grad()
-def _rescale(model: nn.Module, stage: Stage, weights: list[nn.Parameter], x: Tensor) -> None:
-    """Give a stage an output of size 1 by one factor, if that is what a factor does: r is the same then."""
-
-    def size() -> float:
-        X = hidden(output_at(model, stage, x), "channels")
-        return 0.0 if isinstance(X, str) else float(X.double().square().mean().sqrt())
-
-    before = [parameter.detach().clone() for parameter in weights]
-    factor = 1.0 / (size() or 1.0)
-    torch._foreach_mul_(list[Tensor](weights), factor)
-    if not abs(size() - 1.0) < HOMOGENEOUS:
-        torch._foreach_copy_(list[Tensor](weights), before)
-
-
-def _batches(x: Tensor, batch: int, seed: int) -> Iterator[Tensor]:
-    """Draw batches without end: whole passes over x in a random order, without a ragged end."""
-    generator = torch.Generator().manual_seed(seed)
-    size = min(batch, len(x))
-    while True:
-        order = torch.randperm(len(x), generator=generator)
-        for first in range(0, len(x) - size + 1, size):
-            yield x if size == len(x) else x[order[first : first + size].to(x.device)]
-
-
 @torch.no_grad()
 def _ranks(model: nn.Module, way: Sequence[Stage], x: Tensor) -> NDArray[np.float64]:
     found = []
     for stage in way:
         try:
-            found.append(float(_rank(model, stage, x)))
+            found.append(float(rank_at(model, stage, x)))
         except FloatingPointError:
             found.append(float("nan"))
     return np.array(found)

@@ -1,0 +1,91 @@
+"""Gradient ascent on the rank at the end of a stage of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from pyrank.networks.hidden import hidden
+from pyrank.networks.stages import Stage, output_at
+from pyrank.ops import participation_ratio
+from pyrank.support.errors import invalid
+
+HOMOGENEOUS = 1e-3
+"""A stage whose output follows a factor of its weights as closely is rescaled."""
+
+LEAST = 1e-15
+"""Of r - 1 in double, under its logarithm."""
+
+
+def rank_at(model: nn.Module, stage: Stage, x: Tensor) -> Tensor:
+    """Return r at the end of a stage; in double, where a first departure from 1 is not lost in rounding."""
+    X = hidden(output_at(model, stage, x), "channels")
+    if isinstance(X, str):
+        raise invalid("layers", stage.name, f"layers with a hidden matrix, not one with {X}", "name other layers")
+    return participation_ratio(X.reshape(-1, X.shape[-1]).double().mT)
+
+
+def ascend(
+    model: nn.Module, stage: Stage, weights: list[nn.Parameter], optimizer: torch.optim.Optimizer,
+    batches: Iterator[Tensor], steps: int,
+) -> tuple[int, str]:  # fmt: skip
+    """Maximise r at the end of a stage, and keep the best weights; return steps taken, and why it stopped if it did."""
+    for parameter in weights:
+        parameter.requires_grad_(True)
+    best, kept_weights = -1.0, [parameter.detach().clone() for parameter in weights]
+    stopped = ""
+    step = 0
+    for step in range(steps + 1):
+        try:
+            r = rank_at(model, stage, next(batches))
+        except FloatingPointError:
+            r = torch.tensor(torch.nan)
+        if not torch.isfinite(r):
+            stopped = f"r of layer {stage.name} is no number after {step} steps"
+            break
+        if r.item() > best:
+            best = r.item()
+            torch._foreach_copy_(kept_weights, [parameter.detach() for parameter in weights])
+        if step == steps:
+            break
+        optimizer.zero_grad()
+        objective = torch.log((r - 1.0).clamp(min=LEAST)) if isinstance(optimizer, torch.optim.Adam) else r
+        gradients = torch.autograd.grad(-objective, weights, allow_unused=True)
+        if not torch.isfinite(nn.utils.get_total_norm([g for g in gradients if g is not None])):
+            stopped = f"the gradient of r of layer {stage.name} is no number after {step} steps"
+            break
+        for parameter, gradient in zip(weights, gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+    with torch.no_grad():
+        torch._foreach_copy_(list[Tensor](weights), kept_weights)
+    for parameter in weights:
+        parameter.grad = None
+    return step, stopped
+
+
+@torch.no_grad()
+def to_size_one(model: nn.Module, stage: Stage, weights: list[nn.Parameter], x: Tensor) -> None:
+    """Give a stage an output of size 1 by one factor, if that is what a factor does: r is the same then."""
+
+    def size() -> float:
+        X = hidden(output_at(model, stage, x), "channels")
+        return 0.0 if isinstance(X, str) else float(X.double().square().mean().sqrt())
+
+    before = [parameter.detach().clone() for parameter in weights]
+    factor = 1.0 / (size() or 1.0)
+    torch._foreach_mul_(list[Tensor](weights), factor)
+    if not abs(size() - 1.0) < HOMOGENEOUS:
+        torch._foreach_copy_(list[Tensor](weights), before)
+
+
+def batches_of(x: Tensor, batch: int, seed: int) -> Iterator[Tensor]:
+    """Draw batches without end: whole passes over x in a random order, without a ragged end."""
+    generator = torch.Generator().manual_seed(seed)
+    size = min(batch, len(x))
+    while True:
+        order = torch.randperm(len(x), generator=generator)
+        for first in range(0, len(x) - size + 1, size):
+            yield x if size == len(x) else x[order[first : first + size].to(x.device)]
