@@ -21,6 +21,7 @@ extensions = [
     "sphinx_design",
     "gallery",
     "mathml",
+    "pages",
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]

@@ -1,6 +1,5 @@
 """What the documentation shows runs, what is public is documented, and the gallery shows what was measured."""
 
-import doctest
 import inspect
 import math
 import re
@@ -19,34 +18,12 @@ from pyrank.specs.normalization import NORMALIZATIONS
 from pyrank.support.files import json_text
 
 from gallery import HOW, prose, write_gallery
+from pages import draw_figures, examples, run_examples
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-
-
-def examples(page):
-    """Code blocks of a page, in order: (language, code), the code at its line of the page."""
-    text = page.read_text(encoding="utf-8")
-    return [(m[1], "\n" * text[: m.start(2)].count("\n") + m[2]) for m in FENCE.finditer(text)]
-
 
 # --- examples --------------------------------------------------------------------------------------------------------
-
-
-def run_examples(page):
-    """Run the Python blocks of a page as one session, and compare what a >>> is said to answer with its answer."""
-    names = {}
-    for language, code in examples(page):
-        if language == "python":
-            exec(compile(code, page.name, "exec"), names)  # noqa: S102, this is what is tested
-        elif language == "pycon":
-            session = doctest.DocTestParser().get_doctest(code, {}, page.name, str(page), 0)
-            session.globs = names
-            report = []
-            result = doctest.DocTestRunner().run(session, out=report.append, clear_globs=False)
-            assert result.attempted
-            assert not result.failed, "".join(report)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -65,6 +42,18 @@ def test_bad_examples_are_found(text, error, tmp_path):
     page.write_text(text)
     with pytest.raises(error):
         run_examples(page)
+
+
+def test_a_page_shows_what_its_code_has_drawn(tmp_path):
+    page, here = tmp_path / "page.md", Path.cwd()
+    code = "import pathlib\n_ = pathlib.Path('{}.png').write_bytes(b'drawn')\nprint('not shown')"
+    page.write_text(f"```python\n{code.format('a')}\n```\n\n![A figure](figures/a.png)\n")
+    assert draw_figures(page, tmp_path / "figures") == ["a.png"]
+    assert [(file.name, file.read_bytes()) for file in (tmp_path / "figures").iterdir()] == [("a.png", b"drawn")]
+    page.write_text(page.read_text().replace("figures/a", "figures/b"))
+    with pytest.raises(FileNotFoundError, match=r"b\.png"):
+        draw_figures(page, tmp_path / "figures")
+    assert Path.cwd() == here
 
 
 def test_own_experiment_is_short_and_runs_from_its_file(tmp_path, monkeypatch):

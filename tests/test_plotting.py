@@ -142,3 +142,14 @@ def test_same_figure_gives_the_same_bytes_and_touches_no_global_state():
     assert not re.search(rb"<dc:date>", files[1])
     assert dict(rcParams) == before
     assert shown == Gcf.figs
+
+
+def test_series_stand_side_by_side():
+    """Two per cent of the span apart, around the true value, on either kind of axis."""
+    x = [1.0, 10.0, 100.0]
+    left, middle, right = (plotting.marks.beside(x, x, number, 3, log=True) for number in range(3))
+    np.testing.assert_allclose(np.log10(right) - np.log10(middle), 0.02 * 2)
+    np.testing.assert_allclose(left * right, middle**2)
+    np.testing.assert_array_equal(middle, x)
+    np.testing.assert_allclose(plotting.marks.beside([0, 50], [0, 100], 1, 2, log=False), [1.0, 51.0])
+    np.testing.assert_array_equal(plotting.marks.beside([7], [7], 1, 2, log=False), [7.0])

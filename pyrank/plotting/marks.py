@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
+
+APART = 0.02
+"""How far apart series are drawn whose values may be equal, as a part of the span of x."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -26,6 +31,16 @@ def colour(number: int) -> str:
 def marker(number: int) -> str:
     """Return the marker of series ``number``."""
     return MARKERS[number % len(MARKERS)]
+
+
+def beside(x: ArrayLike, span: ArrayLike, number: int, count: int, *, log: bool) -> NDArray[np.float64]:
+    """Move the x of series ``number`` of ``count`` a little to its side, so that equal values do not hide each other.
+
+    ``span`` holds the x of all series; ``log`` tells that the axis is logarithmic.
+    """
+    x, span = np.array(x, dtype=float), np.array(span, dtype=float)
+    off = APART * (number - (count - 1) / 2)
+    return np.asarray(x * (span.max() / span.min()) ** off if log else x + off * np.ptp(span))
 
 
 def points(

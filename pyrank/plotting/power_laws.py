@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyrank.plotting.marks import curve, guide, points
+from pyrank.plotting.marks import beside, curve, guide, points
 from pyrank.plotting.paper import log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-OFFSET = 0.02
-"""Series are drawn side by side, that part of the span of log x apart, so that equal values do not hide each other."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +42,14 @@ def scaling(axes: Axes, series: Sequence[Series], *, over: float = 0.0) -> None:
     over
         The power to divide by: what grows like it is flat.
     """
+    span = [x for s in series for x in s.x]
     for number, s in enumerate(series):
         x = np.array(s.x, dtype=float)
-        span = max(max(each.x) for each in series) / min(min(each.x) for each in series)
-        shift = span ** (OFFSET * (number - (len(series) - 1) / 2))
         path = np.geomspace(x.min(), x.max(), 51)
-        curve(axes, shift * path, s.prefactor * path ** (s.exponent - over), number)
-        points(axes, shift * x, np.array(s.y) / x**over, np.array(s.error) / x**over, number, s.label)
-    log_ticks(axes.xaxis, [x for s in series for x in s.x])
+        at, along = (beside(each, span, number, len(series), log=True) for each in (x, path))
+        curve(axes, along, s.prefactor * path ** (s.exponent - over), number)
+        points(axes, at, np.array(s.y) / x**over, np.array(s.error) / x**over, number, s.label)
+    log_ticks(axes.xaxis, span)
     if not over:
         log_ticks(axes.yaxis, _halvings([y for s in series for y in s.y]))
     axes.minorticks_off()

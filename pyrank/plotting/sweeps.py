@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pyrank.plotting.marks import points
+from pyrank.plotting.marks import beside, points
 from pyrank.plotting.paper import legend, log_ticks, sheet, symbol
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def sweep(panels: Mapping[str, Sequence[Series]], *, x: str, y: str, title: str,
     """Draw a panel for each title, with all of its series.
 
     An axis is logarithmic if its values are positive and a factor of four apart; values that are not all finite numbers
-    stand side by side.
+    stand in their order. Series are drawn side by side.
 
     Parameters
     ----------
@@ -56,13 +56,16 @@ def sweep(panels: Mapping[str, Sequence[Series]], *, x: str, y: str, title: str,
     )  # fmt: skip
     everything = [series for some in panels.values() for series in some]
     places = _places(everything)
+    span = [places.get(value, value) for series in everything for value in series.x]
+    log = not places and _spread(span)
     for each, (name, some) in zip(axes, panels.items(), strict=False):
         each.set_title(name, loc="left", fontsize=10)
         for number, series in enumerate(some):
-            points(each, [places.get(value, value) for value in series.x], series.y, series.error, number, series.label)
+            at = beside([places.get(value, value) for value in series.x], span, number, len(some), log=log)
+            points(each, at, series.y, series.error, number, series.label)
     for each in axes[len(panels) :]:
         each.set_visible(False)
-    _scale(axes[0], everything, places)
+    _scale(axes[0], everything, places, log)
     for each in axes[-columns:]:
         each.set_xlabel(x)
     for each in axes[::columns]:
@@ -80,16 +83,16 @@ def _places(series: Sequence[Series]) -> dict[Any, int]:
     return {value: place for place, value in enumerate(values)}
 
 
-def _scale(axes: Axes, series: Sequence[Series], places: Mapping[Any, int]) -> None:
+def _scale(axes: Axes, series: Sequence[Series], places: Mapping[Any, int], log: bool) -> None:
     """Scale the axes, which all panels share."""
     if places:
         labels = [symbol(value) if isinstance(value, float) else str(value) for value in places]
         axes.xaxis.set_ticks(list(places.values()), labels=labels)
-    else:
+    elif log:
         values = sorted({value for each in series for value in each.x})
-        if _spread(values) and len(values) <= MOST_TICKS:
+        if len(values) <= MOST_TICKS:
             log_ticks(axes.xaxis, values)
-        elif _spread(values):
+        else:
             axes.set_xscale("log")
     if _spread([low for each in series for low in each.y]) and all(
         low > error or math.isnan(error) for each in series for low, error in zip(each.y, each.error, strict=True)
