@@ -5,7 +5,9 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,34 @@ def test_kills_lose_nothing_and_change_nothing(kills, tmp_path):
     serial.run()
     assert [pack(found) for found in study.results()] == [pack(found) for found in serial.results()]
     assert len((tmp_path / "log").read_text().split()) <= 60 + 60 * kills
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.validate)])
+def test_kills_of_dask_workers_lose_nothing_and_change_nothing(kills, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    cells = grid(task=chores.walk, seed=range(20 + 40 * kills), steps=200)
+    study, rng, killed, ended = Study(tmp_path / "sweep", cells), random.Random(kills), [], threading.Event()
+
+    def kill(cluster):
+        while len(killed) < kills and not ended.wait(rng.uniform(0.0, 0.4)):
+            pids = [nanny.process.pid for nanny in cluster.workers.values() if nanny.process and nanny.process.pid]
+            with suppress(IndexError, ProcessLookupError):  # between two workers there may be none
+                os.kill(rng.choice(pids), signal.SIGKILL)
+                killed.append(cluster)
+
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        thread = threading.Thread(target=kill, args=[cluster])
+        thread.start()
+        assert study.run(executor=client.get_executor()) == {"done": len(cells), "failed": 0, "waiting": 0}
+        ended.set()
+        thread.join()
+    assert len(killed) > kills // 2
+    serial = Study(tmp_path / "serial", cells)
+    serial.run()
+    assert [pack(found) for found in study.results()] == [pack(found) for found in serial.results()]
 
 
 def test_nothing_is_computed_twice_without_need(tmp_path):
