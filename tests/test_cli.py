@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -34,13 +33,19 @@ def run(arguments, capsys):
 
 @pytest.mark.parametrize("arguments", [["--help"], ["simulate", "--help"]])
 def test_help_takes_less_than_half_a_second(arguments, tmp_path):
+    """Of a core: what else this machine does is no cost of it, and nothing here waits."""
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = cpu_seconds_of_children()
         done = subprocess.run([*COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(cpu_seconds_of_children() - began)
     assert "usage: pyrank" in done.stdout
-    assert min(seconds) < 0.5
+    assert 0.0 < min(seconds) < 0.5
+
+
+def cpu_seconds_of_children():
+    used = os.times()
+    return used.children_user + used.children_system
 
 
 def test_light_commands_import_nothing_heavy(tmp_path):
