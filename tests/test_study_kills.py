@@ -88,7 +88,7 @@ def test_kills_of_dask_workers_lose_nothing_and_change_nothing(kills, tmp_path):
                 killed.append(cluster)
 
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         thread = threading.Thread(target=kill, args=[cluster])
