@@ -29,6 +29,8 @@ EXPERIMENTS = {
     "recentering-angles": "chains",
     "outlier-stability": "chains",
     "depth-and-learning": "networks",
+    "initialization-and-learning": "networks",
+    "rank-during-training": "networks",
 }
 """Every experiment and its folder, in the order of the papers; ``name-of-it`` is declared in ``name_of_it.py``."""
 

@@ -25,6 +25,7 @@ def draw_epochs(axes: Axes, shown: Sequence[tuple[str, ArrayLike]], first: int =
         middle, half = mean_interval(values)
         at = step * (first + np.arange(len(middle)))
         plotting.band(axes, at, middle, middle - half, middle + half, number, label)
+    axes.locator_params(axis="x", integer=step == 1.0)
 
 
 def draw_depths(axes: Axes, kinds: Sequence[str], found: Sequence[Chosen], name: str) -> None:

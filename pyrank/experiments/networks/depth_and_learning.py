@@ -5,7 +5,7 @@ falls to one within some fifteen layers, and with it what can be learnt; BN keep
 numerical one in single precision, a statement about a threshold: in double precision the same layers have a rank far
 above one, while r, which needs no threshold, has been 1.00 since layer eight. All are shown.
 
-The preset ``paper`` takes about 500 hours of one core, 75 epochs of 468 steps of 5 seeds and 4 rates at 17 depths.
+The preset ``paper`` takes 100 to 150 hours of one core, 75 epochs of 468 steps of 5 seeds and 4 rates at 17 depths.
 ``as-published`` is the script instead of the text: one rate without BN; with BN Adam, at rates that depend on depth, no
 scales or shifts and the unbiased deviation; 3 seeds. It draws its batches with replacement, which is not done here.
 """
@@ -20,7 +20,7 @@ from pyrank.experiments.claims import Claim, at_least, at_most, extension
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.networks import depth_curves as curves
 from pyrank.experiments.networks.depth_curves import CHANCE, Data, Settings
-from pyrank.experiments.networks.rates import Trial, judged, pick
+from pyrank.experiments.networks.rates import Trial, judged, over_seeds, pick
 from pyrank.experiments.networks.recipes import BN, Recipe
 from pyrank.experiments.papers import DANESHMAND
 from pyrank.plotting import Sheet
@@ -76,7 +76,7 @@ def claims(found: Found) -> list[Claim]:
     found_at = [depth for depth in settings.depths if depth >= FLOAT32] or [deepest]
 
     def rank(kind: str, depth: int, name: str) -> Interval:
-        return Interval.mean(data.at(kind, depth, name, settings))
+        return over_seeds(data.at(kind, depth, name, settings))
 
     return [
         judged(settings, "the rank in the last hidden layer of the vanilla networks collapses with depth", left,

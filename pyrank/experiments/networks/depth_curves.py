@@ -129,7 +129,7 @@ TRAININGS = Table("trainings", "Trainings:", rates.COLUMNS,
 
 def accuracy(trainings: Sequence[Chosen], *, least: bool) -> Interval:
     """Return the smallest or the largest mean accuracy at the end; of what diverged it is that of guessing."""
-    found = [Interval.mean(np.nan_to_num(each.values("accuracy")[:, -1], nan=CHANCE)) for each in trainings]
+    found = [rates.over_seeds(np.nan_to_num(each.values("accuracy")[:, -1], nan=CHANCE)) for each in trainings]
     return (min if least else max)(found, key=lambda interval: interval.value)
 
 

@@ -8,16 +8,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pyrank.estimate.intervals import Interval
 from pyrank.experiments.claims import Claim, Wanted, extension, published
 from pyrank.experiments.networks.recipes import NONE, Recipe, told
 from pyrank.experiments.networks.trainings import Training, trained
 from pyrank.experiments.papers import Source
-from pyrank.experiments.tables import Column
+from pyrank.experiments.tables import NEGLIGIBLE, Column
 from pyrank.experiments.tasks import Computation
 from pyrank.support.text import span
+
+
+def over_seeds(samples: ArrayLike) -> Interval:
+    """Return the mean with its 95 % interval, without one that is no more than rounding."""
+    found = Interval.mean(samples)
+    return Interval.exact(found.value) if found.error <= NEGLIGIBLE * abs(found.value) else found
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Chosen:
 
     def at(self, name: str, epoch: int = -1) -> Interval:
         """Return its mean over seeds at an epoch, with a 95 % interval."""
-        return Interval.mean(self.values(name)[:, epoch])
+        return over_seeds(self.values(name)[:, epoch])
 
     @property
     def diverged(self) -> int:
@@ -154,8 +160,8 @@ def rows(settings: Settings, data: Sequence[Chosen]) -> Iterable[dict[str, Any]]
         shown = {
             "accuracy": each.at("accuracy"),
             "test_accuracy": each.at("test_accuracy") if recipe.tests else empty,
-            "r_start": Interval.mean(each.r[:, 0]),
-            "r_end": Interval.mean(each.r[:, -1]),
+            "r_start": over_seeds(each.r[:, 0]),
+            "r_end": over_seeds(each.r[:, -1]),
         }
         yield {
             "network": recipe.network,

@@ -26,13 +26,17 @@ PADDED = 32
 
 @dataclass(frozen=True)
 class Raising:
-    """A pre-training that raises the rank, by `pyrank.networks.increase_rank`; ``every``: so many layers apart."""
+    """A pre-training that raises the rank, with arguments of `pyrank.networks.increase_rank`.
+
+    ``every``: the layers whose rank is raised, so many apart, the last one among them.
+    """
 
     steps: int
     schedule: str = "layerwise"
     optimizer: str = "adam"
     learning_rate: float | None = None
     every: int = 1
+    rescale: bool = True
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,8 @@ def built(recipe: Recipe, seed: int) -> nn.Sequential:
         activations = [name for name, layer in model.named_modules() if isinstance(layer, nn.ReLU | nn.Tanh)]
         networks.increase_rank(
             model, x, activations[:: -how.every][::-1], schedule=how.schedule, steps=how.steps,
-            learning_rate=how.learning_rate, optimizer=how.optimizer, batch=recipe.batch, seed=seed,
+            learning_rate=how.learning_rate, optimizer=how.optimizer, rescale=how.rescale, batch=recipe.batch,
+            seed=seed,
         )  # fmt: skip
     return model
 
