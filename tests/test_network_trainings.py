@@ -11,7 +11,7 @@ import pyrank
 from pyrank import data, networks
 from pyrank.estimate.intervals import Interval
 from pyrank.experiments import DANESHMAND, Computation, at_least, at_most
-from pyrank.experiments.networks import rates, recipes, trainings
+from pyrank.experiments.networks import rates, recipes, reporting, trainings
 from pyrank.experiments.networks.rates import Settings, Trial
 from pyrank.experiments.networks.recipes import BN, NONE, Raising, Recipe
 from pyrank.experiments.networks.trainings import Training, trained
@@ -131,11 +131,11 @@ def test_the_rate_has_the_smallest_mean_loss_and_no_seed_that_diverged():
 
 
 def test_the_table_shows_every_rate_and_what_diverged():
-    (row,) = rates.rows(Settings((), 2), [chosen((math.nan, 0.0), (0.5, 0.7))])
+    (row,) = reporting.rows(Settings((), 2), [chosen((math.nan, 0.0), (0.5, 0.7))])
     assert row["losses"] == "1: diverged 0.1: 0.6"
     assert row["accuracy"] == 0.5
     assert row["r_start"] == 2.0
-    assert set(row) == {column.name for column in rates.COLUMNS}
+    assert set(row) == {column.name for column in reporting.COLUMNS}
 
 
 def test_r_is_averaged_as_its_inverse():
@@ -148,7 +148,9 @@ def test_r_is_averaged_as_its_inverse():
 
 def verdict(value, wanted, more, **settings):
     given = Settings((Trial("BN", TINY, (0.1,)),), 2, **settings)
-    claim = rates.judged(given, "a", DANESHMAND.at("b"), Interval.around(value, 0.1), wanted, reading="c", more=more)
+    claim = reporting.judged(
+        given, "a", DANESHMAND.at("b"), Interval.around(value, 0.1), wanted, reading="c", more=more
+    )
     return claim.kind, claim.verdict
 
 
@@ -168,6 +170,6 @@ def test_what_the_script_did_is_told_beside_the_published_claims():
 
 def test_claims_name_images_that_stand_in():
     recipe = dataclasses.replace(TINY, images="fashion-mnist 32 x 32")
-    claim = rates.judged(Settings((Trial("BN", recipe, (0.1,)),), 2), "a", DANESHMAND.at("b"), Interval.exact(1.0),
+    claim = reporting.judged(Settings((Trial("BN", recipe, (0.1,)),), 2), "a", DANESHMAND.at("b"), Interval.exact(1.0),
                          at_least(0.0), reading="c")  # fmt: skip
     assert "in place of CIFAR-10" in claim.note

@@ -30,7 +30,10 @@ EXPERIMENTS = {
     "outlier-stability": "chains",
     "depth-and-learning": "networks",
     "initialization-and-learning": "networks",
+    "pretraining-and-batchnorm": "networks",
+    "breaking-batchnorm": "networks",
     "rank-during-training": "networks",
+    "gradient-directions": "networks",
 }
 """Every experiment and its folder, in the order of the papers; ``name-of-it`` is declared in ``name_of_it.py``."""
 

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-def draw_epochs(axes: Axes, shown: Sequence[tuple[str, ArrayLike]], first: int = 1, step: float = 1.0) -> None:
+def draw_epochs(
+    axes: Axes, shown: Sequence[tuple[str, ArrayLike]], first: float = 1, step: float = 1.0, number: int = 0
+) -> None:
     """Draw means over seeds, with their intervals, of values (seeds, epochs) from epoch ``first`` on.
 
-    ``step`` is the length of an epoch on the axis. What diverged ends where it did.
+    ``step`` is the length of an epoch on the axis, ``number`` that of the first series. What diverged is not drawn.
     """
-    for number, (label, values) in enumerate(shown):
+    for series, (label, values) in enumerate(shown, start=number):
         middle, half = mean_interval(values)
         at = step * (first + np.arange(len(middle)))
-        plotting.band(axes, at, middle, middle - half, middle + half, number, label)
+        plotting.band(axes, at, middle, middle - half, middle + half, series, label)
     axes.locator_params(axis="x", integer=step == 1.0)
 
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from pyrank import plotting
 from pyrank.estimate.intervals import Interval, mean_interval
 from pyrank.experiments.declaration import Found, Table
-from pyrank.experiments.networks import rates
+from pyrank.experiments.networks import rates, reporting
 from pyrank.experiments.networks.curves import draw_depths
-from pyrank.experiments.networks.rates import Chosen, Trial, trained_how, training_tasks
+from pyrank.experiments.networks.rates import Chosen, Trial, training_tasks
 from pyrank.experiments.networks.recipes import Recipe, built, pictures
+from pyrank.experiments.networks.reporting import trained_how
 from pyrank.experiments.networks.trainings import FOOTNOTE, hidden_layers
 from pyrank.experiments.tables import Column
 from pyrank.experiments.tasks import Computation, Task
@@ -123,8 +124,8 @@ def rows(settings: Settings, data: Data) -> Iterable[dict[str, Any]]:
             yield {"depth": depth, "kind": kind, **dict(zip(RANKS, middle.tolist(), strict=True)), **errors}
 
 
-TRAININGS = Table("trainings", "Trainings:", rates.COLUMNS,
-                  lambda found: rates.rows(found.settings, found.data.trainings), rates.NOTE)  # fmt: skip
+TRAININGS = Table("trainings", "Trainings:", reporting.COLUMNS,
+                  lambda found: reporting.rows(found.settings, found.data.trainings), reporting.NOTE)  # fmt: skip
 
 
 def accuracy(trainings: Sequence[Chosen], *, least: bool) -> Interval:

@@ -23,8 +23,9 @@ from pyrank.experiments.networks import depth_curves as curves
 from pyrank.experiments.networks.depth_and_learning import DEPTHS, GRID, KINDS, WIDTH
 from pyrank.experiments.networks.depth_and_learning import PRESETS as FIGURE_1
 from pyrank.experiments.networks.depth_curves import CHANCE, Data, Settings
-from pyrank.experiments.networks.rates import judged, over_seeds, pick
+from pyrank.experiments.networks.rates import over_seeds, pick
 from pyrank.experiments.networks.recipes import Recipe
+from pyrank.experiments.networks.reporting import judged
 from pyrank.experiments.papers import NACHUM
 from pyrank.plotting import Sheet
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pyrank.estimate.intervals import Interval
 from pyrank.experiments.claims import Claim, at_least, between, extension
 from pyrank.experiments.declaration import Experiment, Found
-from pyrank.experiments.networks import rates
+from pyrank.experiments.networks import rates, reporting
 from pyrank.experiments.networks.curves import draw_epochs
 from pyrank.experiments.networks.rates import (
     Chosen,
@@ -158,9 +158,9 @@ EXPERIMENT = Experiment(
     presets=PRESETS,
     tasks=training_tasks,
     analyse=rates.chosen,
-    columns=rates.COLUMNS,
-    rows=rates.rows,
-    note=rates.NOTE,
+    columns=reporting.COLUMNS,
+    rows=reporting.rows,
+    note=reporting.NOTE,
     claims=claims,
     sheet=Sheet(
         "The rank of a network while it is trained",

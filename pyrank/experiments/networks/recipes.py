@@ -62,6 +62,8 @@ class Recipe:
         As `pyrank.networks.train` takes them.
     raising
         What is done before the training, if anything.
+    stem
+        Of a ResNet-50.
     """
 
     depth: int = 0
@@ -79,6 +81,7 @@ class Recipe:
     batch: int = 128
     optimizer: str = "sgd"
     raising: Raising | None = None
+    stem: str = "cifar"
 
     @property
     def steps(self) -> int:
@@ -104,6 +107,7 @@ def _loaded(name: str, split: str, samples: int) -> Images:
     return Images(nn.functional.pad(images.x, 4 * (margin,)), images.y, images.source)
 
 
+@lru_cache(maxsize=1)
 def cifar_or_padded() -> str:
     """Return ``"cifar-10"`` where somebody has put it, and otherwise the name of what stands in for it."""
     try:
@@ -127,9 +131,10 @@ def built(recipe: Recipe, seed: int) -> nn.Sequential:
     law = (recipe.normalization, recipe.activation, recipe.weights)
     if recipe.network == "mlp":
         model = networks.mlp(recipe.depth, int(recipe.width), x.shape[1], classes, *law, seed=seed)
+    elif recipe.network == "vgg19":
+        model = networks.vgg19(x.shape[1], classes, *law, width_factor=recipe.width, seed=seed)
     else:
-        build = networks.vgg19 if recipe.network == "vgg19" else networks.resnet50
-        model = build(x.shape[1], classes, *law, width_factor=recipe.width, seed=seed)
+        model = networks.resnet50(x.shape[1], classes, *law, width_factor=recipe.width, stem=recipe.stem, seed=seed)
     _set_affine(model, recipe, seed)
     if recipe.raising is not None:
         how = recipe.raising
