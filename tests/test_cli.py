@@ -228,7 +228,9 @@ def test_info(capsys):
 def test_list(capsys):
     status, out, err = run(["reproduce", "--list"], capsys)
     assert (status, err) == (0, "")
-    lines = out.splitlines()
+    titles = [line for line in out.splitlines() if not line.startswith("  ")]
+    assert titles == list(experiments.by_chapter(experiments.EXPERIMENTS))
+    lines = [line for line in out.splitlines() if line.startswith("  ")]
     assert [line.split()[0] for line in lines] == list(experiments.EXPERIMENTS)
     assert lines[0].split()[1:3] == ["Does", "batch"]
     assert all(line.endswith("?") for line in lines)

@@ -294,6 +294,15 @@ def test_index_shows_figures_and_counts_published_claims_alone(gallery):
     assert "bare.png" not in index
 
 
+def test_index_has_the_chapters_of_experiments(tmp_path):
+    results, out = tmp_path / "results", tmp_path / "gallery"
+    for name in ("depth-and-learning", "rank-vs-depth", "bound-check"):
+        leave_result(results, name, claims=[], question="Why?", citation="")
+    assert write_gallery(results, out) == ["rank-vs-depth", "bound-check", "depth-and-learning"]
+    assert in_order((out / "index.md").read_text(encoding="utf-8"), "## Random chains", ":link: rank-vs-depth",
+                    ":link: bound-check", "## Networks", ":link: depth-and-learning", "{toctree}")  # fmt: skip
+
+
 def test_gallery_without_results_says_how_to_get_them(gallery):
     assert write_gallery(gallery / "nowhere", gallery) == []
     assert [path.name for path in gallery.iterdir()] == ["index.md"]

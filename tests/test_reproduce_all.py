@@ -144,6 +144,31 @@ def test_header_says_version_preset_and_time(page):
     assert seconds.endswith(" s")
 
 
+@pytest.fixture
+def two_chapters(made, monkeypatch):
+    """The first experiment stands in one chapter, the others in another."""
+    monkeypatch.setattr(catalogue, "EXPERIMENTS", {"first": "a", "second": "b", "third": "b"})
+    monkeypatch.setattr(catalogue, "CHAPTERS", {"a": "Chains <&>", "b": "Networks"})
+
+
+def test_page_and_table_have_chapters(two_chapters, tmp_path):
+    overview = experiments.reproduce_all("quick", tmp_path)
+    page = Page(overview.page)
+    headings = [text for text in page.texts if text in ("Chains <&>", "Networks", "pyrank reproduce first",
+                                                        "pyrank reproduce second", "pyrank reproduce third")]  # fmt: skip
+    assert headings == ["Chains <&>", "Networks", "Chains <&>", "pyrank reproduce first", "Networks",
+                        "pyrank reproduce second", "pyrank reproduce third"]  # fmt: skip
+    assert [attributes["start"] for attributes in page.all("ol")] == ["1", "2"]
+    lines = str(overview).splitlines()
+    assert [line for line in lines[:6] if not line[0].isspace()] == ["Chains <&>", "Networks"]
+    assert [line.split()[-1] for line in lines[1:6]] == ["<&>", "first", "Networks", "second", "third"]
+
+
+def test_experiments_of_no_chapter_stand_without_a_title():
+    assert experiments.by_chapter(["rank-vs-depth", "my-own", "bound-check"]) == {
+        "Random chains": ["rank-vs-depth", "bound-check"], "": ["my-own"]}  # fmt: skip
+
+
 def test_page_is_self_contained_and_executes_nothing(page, tmp_path):
     for name, image in zip(("first", "second", "third"), page.all("img"), strict=True):
         kind, data = image["src"].split(",")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyrank.experiments import EXPERIMENTS, Claim
+from pyrank.experiments import EXPERIMENTS, Claim, by_chapter
 from pyrank.experiments.claims import count_sentence, of_kind
 
 Data = dict[str, Any]
@@ -104,10 +104,13 @@ def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _index(found: dict[str, Data], out: Path) -> list[str]:
     every = [claim for data in found.values() for claim in claims(data)]
-    cards = [_card(name, data, (out / f"{name}.png").exists()) for name, data in found.items()]
-    grid = "\n\n".join([":::::{grid} 1 2 2 3\n:gutter: 3\n:padding: 0\n:class-container: gallery", *cards, ":::::"])
+    chapters = []
+    for title, names in by_chapter(found).items():
+        cards = [_card(name, found[name], (out / f"{name}.png").exists()) for name in names]
+        chapters += [f"## {title}"] * bool(title)
+        chapters += [":::::{grid} 1 2 2 3\n:gutter: 3\n:padding: 0\n:class-container: gallery", *cards, ":::::"]
     tree = "\n".join(["```{toctree}", ":hidden:", "", *found, "```"])
-    return ["# Gallery", f"**{count_sentence(every)}**", INTRODUCTION.strip(), grid, tree]
+    return ["# Gallery", f"**{count_sentence(every)}**", INTRODUCTION.strip(), *chapters, tree]
 
 
 def _card(name: str, data: Data, has_figure: bool) -> str:

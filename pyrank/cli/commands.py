@@ -177,8 +177,10 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
     if arguments.list:
         wide = max(map(len, experiments.EXPERIMENTS))
-        for name in experiments.EXPERIMENTS:
-            print(f"{name:<{wide}}  {experiments.question(name)}")
+        for title, names in experiments.by_chapter(experiments.EXPERIMENTS).items():
+            print(title)
+            for name in names:
+                print(f"  {name:<{wide}}  {experiments.question(name)}")
         return 0
     if arguments.name is None:
         raise ArgumentError(f"NAME is missing: expected all or one of {', '.join(experiments.EXPERIMENTS)}; "

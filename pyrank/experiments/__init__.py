@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pyrank.support.lazy import names_of
 
 if TYPE_CHECKING:
-    from pyrank.experiments.catalogue import EXPERIMENTS, load, question
+    from pyrank.experiments.catalogue import EXPERIMENTS, by_chapter, load, question
     from pyrank.experiments.claims import Claim, at_least, at_most, between, close_to, extension, provisional, published
     from pyrank.experiments.declaration import Experiment, Found, Table
     from pyrank.experiments.overview import Outcome, Overview
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyrank.experiments.tasks import Computation, Simulation
 
 _HOMES = {
-    "catalogue": "EXPERIMENTS load question",
+    "catalogue": "EXPERIMENTS by_chapter load question",
     "claims": "Claim at_least at_most between close_to extension provisional published",
     "declaration": "Experiment Found Table",
     "overview": "Outcome Overview",
@@ -53,6 +53,7 @@ __all__ = [
     "at_least",
     "at_most",
     "between",
+    "by_chapter",
     "close_to",
     "extension",
     "load",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -28,6 +29,12 @@ EXPERIMENTS = {
     "indicative-tree": "chains",
     "recentering-angles": "chains",
     "outlier-stability": "chains",
+    "depth-and-learning": "networks",
+    "initialization-and-learning": "networks",
+    "pretraining-and-batchnorm": "networks",
+    "breaking-batchnorm": "networks",
+    "rank-during-training": "networks",
+    "gradient-directions": "networks",
 }
 """Every experiment and its folder, in the order of the papers; ``name-of-it`` is declared in ``name_of_it.py``."""
 
@@ -37,6 +44,14 @@ CHAPTERS = {
     "optimization": "Optimisation",
 }
 """The folders, and what they are called on pages."""
+
+
+def by_chapter(names: Iterable[str]) -> dict[str, list[str]]:
+    """Group names of experiments by the titles of their chapters, in their order; "" for those that are in none."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(CHAPTERS.get(EXPERIMENTS.get(name, ""), ""), []).append(name)
+    return groups
 
 
 def question(name: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 from pyrank._version import __version__
+from pyrank.experiments.catalogue import by_chapter
 from pyrank.experiments.claims import NEUTRAL, Claim, count_sentence, of_kind
 from pyrank.experiments.overview import Outcome, Overview
 from pyrank.experiments.results import Result
@@ -25,7 +27,7 @@ ALLOWED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 def html(overview: Overview) -> str:
     """Return the page; links to files are relative to its own place."""
-    articles = "".join(_article(outcome, overview.page.parent) for outcome in overview.outcomes)
+    articles = "".join(_chapter(title, some, overview.page.parent) for title, some in _chapters(overview))
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -61,20 +63,38 @@ def _header(overview: Overview) -> str:
     return text
 
 
+def _chapters(overview: Overview) -> list[tuple[str, list[Outcome]]]:
+    """Return titles of chapters, each with its outcomes."""
+    outcomes = {outcome.name: outcome for outcome in overview.outcomes}
+    return [(title, [outcomes[name] for name in names]) for title, names in by_chapter(outcomes).items()]
+
+
 def _contents(overview: Overview) -> str:
-    """Return a list of all experiments, with a mark for each published claim."""
-    lines = []
-    for outcome in overview.outcomes:
-        if outcome.result is None:
-            question, marks = outcome.name, _badge("failed")
-        else:
-            question = outcome.result.question
-            marks = " ".join(
-                f'<span class="{claim.verdict}" title="{escape(claim.statement)}">{BADGES[claim.verdict][0]}</span>'
-                for claim in of_kind("published", outcome.result.claims)
-            )
-        lines.append(f'<li><a href="#{escape(outcome.name)}">{escape(question)}</a> {marks}</li>')
-    return f"<nav><ol>\n{chr(10).join(lines)}\n</ol></nav>" if lines else ""
+    """Return a list of all experiments, chapter by chapter, with a mark for each published claim."""
+    parts, first = [], 1
+    for title, outcomes in _chapters(overview):
+        parts += [f'<p class="lead">{escape(title)}</p>'] * bool(title)
+        parts += [f'<ol start="{first}">', *map(_entry, outcomes), "</ol>"]
+        first += len(outcomes)
+    return f"<nav>\n{chr(10).join(parts)}\n</nav>" if parts else ""
+
+
+def _entry(outcome: Outcome) -> str:
+    if outcome.result is None:
+        question, marks = outcome.name, _badge("failed")
+    else:
+        question = outcome.result.question
+        marks = " ".join(
+            f'<span class="{claim.verdict}" title="{escape(claim.statement)}">{BADGES[claim.verdict][0]}</span>'
+            for claim in of_kind("published", outcome.result.claims)
+        )
+    return f'<li><a href="#{escape(outcome.name)}">{escape(question)}</a> {marks}</li>'
+
+
+def _chapter(title: str, outcomes: Sequence[Outcome], home: Path) -> str:
+    """Return the articles of a chapter under its title."""
+    heading = f'<h2 class="chapter">{escape(title)}</h2>\n' if title else ""
+    return heading + "".join(_article(outcome, home) for outcome in outcomes)
 
 
 def _article(outcome: Outcome, home: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyrank.experiments.catalogue import by_chapter
 from pyrank.experiments.claims import VERDICTS, Claim, count_sentence, of_kind
 from pyrank.experiments.results import Result
 from pyrank.support.text import text_table
@@ -49,9 +50,13 @@ class Overview:
         return tuple(outcome for outcome in self.outcomes if outcome.result is None)
 
     def __str__(self) -> str:
-        """Return a sentence on all published claims, and a line for each experiment."""
+        """Return a line for each experiment, under the title of its chapter, and a sentence on all published claims."""
         head = (*VERDICTS, "extensions", "seconds", "experiment")
-        return f"{text_table(head, [_line(outcome) for outcome in self.outcomes])}\n\n{count_sentence(self.claims)}"
+        first, *lines = text_table(head, [_line(outcome) for outcome in self.outcomes]).splitlines()
+        rest, told = iter(lines), [first]
+        for title, names in by_chapter(outcome.name for outcome in self.outcomes).items():
+            told += [title] * bool(title) + [next(rest) for _ in names]
+        return "\n".join([*told, "", count_sentence(self.claims)])
 
 
 def _line(outcome: Outcome) -> tuple[str, ...]:

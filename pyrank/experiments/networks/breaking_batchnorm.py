@@ -1,0 +1,170 @@
+"""Does batch normalisation help whatever the weights are? Not if they have a mean: then the rank goes, and learning.
+
+Daneshmand et al. 2020, § 4 and Fig. 5 (VGG19), 13 (ResNet-50): networks with BN, with torch's weights U[-1, 1] / sqrt
+d, or U[0, 2] / sqrt d, of the same variance; and with torch's weights and BN without mean deduction. Followed are
+training accuracy and the numerical rank of the last hidden layer, which is what the head is given.
+
+CIFAR-10 is taken where it is; otherwise Fashion-MNIST, padded to 32 x 32. The text names neither epochs nor rates: 30
+epochs of batches of 128. ``paper`` takes about 500 hours of one core for VGG19 and 10,000 for ResNet-50. ``quick``
+has a quarter of the width, few images, one learning rate for the two large networks, and a stem of ResNet-50 that
+halves its images three times. ``as-published`` is the script: its weights, 2 abs(w), are the same law, but its flag
+for "no mean deduction" does nothing in training, so that this curve is BN in full.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyrank.experiments.claims import Claim, at_least, at_most, close_to, extension
+from pyrank.experiments.declaration import Experiment, Found
+from pyrank.experiments.networks import rates, reporting
+from pyrank.experiments.networks.curves import draw_epochs
+from pyrank.experiments.networks.rates import Settings, Trial, over_seeds, pick, training_tasks
+from pyrank.experiments.networks.recipes import BN, UNCENTRED, Recipe
+from pyrank.experiments.networks.reporting import judged, trained_how
+from pyrank.experiments.papers import DANESHMAND, TALK
+from pyrank.plotting import Panel, Sheet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+STANDARD, BROKEN, OFF_CENTRE = "BN", "BN, U[0, 2/sqrt d]", "BN, no mean deduction"
+NAMES = {"mlp": "MLP", "vgg19": "VGG19", "resnet50": "ResNet-50"}
+LEARNT = 0.2
+"""Accuracy up to which a network counts as unable to fit; guessing has 0.1."""
+SLOWER, ALIKE = 0.1, 0.05
+"""Differences in accuracy: of much slower learning, and up to which two performances count as the same."""
+
+
+def trials(
+    bases: tuple[Recipe, ...], grids: tuple[tuple[float, ...], ...], off_centre: bool = True
+) -> tuple[Trial, ...]:
+    """Return three networks of each architecture."""
+    changes = {
+        STANDARD: {},
+        BROKEN: {"weights": "broken"},
+        OFF_CENTRE: {"normalization": UNCENTRED if off_centre else BN},
+    }
+    return tuple(
+        Trial(kind, replace(replace(base, normalization=BN), **change), grid)  # type: ignore[arg-type]
+        for base, grid in zip(bases, grids, strict=True)
+        for kind, change in changes.items()
+    )
+
+
+SHORT = Recipe(images="cifar-10", samples=256, epochs=4, batch=32)
+LONG = Recipe(images="cifar-10", samples=50_000, epochs=30)
+LARGE = (replace(LONG, network="vgg19", width=1.0), replace(LONG, network="resnet50", width=1.0))
+FULL = (replace(LONG, depth=16), *LARGE)
+QUARTER = (
+    replace(SHORT, depth=16, width=32, samples=1024),
+    replace(SHORT, network="vgg19", width=0.25),
+    replace(SHORT, network="resnet50", width=0.25, stem="imagenet"),
+)
+PRESETS = {
+    "quick": Settings(trials(QUARTER, ((0.03, 0.1), (0.03,), (0.03,))), 3),
+    "paper": Settings(trials(FULL, 3 * ((0.01, 0.1),)), 5, complete=True),
+    "as-published": Settings(trials(LARGE, 2 * ((0.01,),), off_centre=False), 5, script=True),
+}
+
+
+def claims(found: Found) -> list[Claim]:
+    """Return what the text says of each architecture."""
+    settings, data = found.settings, found.data
+    networks = [name for name in NAMES if pick(data, network=name)]
+    place = {"mlp": DANESHMAND.at("§4"), "vgg19": DANESHMAND.at("Fig. 5"), "resnet50": DANESHMAND.at("Fig. 13")}
+
+    def values(network: str, kind: str, name: str, epoch: int) -> NDArray[np.float64]:
+        found_values = pick(data, network=network, kind=kind)[0].values(name)
+        return np.nan_to_num(found_values[:, epoch], nan=0.1) if name == "accuracy" else found_values[:, epoch]
+
+    def ahead(network: str, kind: str, name: str, epoch: int) -> NDArray[np.float64]:
+        difference: NDArray[np.float64] = values(network, STANDARD, name, epoch) - values(network, kind, name, epoch)
+        return difference
+
+    ranks = [
+        judged(settings, f"this small change reduces the rank preserving quality of BN significantly: {NAMES[network]}",
+               place[network] if network != "vgg19" else DANESHMAND.at("Fig. 5 right"),
+               over_seeds(ahead(network, BROKEN, "rank", 0)), at_least(1.0),
+               reading="numerical rank of the last hidden layer at the start, float32, by the footnote: with standard "
+               "weights less that with asymmetric ones")
+        for network in networks
+    ]  # fmt: skip
+    slower = [
+        judged(settings, "which is reflected in much slower learning behaviour: MLP", place["mlp"],
+               over_seeds(ahead("mlp", BROKEN, "accuracy", -1)), at_least(SLOWER), more="raise",
+               reading="accuracy with standard weights less that with asymmetric ones, at the end")
+    ] if "mlp" in networks else []  # fmt: skip
+    unable = [
+        judged(settings, f"{NAMES[network]} networks are unable to fit the CIFAR-10 dataset after changing the "
+               "initialisation in this way", place[network], over_seeds(values(network, BROKEN, "accuracy", -1)),
+               at_most(LEARNT), more="raise", reading="training accuracy at the end; guessing has 0.1")
+        for network in networks if network != "mlp"
+    ]  # fmt: skip
+    alike = [
+        judged(settings, "leaving out the mean deduction does not change the performance of BN",
+               DANESHMAND.at("§2, Fig. 5"), over_seeds(ahead("vgg19", OFF_CENTRE, "accuracy", -1)),
+               close_to(0.0, ALIKE), more="both", reading="accuracy of VGG19 with less that without it, at the end")
+    ]  # fmt: skip
+    return [
+        *ranks, *slower, *unable, *alike,
+        *(
+            extension(f"r of the last hidden layer with asymmetric weights at the start: {NAMES[network]}",
+                      place[network], over_seeds(values(network, BROKEN, "r", 0)[:, -1]), at_most(1.1))
+            for network in networks
+        ),
+        *(
+            extension(f"accuracy with mean deduction less that without: {NAMES[network]}", place[network],
+                      over_seeds(ahead(network, OFF_CENTRE, "accuracy", -1)), close_to(0.0, ALIKE))
+            for network in networks if network != "vgg19"
+        ),
+    ]  # fmt: skip
+
+
+def draw(axes: Axes, found: Found, network: str, name: str) -> None:
+    """Draw an attribute of the networks of one architecture epoch by epoch."""
+    shown = [(each.trial.kind, each.values(name)) for each in pick(found.data, network=network)]
+    draw_epochs(axes, shown, first=int(name != "accuracy") ^ 1)
+
+
+def panels(found: Found) -> list[Panel]:
+    """Return accuracies above ranks, side by side for each architecture."""
+    networks = [name for name in NAMES if pick(found.data, network=name)]
+    return [
+        Panel(partial(draw, network=network, name=name), title=NAMES[network] if name == "accuracy" else "",
+              ylabel="" if number else label, xlabel="epoch" if name == "rank" else "")
+        for name, label in (("accuracy", "training accuracy"), ("rank", "numerical rank, last hidden layer"))
+        for number, network in enumerate(networks)
+    ]  # fmt: skip
+
+
+def caption(found: Found) -> str:
+    """Say what is shown."""
+    recipes = {trial.recipe.network: trial.recipe for trial in found.settings.trials}
+    widths = [f"{NAMES[name]} {f'{r.depth} layers of {r.width:g}' if name == 'mlp' else f'{r.width:g} of the width'}"
+              for name, r in recipes.items()]  # fmt: skip
+    return (
+        f"{', '.join(widths)}; all with BN, ReLU. Top: training accuracy, bottom: numerical rank of what the head is "
+        f"given, first batch, float32. {trained_how(found.settings)}"
+    )
+
+
+EXPERIMENT = Experiment(
+    name="breaking-batchnorm",
+    question="Does batch normalisation help whatever the weights are?",
+    sources=(DANESHMAND.at("Fig. 5"), DANESHMAND.at("Fig. 13"), TALK.at("Fig. 3.7")),
+    presets=PRESETS,
+    tasks=training_tasks,
+    analyse=rates.chosen,
+    columns=reporting.COLUMNS,
+    rows=reporting.rows,
+    note=reporting.NOTE,
+    claims=claims,
+    sheet=Sheet("Batch normalisation, broken by weights that have a mean", panels, columns=3, size=(12, 7)),
+    caption=caption,
+)

@@ -1,0 +1,39 @@
+"""How trainings are drawn: against epochs, and against depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyrank import plotting
+from pyrank.estimate.intervals import mean_interval
+from pyrank.experiments.networks.rates import Chosen
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+
+
+def draw_epochs(
+    axes: Axes, shown: Sequence[tuple[str, ArrayLike]], first: float = 1, step: float = 1.0, number: int = 0
+) -> None:
+    """Draw means over seeds, with their intervals, of values (seeds, epochs) from epoch ``first`` on.
+
+    ``step`` is the length of an epoch on the axis, ``number`` that of the first series. What diverged is not drawn.
+    """
+    for series, (label, values) in enumerate(shown, start=number):
+        middle, half = mean_interval(values)
+        at = step * (first + np.arange(len(middle)))
+        plotting.band(axes, at, middle, middle - half, middle + half, series, label)
+    axes.locator_params(axis="x", integer=step == 1.0)
+
+
+def draw_depths(axes: Axes, kinds: Sequence[str], found: Sequence[Chosen], name: str) -> None:
+    """Draw the last value of an attribute against depth, for each kind; seeds that diverged are left out."""
+    for number, kind in enumerate(kinds):
+        some = [each for each in found if each.trial.kind == kind]
+        intervals = [each.at(name) for each in some]
+        depths = [each.trial.recipe.depth * 1.02 ** (number - 1) for each in some]
+        plotting.points(axes, depths, [i.value for i in intervals], [i.error for i in intervals], number, kind)

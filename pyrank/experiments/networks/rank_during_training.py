@@ -1,0 +1,167 @@
+"""What becomes of the rank of a network while it is trained? What collapsed stays so, what is high falls.
+
+Daneshmand et al. 2020, Fig. 6: perceptrons of depth 32 and width 128 on Fashion-MNIST, without BN, the same after 25
+and 75 steps of gradient ascent on r of one layer after the other, and BN networks with standard weights and with U[0,
+2 / sqrt d]. Followed is 1 / mean(1 / r) over the hidden layers, on the first batch, epoch by epoch.
+
+Where the text is silent: ascent is plain, at rate 0.1 as in the script, without rescaling; batches of 128; 15 epochs.
+The preset ``paper`` takes about 4 to 6 hours of one core. ``as-published`` is the script: 30 hidden layers, batches
+of 32, rate 0.01; ascent of every fourth layer, 5 steps, and 75 more (there on all layers below, here on those since
+the last one); BN with tanh; all parameters of the asymmetric network, scales and shifts included, from U[0, 0.1].
+BN's momentum of 0 does nothing where batches are normalised by themselves, and a factor of 1.2 on its plotted loss is
+left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyrank.estimate.intervals import Interval
+from pyrank.experiments.claims import Claim, at_least, between, extension
+from pyrank.experiments.declaration import Experiment, Found
+from pyrank.experiments.networks import rates, reporting
+from pyrank.experiments.networks.curves import draw_epochs
+from pyrank.experiments.networks.rates import Chosen, Settings, Trial, over_seeds, pick, training_tasks
+from pyrank.experiments.networks.recipes import BN, Raising, Recipe
+from pyrank.experiments.networks.reporting import judged, trained_how
+from pyrank.experiments.papers import DANESHMAND
+from pyrank.plotting import Panel, Sheet
+from pyrank.specs.weights import Weights
+
+ASCENT = Raising(25, optimizer="sgd", learning_rate=0.1, rescale=False)
+APART = 1.05
+"""Ratio of two ranks from which on they have an order."""
+KEPT = 0.9
+"""Share of pairs that keep their order where the order counts as kept."""
+LARGE = 2.0
+"""Factor up to which a magnitude counts as kept."""
+
+
+def trials(base: Recipe, grid: tuple[float, ...]) -> tuple[Trial, ...]:
+    """Return the networks of Fig. 6."""
+    normal = replace(base, normalization=BN)
+    recipes = {
+        "no BN": base,
+        "25 steps": replace(base, raising=ASCENT),
+        "75 steps": replace(base, raising=replace(ASCENT, steps=75)),
+        "BN": normal,
+        "BN, asymmetric": replace(normal, weights="broken"),
+    }
+    return tuple(Trial(kind, recipe, grid) for kind, recipe in recipes.items())
+
+
+def script() -> tuple[Trial, ...]:
+    """Return the networks of the script."""
+    base = Recipe(depth=30, epochs=15, batch=32)
+    fourth = replace(ASCENT, every=4, steps=5)
+    normal = replace(base, normalization=BN, activation="tanh")
+    recipes = {
+        "no BN": base,
+        "5 steps": replace(base, raising=fourth),
+        "5 + 75 steps": replace(base, raising=replace(fourth, steps=80)),
+        "BN": normal,
+        "BN, asymmetric": replace(normal, weights=Weights.between(0.0, 0.1), affine="drawn"),
+    }
+    return tuple(Trial(kind, recipe, (0.01,)) for kind, recipe in recipes.items())
+
+
+PRESETS = {
+    "quick": Settings(trials(Recipe(depth=32, samples=31 * 64, batch=64, epochs=3), (0.03, 0.1)), 3),
+    "paper": Settings(trials(Recipe(depth=32, epochs=15), (0.01, 0.03, 0.1)), 5, complete=True),
+    "as-published": Settings(script(), 5, script=True),
+}
+
+
+def order_kept(found: Sequence[Chosen]) -> NDArray[np.float64]:
+    """Return for each seed the share of pairs of networks, after all epochs, whose r are in the order of the start."""
+    r = np.array([each.r for each in found])  # (kinds, seeds, epochs + 1)
+    shares = []
+    for seed in range(r.shape[1]):
+        kept = [
+            (r[high, seed, 1:] > r[low, seed, 1:]).mean()
+            for a, b in combinations(range(len(r)), 2)
+            for low, high in [(a, b) if r[a, seed, 0] < r[b, seed, 0] else (b, a)]
+            if r[high, seed, 0] > APART * r[low, seed, 0]
+        ]
+        shares.append(float(np.mean(kept)))
+    return np.array(shares)
+
+
+def change(each: Chosen) -> Interval:
+    """Return r at the end over r at the start."""
+    return over_seeds(each.r[:, -1] / each.r[:, 0])
+
+
+def claims(found: Found) -> list[Claim]:
+    """Return what the text says of Fig. 6, and how far each rank moves."""
+    settings, data = found.settings, found.data
+    raised = [each for each in data if each.trial.recipe.raising]
+    plain, normal, asymmetric = (pick(data, kind=kind)[0] for kind in ("no BN", "BN", "BN, asymmetric"))
+    worst = min(data, key=lambda each: min(change(each).value, 1.0 / change(each).value))
+    moved = change(worst)
+    levels = [each.values("accuracy")[:, -1] for each in (plain, *raised)]
+    gains = [over_seeds(more - less) for less, more in pairwise(levels)]
+    apart = (normal.r / asymmetric.r)[:, 1:]
+    least = int(apart.mean(axis=0).argmin())
+    section, left, right = DANESHMAND.at("§1.2 (ii)"), DANESHMAND.at("Fig. 6 left"), DANESHMAND.at("Fig. 6 right")
+    return [
+        judged(settings, "SGD updates preserve the order of the initial rank throughout optimisation", section,
+               over_seeds(order_kept(data)), at_least(KEPT), more="lower",
+               reading=f"share of pairs of the {len(data)} networks, after all epochs, whose r are in the order of the "
+               f"start; pairs that differ by {APART - 1:.0%} there"),
+        judged(settings, "SGD preserves the initial magnitude of the rank to a large extent, regardless of the network "
+               "type", right, moved, between(1 / LARGE, LARGE), more="both",
+               reading=f"r at the end over r at the start, of the network that moves most: {worst.trial.kind}"),
+        judged(settings, "there is a clear correlation between the level of pre-training and the optimisation "
+               "performance of vanilla networks", left, min(gains, key=lambda gain: gain.value), at_least(0.01),
+               more="both", reading="accuracy at the end rises by 0.01 or more from each level of pre-training to the "
+               "next; the smaller rise, paired by seed"),
+        judged(settings, "this is particularly obvious when comparing the two BN initialisations", right,
+               over_seeds(apart[:, least]), at_least(LARGE), more="lower",
+               reading="r of the standard over r of the asymmetric one, after the epoch where it is least"),
+        *(
+            extension(f"r at the end over r at the start: {each.trial.kind}", right, change(each),
+                      between(1 / LARGE, LARGE), note=f"from {each.r[:, 0].mean():.3g} to {each.r[:, -1].mean():.3g}; "
+                      f"accuracy {each.at('accuracy')}")
+            for each in data
+        ),
+    ]  # fmt: skip
+
+
+def caption(found: Found) -> str:
+    """Say what is shown."""
+    depth = found.settings.trials[0].recipe.depth
+    return (
+        f"MLPs of {depth} hidden layers of 128 features, ReLU; steps: of gradient ascent on r of each layer, before "
+        f"training. Left: training accuracy; right: 1 / mean(1 / r) over the hidden layers, first batch. "
+        f"{trained_how(found.settings)}"
+    )
+
+
+EXPERIMENT = Experiment(
+    name="rank-during-training",
+    question="What becomes of the rank of a network while it is trained?",
+    sources=(DANESHMAND.at("Fig. 6"),),
+    presets=PRESETS,
+    tasks=training_tasks,
+    analyse=rates.chosen,
+    columns=reporting.COLUMNS,
+    rows=reporting.rows,
+    note=reporting.NOTE,
+    claims=claims,
+    sheet=Sheet(
+        "The rank of a network while it is trained",
+        (
+            Panel(lambda axes, found: draw_epochs(axes, [(e.trial.kind, e.values("accuracy")) for e in found.data]),
+                  xlabel="epoch", ylabel="training accuracy", ylim=(0.0, 1.0)),
+            Panel(lambda axes, found: draw_epochs(axes, [(e.trial.kind, e.r) for e in found.data], first=0),
+                  xlabel="epoch", ylabel="r, harmonic mean over layers", yscale="log"),
+        ),
+    ),
+    caption=caption,
+)  # fmt: skip
