@@ -28,6 +28,7 @@ EXPERIMENTS = {
     "indicative-tree": "chains",
     "recentering-angles": "chains",
     "outlier-stability": "chains",
+    "normalized-least-squares": "optimization",
 }
 """Every experiment and its folder, in the order of the papers; ``name-of-it`` is declared in ``name_of_it.py``."""
 
