@@ -29,6 +29,7 @@ EXPERIMENTS = {
     "recentering-angles": "chains",
     "outlier-stability": "chains",
     "normalized-least-squares": "optimization",
+    "equivalent-network": "optimization",
 }
 """Every experiment and its folder, in the order of the papers; ``name-of-it`` is declared in ``name_of_it.py``."""
 
