@@ -76,8 +76,12 @@ def test_what_diverges_is_a_result():
     assert record.diverged
     assert np.isfinite(record.loss[0])
     assert np.isnan(record.loss[-1])
-    assert np.isnan(record.activations[-1]).all()
-    assert record.growth("activations") > LIMIT
+    last = np.flatnonzero(~np.isnan(record.loss))[-1]
+    assert np.isinf(record.loss[last])
+    assert np.isnan(record.activations[last + 1 :]).all()
+    assert not np.isnan(record.weights[last]).any()
+    assert record.growth("activations") == math.inf
+    assert record.growth("weights") > LIMIT
     assert follow(SMALL, "BN", 0.5, 4, seed=0).diverged is False
 
 

@@ -60,7 +60,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Record:
-    """A descent: the start and one entry a step; NaN from where it has diverged.
+    """A descent: the start and one entry a step; what is no number is infinite, and NaN stands where it never came.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Record:
         return not bool(np.all(self.loss <= LIMIT * self.loss[0]))
 
     def growth(self, what: str) -> float:
-        """Return the largest norm of any layer over its first one, as long as the loss is a number."""
+        """Return the largest norm of any layer over its first one."""
         norms: Floats = getattr(self, what)
         return float(np.nanmax(norms / norms[0]))
 
@@ -101,16 +101,21 @@ def follow(problem: Problem, kind: str, rate: float, steps: int, seed: int) -> R
     norms = np.full((3, steps + 1, problem.depth), math.nan)
     layers = [module for module in model if isinstance(module, nn.Linear)][:-1]
     for step, (loss, outputs, gradients) in enumerate(_descent(model, x, y, rate, steps)):
-        losses[step] = loss
+        losses[step] = loss if math.isfinite(loss) else math.inf
         for row, tensors in zip(norms, (outputs, gradients, [layer.weight for layer in layers]), strict=True):
-            row[step] = [float(torch.linalg.vector_norm(each.detach(), dtype=torch.float64)) for each in tensors]
+            row[step] = [_norm(each) for each in tensors]
     return Record(losses, norms[0], norms[1], norms[2], rank)
+
+
+def _norm(tensor: Tensor) -> float:
+    norm = torch.linalg.vector_norm(tensor.detach(), dtype=torch.float64).item()
+    return norm if math.isfinite(norm) else math.inf
 
 
 def _descent(
     model: nn.Sequential, x: Tensor, y: Tensor, rate: float, steps: int
 ) -> Iterator[tuple[float, list[Tensor], tuple[Tensor, ...]]]:
-    """Give loss, outputs of layers and gradients by these before each step and after the last, while it is finite."""
+    """Give loss, outputs of layers and gradients by these before each step and after the last, up to no number."""
     parameters = list(model.parameters())
     for _ in range(steps + 1):
         outputs, h = [], x
@@ -121,9 +126,9 @@ def _descent(
         loss = cross_entropy(h, y)
         found = torch.autograd.grad(loss, [*outputs, *parameters])
         value = loss.item()
+        yield value, outputs, found[: len(outputs)]
         if not math.isfinite(value):
             return
-        yield value, outputs, found[: len(outputs)]
         with torch.no_grad():
             for parameter, gradient in zip(parameters, found[len(outputs) :], strict=True):
                 parameter.sub_(rate * gradient)
@@ -158,6 +163,6 @@ def _is_stable(model: nn.Sequential, x: Tensor, y: Tensor, rate: float, steps: i
     first, taken = math.nan, -1
     for taken, (loss, _, _) in enumerate(_descent(model, x, y, rate, steps)):
         first = loss if taken == 0 else first
-        if loss > LIMIT * first:
+        if not loss <= LIMIT * first:
             return False
     return taken == steps

@@ -56,7 +56,7 @@ def claims(found: Found) -> list[Claim]:
                   note=f"losses after {found.settings.steps} steps: {_range([r.loss[-1] for r in normalized])}"),
         published(f"{rate}: activations and weights of the network without BN diverge", MORWANI.at("§ 3.1"),
                   _share([min(r.growth("activations"), r.growth("weights")) >= LIMIT for r in without]),
-                  at_least(MOST), reading=f"in most starts both norms grow {LIMIT:g}-fold in some layer"),
+                  at_least(MOST), reading=f"in most starts both norms grow {LIMIT:g}-fold or to no number"),
         published(f"{rate}: activations and weights of the BN network do not", MORWANI.at("§ 3.1"),
                   _share([max(r.growth("activations"), r.growth("weights")) <= TAME for r in normalized]),
                   at_least(MOST), reading=f"in most starts neither norm grows more than {TAME:g}-fold in any layer"),

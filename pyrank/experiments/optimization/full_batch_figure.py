@@ -39,7 +39,8 @@ def draw_norms(axes: Axes, found: Found, kind: str, what: str) -> None:
         axes.plot(values, color=_shade(part), linewidth=1.2, label=end, marker=".", markersize=3)
     axes.set(yscale="log", xlabel="step", ylabel=SYMBOLS[what], title=f"{SHOWN[kind]}: {what}")
     axes.locator_params(axis="x", integer=True)
-    low, high = np.nanmin(norms[norms > 0]), np.nanmax(norms)
+    seen = norms[np.isfinite(norms) & (norms > 0)]
+    low, high = seen.min(), seen.max()
     axes.set_ylim(low / 2, min(2 * high, CEILING))
 
 
@@ -54,7 +55,7 @@ def draw_losses(axes: Axes, found: Found) -> None:
 def draw_layers(axes: Axes, found: Found) -> None:
     """Draw the outputs of the network without normalisation by layer, a line a step."""
     norms = found.data.records["equivalent"][0].activations
-    steps = np.flatnonzero(np.isfinite(norms[:, 0]))
+    steps = np.flatnonzero(np.isfinite(norms).all(axis=1))
     for step in steps[:6]:
         axes.plot(1 + np.arange(norms.shape[1]), norms[step], color=_shade(step / 6), linewidth=1.2, marker="o",
                   markersize=3)  # fmt: skip
