@@ -10,6 +10,7 @@ from torch import nn
 
 import pyrank
 from pyrank import networks, theory
+from pyrank.networks import folding
 from pyrank.optimization import equivalent_network
 from pyrank.support.ambient import one_thread
 from pyrank.support.errors import ArgumentError
@@ -208,3 +209,62 @@ def test_dropout_that_is_off_is_no_chance():
     plain = equivalent_network(model, x)
     model[1].train()
     torch.testing.assert_close(plain(x), model(x))
+
+
+# --- the same in place: a start ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["mlp 3.0 recentred", "torch", "vgg19"])
+def test_a_start_is_the_equivalent_network_in_place(case):
+    build, shape = CASES[case]
+    model, x = build(), images(*shape)
+    expected, layer = equivalent_network(model, x), next(m for m in model.modules() if isinstance(m, folding.Layer))
+    weight = layer.weight
+    assert networks.initialize(model, "equivalent", x) is model
+    assert layer.weight is weight  # an optimiser goes on with it
+    assert [type(m) for m in model.modules()] == [type(m) for m in expected.modules()]
+    assert model.state_dict().keys() == expected.state_dict().keys()
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_start_has_the_ranks_of_normalised_layers():
+    """The join of the two papers: without normalisation, and with the rank that it keeps, on this batch."""
+    x = images(60, 6).double()
+    ranks = {}
+    for start in ("batch", "none", "equivalent"):
+        law = "none" if start == "none" else "batch"
+        model = networks.mlp(20, 16, 6, 3, normalization=law, weights="he", seed=3).double()
+        if start == "equivalent":
+            networks.initialize(model, start, x)
+        ranks[start] = pyrank.participation_ratio(model[:-1](x).T).item()
+    assert ranks["equivalent"] == pytest.approx(ranks["batch"], rel=1e-9)
+    assert ranks["batch"] > 3 > 1.2 > ranks["none"]
+
+
+@pytest.mark.parametrize(("given", "name", "words"), [
+    ((networks.mlp(1, 4, 4, 2, seed=0), "equivalent"), "x", "the batch on which"),
+    ((networks.mlp(1, 4, 4, 2, seed=0), "equivalent", images(8, 5)), "x", "a batch that the model takes"),
+    ((networks.mlp(1, 4, 4, 2, "none", seed=0), "equivalent", images(8, 4)), "model", "normalization='batch'"),
+    ((lambda x: x, "equivalent", images(8, 4)), "model", "a network with normalisation"),
+    ((nn.Sequential(nn.Identity(), nn.BatchNorm1d(4)), "equivalent", images(8, 4)), "model", "right before it"),
+    ((networks.mlp(1, 4, 4, 2, seed=0), "he", images(8, 4)), "x", "'equivalent' alone"),
+    ((networks.mlp(1, 4, 4, 2, seed=0), "he", 3), "x", "seed="),
+])  # fmt: skip
+def test_starts_that_are_refused(given, name, words):
+    state = copy.deepcopy(given[0].state_dict()) if isinstance(given[0], nn.Module) else {}
+    with pytest.raises(ArgumentError, match=rf"^{name} = .*: expected .*; .*") as error:
+        networks.initialize(*given)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert all(torch.equal(tensor, given[0].state_dict()[key]) for key, tensor in state.items())
+
+
+def test_an_equivalent_start_draws_nothing():
+    model, x = networks.mlp(1, 4, 4, 2, seed=0), images(8, 4)
+    with pytest.raises(ArgumentError, match=r"^seed = 3: expected none; "):
+        networks.initialize(model, "equivalent", x, seed=3)
+    random = torch.get_rng_state()
+    networks.initialize(model, "equivalent", x)
+    assert torch.equal(torch.get_rng_state(), random)

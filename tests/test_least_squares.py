@@ -106,6 +106,15 @@ def test_recording_less_changes_no_bit(problem):
         assert np.array_equal(getattr(some, name), getattr(whole, name)[::10])
 
 
+@pytest.mark.parametrize("normalized", [True, False])
+def test_each_problem_has_a_step_of_its_own(normalized):
+    problems, rates, scales = LeastSquares.random(3, 10, seed=3, problems=4), np.geomspace(0.01, 0.2, 4), np.arange(4.0)
+    path = problems.descend(normalized, rates, 20, scale_rate=scales)
+    for k in range(4):
+        alone = LeastSquares(problems.H[k], problems.u[k]).descend(normalized, rates[k], 20, scale_rate=scales[k])
+        np.testing.assert_allclose(path.weights[:, k], alone.weights, rtol=EXACT)
+
+
 @pytest.mark.parametrize("condition", [10, 1000])
 def test_normalised_descent_converges_at_rates_where_plain_descent_diverges(condition):
     """The claim of section 2, and what is behind it: w grows until its steps fit."""
@@ -211,6 +220,7 @@ def test_best_steps():
     (lambda p: p.descend(start=[1.0, 0.0]), "start"),
     (lambda p: p.descend(start=1.0), "start"),
     (lambda p: p.descend(learning_rate=-1.0), "learning_rate"),
+    (lambda p: p.descend(learning_rate=[1.0, 2.0]), "learning_rate"),
     (lambda p: p.descend(scale_rate=np.inf), "scale_rate"),
     (lambda p: p.descend(scale="one"), "scale"),
     (lambda p: p.descend(scale=[1.0, 2.0]), "scale"),

@@ -35,6 +35,8 @@ EXPERIMENTS = {
     "breaking-batchnorm": "networks",
     "rank-during-training": "networks",
     "gradient-directions": "networks",
+    "normalized-least-squares": "optimization",
+    "equivalent-network": "optimization",
 }
 """Every experiment and its folder, in the order of the papers; ``name-of-it`` is declared in ``name_of_it.py``."""
 

@@ -69,7 +69,7 @@ def vgg19(
                 features = width
             layers.append(nn.MaxPool2d(2, ceil_mode=True))
         model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features, outputs))
-    initialize(model, weights, seed)
+    initialize(model, weights, seed=seed)
     return model
 
 
@@ -171,7 +171,7 @@ def resnet50(
                 layers.append(Bottleneck(features, inner, wide, stride, activation, normalization))
                 features = wide
         model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features, outputs))
-    initialize(model, weights, seed)
+    initialize(model, weights, seed=seed)
     return model
 
 

@@ -68,5 +68,5 @@ def mlp(
             layers += after(width, activation, normalization)
             features = width
         model = nn.Sequential(*layers, nn.Linear(features, outputs))
-    initialize(model, weights, seed)
+    initialize(model, weights, seed=seed)
     return model

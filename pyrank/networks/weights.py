@@ -7,19 +7,24 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pyrank.networks.folding import fold_in_place
 from pyrank.specs.weights import INITIALIZATIONS, Weights
 from pyrank.support.ambient import unmoved
 from pyrank.support.errors import as_choice, as_integer, invalid
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+EQUIVALENT = "equivalent"
+"""The start that a batch sets."""
 _BIASED = INITIALIZATIONS["torch"]
 """The law that comes with random biases."""
 
 
 @unmoved
 @torch.no_grad()
-def initialize(model: nn.Module, weights: str | Weights, seed: int | None = None) -> nn.Module:
-    """Draw the weights of all linear and convolutional layers of a module anew, in place.
+def initialize(
+    model: nn.Module, weights: str | Weights, x: Tensor | None = None, *, seed: int | None = None
+) -> nn.Module:
+    """Draw the weights of all linear and convolutional layers of a module anew, in place; or let a batch set them.
 
     Parameters
     ----------
@@ -30,6 +35,13 @@ def initialize(model: nn.Module, weights: str | Weights, seed: int | None = None
         ``"broken"``, ... A layer's weights are a matrix (fan_out, fan_in); of a convolution, fan_in counts the entries
         of a kernel with its channels, and fan_out those of all kernels that one input channel meets, as in
         `torch.nn.init`. ``"gram"`` draws no weights, so no network can have them.
+
+        ``"equivalent"`` draws nothing: each batch normalisation is folded into the layer before it, as the affine map
+        that it is on the batch ``x``, and is a `torch.nn.Identity` from then on. So a network without normalisation
+        starts where one with it would, on this batch: at the same function and with the same ranks. What can be folded
+        is said in `pyrank.optimization.equivalent_network`, which does the same to a copy.
+    x
+        A batch, as the model takes it; for ``"equivalent"`` alone.
     seed
         Of the draws; torch's own generator is used, and moved on, if it is not given.
 
@@ -42,8 +54,20 @@ def initialize(model: nn.Module, weights: str | Weights, seed: int | None = None
     Raises
     ------
     ArgumentError
-        If the weights are unknown or the gram law, or the seed is no such integer.
+        If the weights are unknown or the gram law, the seed is no such integer, or ``x`` is given or missing where it
+        should not be; for ``"equivalent"`` also if there is no normalisation, or one that cannot be folded. The model
+        is unchanged then.
     """
+    if isinstance(weights, str) and weights == EQUIVALENT:
+        if x is None:
+            raise invalid("x", x, "the batch on which the two networks are to be equal", "pass the inputs, not a seed")
+        if seed is not None:
+            raise invalid("seed", seed, "none", "an equivalent start draws nothing; draw the weights before")
+        fold_in_place(model, x)
+        return model
+    if x is not None:
+        shown = type(x).__name__ if isinstance(x, Tensor) else x
+        raise invalid("x", shown, "a batch for weights='equivalent' alone", "leave it out; a seed is given as seed=")
     law = as_weights(weights)
     generator = None
     if seed is not None:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pyrank.optimization.chance import no_chance
+from pyrank.networks.chance import no_chance
 from pyrank.support.errors import ArgumentError, invalid
 
 Loss = Callable[[Any, Tensor], Tensor]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyrank.support.errors import as_integer, as_number, invalid
-from pyrank.theory._arguments import positive_definite_matrices
+from pyrank.theory._arguments import numbers, positive_definite_matrices
 
 Floats = NDArray[np.float64]
 
@@ -174,10 +174,10 @@ class LeastSquares:
     def descend(
         self,
         normalized: bool = True,
-        learning_rate: float = 1.0,
+        learning_rate: ArrayLike = 1.0,
         steps: int = 1_000,
         *,
-        scale_rate: float | None = None,
+        scale_rate: ArrayLike | None = None,
         start: ArrayLike | None = None,
         scale: ArrayLike | None = None,
         every: int = 1,
@@ -189,11 +189,12 @@ class LeastSquares:
         normalized
             Whether w and the scale are the parameters, or v itself.
         learning_rate
-            The step of w, or of v. What counts with normalisation is its ratio to ``|w|^2``.
+            The step of w, or of v, (...) or one for all problems. What counts with normalisation is its ratio to
+            ``|w|^2``.
         steps
             How many.
         scale_rate
-            The step of the scale: that of w if not given.
+            The step of the scale, likewise: that of w if not given.
         start
             w, or v, at the start, (..., d) or one for all problems, not zero; by default (1, ..., 1) / sqrt(d), a unit
             vector, as random as any other for an H without preferred directions.
@@ -212,9 +213,8 @@ class LeastSquares:
         ArgumentError
             If an argument is outside of what is said here.
         """
-        rate = as_number("learning_rate", learning_rate, 0.0, 1e150, "give the step of descent")
-        remedy = "give the step of the scale"
-        of_scale = rate if scale_rate is None else as_number("scale_rate", scale_rate, 0.0, 1e150, remedy)
+        rate = self._steps("learning_rate", learning_rate)
+        of_scale = rate if scale_rate is None else self._steps("scale_rate", scale_rate)
         steps = as_integer("steps", steps, 1, 2**40, "give the number of steps")
         every = as_integer("every", every, 1, 2**40, "record every so many steps")
         d = self.H.shape[-1]
@@ -226,7 +226,7 @@ class LeastSquares:
                 for step in range(steps + 1):
                     if step % every == 0:
                         path[step // every] = w
-                    w = w - rate * (self._product(w) - self.g)
+                    w = w - rate[..., None] * (self._product(w) - self.g)
                 return Descent(times, path, self._residual(path), path, None)
             gamma = self._size(w) if scale is None else self._scales(scale)
             weights, scales = np.empty_like(path), np.empty(path.shape[:-1])
@@ -235,7 +235,7 @@ class LeastSquares:
                 if step % every == 0:
                     k = step // every
                     path[k], scales[k], weights[k] = w, gamma, (gamma / size)[..., None] * w
-                w, gamma = w - rate * by_w, gamma - of_scale * by_scale
+                w, gamma = w - rate[..., None] * by_w, gamma - of_scale * by_scale
             return Descent(times, weights, self._residual(weights), path, scales)
 
     def _product(self, v: Floats) -> Floats:
@@ -276,6 +276,13 @@ class LeastSquares:
         if not np.all(np.any(w, axis=-1)):
             raise invalid(argument, 0, "w other than zero", "a vector of zeros has no direction to normalise")
         return w
+
+    def _steps(self, argument: str, value: ArrayLike) -> Floats:
+        """Return one step a problem, or one for all, or raise."""
+        steps = numbers(argument, value, 0.0, 1e150, "give the step of descent")
+        if steps.ndim and steps.shape != self.H.shape[:-2]:
+            raise invalid(argument, steps.shape, f"one number, or shape {self.H.shape[:-2]}", "give one step a problem")
+        return steps
 
     def _scales(self, value: ArrayLike) -> Floats:
         try:

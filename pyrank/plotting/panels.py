@@ -20,12 +20,14 @@ class Panel:
     ----------
     draw
         Called with the axes and what was found.
+    projection
+        ``"3d"`` for axes in space.
     **look
         What `matplotlib.axes.Axes.set` takes: title, xlabel, ylabel, xscale, yscale, xlim, ...
     """
 
-    def __init__(self, draw: Callable[[Axes, Any], None], **look: Any) -> None:
-        self.draw, self.look = draw, look
+    def __init__(self, draw: Callable[[Axes, Any], None], projection: str | None = None, **look: Any) -> None:
+        self.draw, self.projection, self.look = draw, projection, look
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Sheet:
             **self.options,
         )  # fmt: skip
         for each, panel in zip(axes, panels, strict=True):
+            if panel.projection:
+                place = each.get_subplotspec()
+                assert place is not None
+                each.remove()
+                each = figure.add_subplot(place, projection=panel.projection)
             panel.draw(each, found)
             each.set(**panel.look)
         legend(figure)
