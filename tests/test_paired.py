@@ -11,7 +11,7 @@ from pyrank.support.errors import ArgumentError
 
 from tolerances import EXACT, SIGMAS
 
-PAIRS = np.random.default_rng(3).normal(size=(2, 7)) + [[0.8], [0.0]]
+PAIRS = np.random.default_rng(3).normal([[0.8], [0.0]], 1.0, (2, 7))
 
 
 def test_equals_that_of_scipy():

@@ -28,6 +28,9 @@ EXPERIMENTS = {
     "indicative-tree": "chains",
     "recentering-angles": "chains",
     "outlier-stability": "chains",
+    "lp-normalizations": "optimization",
+    "noise-robustness": "optimization",
+    "batchnorm-smoothness": "optimization",
 }
 """Every experiment and its folder, in the order of the papers; ``name-of-it`` is declared in ``name_of_it.py``."""
 
