@@ -382,6 +382,20 @@ def test_two_classes_in_one_feature_are_two_half_lines():
     assert (signs == signs[0]).all()
 
 
+def test_classes_are_apart_by_the_gap():
+    """The least distance of two classes, as hulls, is that of the nearest pair along the line through two corners."""
+    near, y = data.separable(3, 5, 2, 4_000, seed=2)
+    x, moved = data.separable(3, 5, 2, 4_000, seed=2, gap=4.0)
+    assert torch.equal(y, moved)
+    assert torch.equal(near[:, 2:], x[:, 2:])
+    shifts = x[:, :2] - near[:, :2]  # along the corners
+    for k, j in ((0, 1), (0, 2), (1, 2)):
+        across = shifts[y == k][0] - shifts[y == j][0]
+        places = x[:, :2] @ (across / across.norm())
+        apart = (places[y == k].min() - places[y == j].max()).item()
+        assert 4.0 - 1e-5 < apart < 4.1  # thousands of gaussian points come near to a border
+
+
 @pytest.mark.parametrize(("arguments", "word"), [
     ((1, 4, 2, 9), "classes"), ((4, 4, 2, 9), "classes"), ((2, 4, 5, 9), "informative"), ((2, 0, 1, 9), "features"),
     ((2, 4, 2, 0), "samples"), ((2, 4, 2, 9, -1), "seed"),
@@ -389,4 +403,11 @@ def test_two_classes_in_one_feature_are_two_half_lines():
 def test_bad_arguments_of_separable(arguments, word):
     with pytest.raises(pyrank.ArgumentError) as error:
         data.separable(*arguments)
+    assert_one_line(error, word)
+
+
+@pytest.mark.parametrize("word", ["noise", "gap"])
+def test_bad_distances_of_separable(word):
+    with pytest.raises(pyrank.ArgumentError) as error:
+        data.separable(2, 4, 2, 9, **{word: -1.0})
     assert_one_line(error, word)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,15 +17,16 @@ _CHUNK = 256
 
 @unmoved
 def separable(
-    classes: int, features: int, informative: int, samples: int, seed: int = 0, *, noise: float = 1.0
+    classes: int, features: int, informative: int, samples: int, seed: int = 0, *, noise: float = 1.0, gap: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Draw points whose first features separate the classes linearly, while the others are noise.
 
     Section 5 of Morwani 2020 asks for "d_1 dimensions where data is linearly separable for the classes" and gaussian
     noise in the others, and leaves the rest open. Here the informative features are gaussian, too, N(0, 1), so that
     nothing but the labels tells them apart; a point belongs to the class k with the largest score w_k . x, where the
-    w_k are the corners of a regular simplex in a random direction. So no class is favoured, and the classes meet
-    without a gap. They take turns: of any samples that follow each other the classes have as many, to within one.
+    w_k are the corners of a regular simplex in a random direction. So no class is favoured, and the classes meet; with
+    a gap, those of class k are moved along w_k, away from all others. They take turns: of any samples that follow each
+    other the classes have as many, to within one.
 
     Parameters
     ----------
@@ -38,6 +41,8 @@ def separable(
         Of the directions and of the points.
     noise
         Standard deviation of the other features.
+    gap
+        Least distance of two classes in the informative features, which have a standard deviation of 1 before that.
 
     Returns
     -------
@@ -60,6 +65,7 @@ def separable(
         )
     samples = as_integer("samples", samples, 1, _LARGEST, "give the number of points")
     noise = as_number("noise", noise, 0.0, 1e12, "give a standard deviation")
+    gap = as_number("gap", gap, 0.0, 1e12, "give a distance between classes")
     generator = torch.Generator().manual_seed(as_integer("seed", seed, 0, 2**63 - 1, "give an integer seed"))
     corners = _simplex(classes, informative, generator)
     y = torch.arange(samples) % classes
@@ -74,6 +80,8 @@ def separable(
             drawn = points[label == k][: len(places) - filled[k]]
             x[places[filled[k] : filled[k] + len(drawn)]] = drawn
             filled[k] += len(drawn)
+    if gap:  # moving by s w_k changes the score of k, less any other, by s; across a border the scores rise by sqrt(2)
+        x[:, :informative] += (gap / math.sqrt(2.0) * corners).T[y].float()
     return x, y
 
 

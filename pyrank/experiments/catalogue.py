@@ -37,6 +37,9 @@ EXPERIMENTS = {
     "gradient-directions": "networks",
     "normalized-least-squares": "optimization",
     "equivalent-network": "optimization",
+    "lp-normalizations": "optimization",
+    "noise-robustness": "optimization",
+    "batchnorm-smoothness": "optimization",
 }
 """Every experiment and its folder, in the order of the papers; ``name-of-it`` is declared in ``name_of_it.py``."""
 

@@ -15,13 +15,22 @@ if TYPE_CHECKING:
     from pyrank.optimization.equivalent import equivalent_network
     from pyrank.optimization.hessian import HessianSpectrum, hessian_eigenvalues
     from pyrank.optimization.least_squares import Descent, LeastSquares
+    from pyrank.optimization.sharpness import SharpnessMonitor
 
 _HOMES = {
     "equivalent": "equivalent_network",
     "hessian": "HessianSpectrum hessian_eigenvalues",
     "least_squares": "Descent LeastSquares",
+    "sharpness": "SharpnessMonitor",
 }
 
-__all__ = ["Descent", "HessianSpectrum", "LeastSquares", "equivalent_network", "hessian_eigenvalues"]
+__all__ = [
+    "Descent",
+    "HessianSpectrum",
+    "LeastSquares",
+    "SharpnessMonitor",
+    "equivalent_network",
+    "hessian_eigenvalues",
+]
 
 __getattr__, __dir__ = names_of(__name__, _HOMES)

@@ -14,6 +14,7 @@ from pyrank.support.ambient import unmoved
 from pyrank.support.errors import as_integer, as_number, invalid
 
 _RESTARTS = 1000
+_CHANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +130,9 @@ def _largest(
         H = np.stack([product(column) for column in np.eye(count)])
         values, vectors = np.linalg.eigh((H + H.T) / 2)
         return values[::-1][:k].copy(), vectors[:, ::-1][:, :k].copy()
-    first = np.random.default_rng(0).standard_normal(count) if start is None else start.vectors.sum(axis=1)
+    first = np.random.default_rng(0).standard_normal(count)
+    if start is not None:  # a little chance stays: what is new now may be at right angles to all that there was
+        first = start.vectors.sum(axis=1) + _CHANCE * first / np.linalg.norm(first)
     operator = LinearOperator((count, count), matvec=product, dtype=np.float64)
     try:
         values, vectors = eigsh(operator, k, which="LA", v0=first, ncv=size, tol=tolerance, maxiter=_RESTARTS)

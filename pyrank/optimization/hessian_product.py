@@ -22,6 +22,10 @@ Loss = Callable[[Any, Tensor], Tensor]
 Floats = NDArray[np.float64]
 
 
+class NotFiniteError(ArgumentError, FloatingPointError):
+    """The loss is no finite number, as in a training that diverged."""
+
+
 class HessianProduct:
     """v -> H v, where H are the second derivatives of ``loss(model(x), y)`` by all parameters that require gradients.
 
@@ -109,7 +113,7 @@ class HessianProduct:
             shown = tuple(value.shape) if isinstance(value, Tensor) else value
             raise invalid("loss", shown, "one floating point number for the batch", "take the mean over samples")
         if not torch.isfinite(value):
-            raise invalid("loss", float(value), "a finite number", "check the data and the parameters")
+            raise NotFiniteError(invalid("loss", float(value), "a finite number", "check the data and the parameters"))
         near = self.roundoff**0.5 * abs(float(value))
         if abs(float(value - again)) > near:
             wanted = "the same value twice"
