@@ -129,17 +129,17 @@ def claims(found: Found) -> list[Claim]:
 def draw(axes: Axes, found: Found, network: str, name: str) -> None:
     """Draw an attribute of the networks of one architecture epoch by epoch."""
     shown = [(each.trial.kind, each.values(name)) for each in pick(found.data, network=network)]
-    draw_epochs(axes, shown, first=int(name != "accuracy") ^ 1)
+    draw_epochs(axes, shown, first=1 if name == "accuracy" else 0)
 
 
 def panels(found: Found) -> list[Panel]:
-    """Return accuracies above ranks, side by side for each architecture."""
+    """Return accuracy and rank side by side, for one architecture after the other."""
     networks = [name for name in NAMES if pick(found.data, network=name)]
     return [
-        Panel(partial(draw, network=network, name=name), title=NAMES[network] if name == "accuracy" else "",
-              ylabel="" if number else label, xlabel="epoch" if name == "rank" else "")
-        for name, label in (("accuracy", "training accuracy"), ("rank", "numerical rank, last hidden layer"))
-        for number, network in enumerate(networks)
+        Panel(partial(draw, network=network, name=name), title=f"{NAMES[network]}: {label}",
+              xlabel="epoch" if network == networks[-1] else "")
+        for network in networks
+        for name, label in (("accuracy", "training accuracy"), ("rank", "numerical rank of the last hidden layer"))
     ]  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def caption(found: Found) -> str:
     widths = [f"{NAMES[name]} {f'{r.depth} layers of {r.width:g}' if name == 'mlp' else f'{r.width:g} of the width'}"
               for name, r in recipes.items()]  # fmt: skip
     return (
-        f"{', '.join(widths)}; all with BN, ReLU. Top: training accuracy, bottom: numerical rank of what the head is "
+        f"{', '.join(widths)}; all with BN, ReLU. Left: training accuracy, right: numerical rank of what the head is "
         f"given, first batch, float32. {trained_how(found.settings)}"
     )
 
@@ -165,6 +165,6 @@ EXPERIMENT = Experiment(
     rows=reporting.rows,
     note=reporting.NOTE,
     claims=claims,
-    sheet=Sheet("Batch normalisation, broken by weights that have a mean", panels, columns=3, size=(12, 7)),
+    sheet=Sheet("Batch normalisation, broken by weights that have a mean", panels, columns=2, size=(10, 9)),
     caption=caption,
 )
