@@ -62,7 +62,7 @@ def trials(base: Recipe, depths: Sequence[int], raising: Raising, grid: tuple[fl
 
 
 PAPER = Recipe(images="cifar-10", samples=50_000, tests=10_000, batch=64, epochs=100, weights="xavier")
-SHORT = replace(PAPER, samples=31 * 64, tests=8 * 64, epochs=2)
+SHORT = replace(PAPER, samples=31 * 64, tests=8 * 64, epochs=3)
 DEPTHS = (10, 30, 50)
 PRESETS = {
     "quick": Settings(trials(SHORT, DEPTHS[:2], Raising(25), (0.01, 0.1)), 3),
@@ -157,16 +157,25 @@ def draw(axes: Axes, found: Found, name: str, depth: int, by_second: bool) -> No
             draw_epochs(axes, [(each.trial.kind, each.values(name))], 1 + before, step, number % 3)
 
 
+CURVES = (
+    ("training loss", "loss", False),
+    ("training loss", "loss", True),
+    ("training accuracy", "accuracy", False),
+    ("test loss", "test_loss", False),
+    ("test accuracy", "test_accuracy", False),
+)
+"""Title, attribute, and whether it is drawn by second."""
+
+
 def panels(found: Found) -> list[Panel]:
-    """Return the depths side by side: losses by epoch and by second, and test accuracy."""
+    """Return a row for each depth."""
     depths = sorted({each.trial.recipe.depth for each in found.data.trainings})
     return [
-        Panel(partial(draw, name=name, depth=depth, by_second=by_second),
-              title=f"{depth} hidden layers" if name == "loss" and not by_second else "",
-              xlabel="seconds, pre-training included" if by_second else "epoch", ylabel="" if number else label)
-        for name, label, by_second in (("loss", "training loss", False), ("loss", "training loss", True),
-                                       ("test_loss", "test loss", False), ("test_accuracy", "test accuracy", False))
-        for number, depth in enumerate(depths)
+        Panel(partial(draw, name=name, depth=depth, by_second=by_second), title=title if depth == depths[0] else "",
+              ylabel="" if number else f"{depth} hidden layers",
+              xlabel=("seconds, pre-training included" if by_second else "epoch") if depth == depths[-1] else "")
+        for depth in depths
+        for number, (title, name, by_second) in enumerate(CURVES)
     ]  # fmt: skip
 
 
@@ -182,6 +191,6 @@ EXPERIMENT = Experiment(
     note=reporting.NOTE,
     tables=(TIMINGS,),
     claims=claims,
-    sheet=Sheet("Pre-training that raises the rank, and batch normalisation", panels, columns=2, size=(10, 12)),
+    sheet=Sheet("Pre-training that raises the rank, and batch normalisation", panels, columns=5, size=(16, 7)),
     caption=lambda found: f"ReLU perceptrons, width 128, normal Xavier weights. {trained_how(found.settings)}",
 )
