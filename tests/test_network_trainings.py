@@ -168,6 +168,15 @@ def test_r_is_averaged_as_its_inverse():
     np.testing.assert_allclose(found.r, [[1.5, 2.0]])
 
 
+def test_what_stands_in_for_cifar_is_used_for_cifar_alone(tmp_path, monkeypatch):
+    recipes.cifar_or_padded.cache_clear()
+    monkeypatch.setenv("PYRANK_DATA", str(tmp_path))
+    names = ("fashion-mnist", "cifar-10", "mnist")
+    settings = Settings(tuple(Trial("BN", dataclasses.replace(TINY, images=name), (0.1,)) for name in names), 2)
+    found = [trial.recipe.images for trial in rates.at_hand(settings).trials]
+    assert found == ["fashion-mnist", "fashion-mnist 32 x 32", "mnist"]
+
+
 # --- verdicts --------------------------------------------------------------------------------------------------------
 
 

@@ -91,11 +91,13 @@ class Chosen:
 
 def at_hand(settings: Settings) -> Settings:
     """Return the settings with what stands in for CIFAR-10, if that is asked for and not here."""
-    if all(trial.recipe.images != "cifar-10" for trial in settings.trials):
-        return settings
-    recipes = [replace(trial.recipe, images=cifar_or_padded()) for trial in settings.trials]
-    trials = tuple(replace(trial, recipe=recipe) for trial, recipe in zip(settings.trials, recipes, strict=True))
-    return replace(settings, trials=trials)
+    trials = [
+        replace(trial, recipe=replace(trial.recipe, images=cifar_or_padded()))
+        if trial.recipe.images == "cifar-10"
+        else trial
+        for trial in settings.trials
+    ]
+    return replace(settings, trials=tuple(trials))
 
 
 def training_tasks(settings: Settings) -> list[Computation]:
