@@ -71,7 +71,8 @@ def verdicts(**changes):
     ({"complete": False}, "uuuuu"),
 ])  # fmt: skip
 def test_verdicts_go_both_ways(changes, published):
-    assert verdicts(**changes) == [published, "hh"]
+    at_rate = "f" if changes.get("losses", ((0, 0),))[0][1] > 1.5 else "h"
+    assert verdicts(**changes) == [published, "hh" + at_rate]
 
 
 def test_the_script_has_pixels_up_to_255_and_raises_the_last_layer():

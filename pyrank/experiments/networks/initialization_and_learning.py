@@ -79,6 +79,11 @@ def claims(found: Found) -> list[Claim]:
                note="the text names the comparison and not its outcome"),
         extension(f"accuracy at depth {depth}: with BN less He's weights", PLACE, ahead("BN", HE), at_least(0.0),
                   note=f"{HE}: rate {last[HE].rate:g}, {last[HE].diverged} of {settings.seeds} seeds diverged"),
+        *(
+            extension(f"training loss at rate {rate:g}, depth {depth}: torch's weights less He's, without BN", PLACE,
+                      Interval.exact(last["no BN"].losses[rate] - loss), at_least(0.0))
+            for rate, loss in last[HE].losses.items() if rate in last["no BN"].losses
+        ),
         extension(f"r without BN at depth {deepest}, He's weights: no rank-one collapse to rounding", PLACE,
                   rank(HE, deepest, "r"), at_least(1.01), note=f"torch's: {rank('no BN', deepest, 'r').value:.4f}"),
         extension(f"r without BN at depth {deepest}, He's weights: far from that with BN", PLACE,
