@@ -22,7 +22,7 @@ from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.networks import depth_curves as curves
 from pyrank.experiments.networks.depth_and_learning import DEPTHS, GRID, KINDS, WIDTH
 from pyrank.experiments.networks.depth_and_learning import PRESETS as FIGURE_1
-from pyrank.experiments.networks.depth_curves import CHANCE, Data, Settings
+from pyrank.experiments.networks.depth_curves import CHANCE, COLLAPSED, Data, Settings
 from pyrank.experiments.networks.rates import over_seeds, pick
 from pyrank.experiments.networks.recipes import Recipe
 from pyrank.experiments.networks.reporting import judged
@@ -52,7 +52,7 @@ def claims(found: Found) -> list[Claim]:
     data: Data = found.data
     settings: Settings = found.settings
     deepest = max(settings.depths)
-    middle = min(settings.depths, key=lambda depth: abs(depth - 15))
+    middle = min(settings.depths, key=lambda depth: abs(depth - COLLAPSED))
     last = {kind: pick(data.trainings, kind=kind)[-1] for kind in settings.starts}
     depth = last["BN"].trial.recipe.depth
     accuracy = {kind: np.nan_to_num(each.values("accuracy")[:, -1], nan=CHANCE) for kind, each in last.items()}
