@@ -27,7 +27,7 @@ def test_every_curve_is_there(tmp_path):
     ]
     he = [row for row in found.rows if row.kind == "no BN, He"]
     assert he[1].r > 1.01
-    assert len(experiment.claims(found)) == 7
+    assert len(experiment.claims(found)) == 8
 
 
 def made_up(ranks=(128.0, 1.0, 60.0), accuracies=(0.9, 0.1, 0.7), he=1.1, complete=True):
@@ -47,8 +47,8 @@ def verdicts(**changes):
 
 
 def test_verdicts_go_both_ways():
-    assert verdicts() == [["h"] * 4, ["h"] * 3]
-    assert verdicts(ranks=(50.0, 1.0, 5.0)) == [["f", "h", "f", "h"], ["h"] * 3]
+    assert verdicts() == [["h"] * 4, ["h"] * 4]
+    assert verdicts(ranks=(50.0, 1.0, 5.0)) == [["f", "h", "f", "h"], ["h"] * 4]
     assert verdicts(accuracies=(0.7, 0.7, 0.7))[0] == ["h", "f", "h", "f"]
-    assert verdicts(he=1.0)[1] == ["h", "f", "h"]
+    assert verdicts(he=1.0)[1] == ["h", "h", "f", "h"]
     assert verdicts(complete=False)[0] == ["h", "u", "h", "u"]

@@ -17,6 +17,8 @@ from pyrank.experiments.networks.recipes import BN, NONE, Raising, Recipe
 from pyrank.experiments.networks.trainings import Training, trained
 from pyrank.experiments.tasks import run_tasks
 
+from tolerances import SIGMAS
+
 TINY = Recipe(3, 8, BN, samples=70, tests=40, epochs=2, batch=16)
 
 
@@ -112,6 +114,29 @@ def test_nothing_depends_on_workers(tmp_path):
             np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
 
 
+KNOWN = {  # at depth 32, after 3 epochs of 78 batches: (normalisation, weights, rate), mean and standard error
+    "BN": ((BN, "torch", 0.1), (0.714, 0.012)),
+    "none": ((NONE, "torch", 0.1), (0.104, 0.004)),
+    "broken": ((BN, "broken", 0.1), (0.117, 0.002)),
+    "BN without recentring": ((recipes.UNCENTRED, "torch", 0.03), (0.416, 0.003)),
+}
+
+
+@pytest.mark.validate
+@pytest.mark.parametrize("kind", KNOWN)
+def test_known_accuracies(kind):
+    """Of an independent simulation, at five standard errors of the difference; three seeds there and here."""
+    (normalization, weights, rate), (mean, error) = KNOWN[kind]
+    recipe = Recipe(32, 128, normalization, weights, samples=78 * 128, epochs=3)
+    try:
+        recipes.pictures(recipe)
+    except pyrank.ArgumentError as missing:
+        pytest.skip(str(missing))
+    shares = [trained(recipe, rate, seed).accuracy[-1] for seed in range(3)]
+    own = np.std(shares, ddof=1) / math.sqrt(len(shares))
+    assert np.mean(shares) == pytest.approx(mean, abs=SIGMAS * math.hypot(error, own) + 5e-4)
+
+
 # --- the choice of a rate --------------------------------------------------------------------------------------------
 
 
@@ -141,6 +166,15 @@ def test_the_table_shows_every_rate_and_what_diverged():
 def test_r_is_averaged_as_its_inverse():
     found = dataclasses.replace(chosen((1.0, 1.0)), trainings=(planted(1.0, r=((1.0, 3.0), (2.0, 2.0))),))
     np.testing.assert_allclose(found.r, [[1.5, 2.0]])
+
+
+def test_what_stands_in_for_cifar_is_used_for_cifar_alone(tmp_path, monkeypatch):
+    recipes.cifar_or_padded.cache_clear()
+    monkeypatch.setenv("PYRANK_DATA", str(tmp_path))
+    names = ("fashion-mnist", "cifar-10", "mnist")
+    settings = Settings(tuple(Trial("BN", dataclasses.replace(TINY, images=name), (0.1,)) for name in names), 2)
+    found = [trial.recipe.images for trial in rates.at_hand(settings).trials]
+    assert found == ["fashion-mnist", "fashion-mnist 32 x 32", "mnist"]
 
 
 # --- verdicts --------------------------------------------------------------------------------------------------------

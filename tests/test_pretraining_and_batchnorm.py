@@ -41,7 +41,7 @@ def test_seconds_are_kept_apart():
 
 
 def test_pretraining_takes_time_and_the_others_have_none():
-    recipes = [replace(TINY, images="fashion-mnist", depth=2, raising=raising) for raising in (Raising(20), None)]
+    recipes = [replace(TINY, images="fashion-mnist", depth=2, raising=raising) for raising in (Raising(200), None)]
     (raising, epoch), (none, _) = seconds_of(recipes)
     assert raising > none == 0.0
     assert epoch > 0.0
@@ -71,7 +71,8 @@ def verdicts(**changes):
     ({"complete": False}, "uuuuu"),
 ])  # fmt: skip
 def test_verdicts_go_both_ways(changes, published):
-    assert verdicts(**changes) == [published, "hh"]
+    at_rate = "f" if changes.get("losses", ((0, 0),))[0][1] > 1.5 else "h"
+    assert verdicts(**changes) == [published, "hh" + at_rate]
 
 
 def test_the_script_has_pixels_up_to_255_and_raises_the_last_layer():

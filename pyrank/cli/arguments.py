@@ -190,7 +190,7 @@ def _add_hessian(parser: argparse.ArgumentParser) -> None:
 def _add_reproduce(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the experiment; all: every one, and a page of them")
     parser.add_argument("--list", action="store_true", help="list the experiments")
-    presets = "quick (about a minute each), paper (hours) or, for soft-rank-scaling, gpu (paper for a GPU)"
+    presets = "quick (about a minute each), paper (hours); of some also gpu, or as-published (the authors' script)"
     parser.add_argument("--preset", default="quick", metavar="PRESET", help=presets)
     device = "where chains are simulated: cpu, cuda (all GPUs) or cuda:N (default: cpu)"
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help=device)

@@ -19,7 +19,7 @@ from pyrank.estimate.intervals import Interval
 from pyrank.experiments.claims import Claim, at_least, at_most, extension
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.networks import depth_curves as curves
-from pyrank.experiments.networks.depth_curves import CHANCE, Data, Settings
+from pyrank.experiments.networks.depth_curves import CHANCE, COLLAPSED, Data, Settings
 from pyrank.experiments.networks.rates import Trial, over_seeds, pick
 from pyrank.experiments.networks.recipes import BN, Recipe
 from pyrank.experiments.networks.reporting import judged
@@ -35,8 +35,6 @@ LEARNT = 0.2
 MILD = 0.1
 """Accuracy that BN may lose with depth."""
 SHALLOW = 10
-FLOAT32 = 15
-"""Depth at which the published curve has come down to rank one."""
 
 
 def _script() -> tuple[Trial, ...]:
@@ -74,7 +72,7 @@ def claims(found: Found) -> list[Claim]:
     best, last = curves.accuracy(normal, least=False), curves.accuracy(normal[-1:], least=True)
     lost = Interval(best.value - last.value, best.low - last.high, best.high - last.low)
     depths = ", ".join(str(each.trial.recipe.depth) for each in vanilla)
-    found_at = [depth for depth in settings.depths if depth >= FLOAT32] or [deepest]
+    found_at = [depth for depth in settings.depths if depth >= COLLAPSED] or [deepest]
 
     def rank(kind: str, depth: int, name: str) -> Interval:
         return over_seeds(data.at(kind, depth, name, settings))

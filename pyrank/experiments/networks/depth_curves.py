@@ -35,6 +35,8 @@ RANKS = ("rank32", "rank64", "footnote64", "r", "soft")
 """What is measured of the last hidden layer, see `COLUMNS`."""
 CHANCE = 0.1
 """Accuracy of guessing."""
+COLLAPSED = 15
+"""Depth at which the published rank has come down to one."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +163,11 @@ def caption(found: Found) -> str:
     """Say what is shown."""
     settings: Settings = found.settings
     widths = span(int(trial.recipe.width) for trial in settings.trials)
+    plain = min((row for row in found.rows if row.kind == "no BN"), key=lambda row: abs(row.depth - COLLAPSED))
     return (
         f"ReLU MLPs. Left: numerical rank of the last hidden layer (128 features x {settings.trials[0].recipe.batch} "
         r"images), points in float32, above $\sigma_{max}\,d\,10^{-7}$ as in the paper's footnote, dashed in "
-        r"float64, above $\sigma_{max}\,d\,2.2\cdot10^{-16}$; middle: r of the same; means of "
-        f"{settings.rank_seeds} seeds with 95 % intervals. Right, width {widths}: {trained_how(settings)}"
+        r"float64, above $\sigma_{max}\,d\,2.2\cdot10^{-16}$: without BN, what is left at depth "
+        f"{plain.depth} is {plain.rank32:.1f} in float32 and {plain.rank64:.1f} in float64. Middle: r of the same; means "
+        f"of {settings.rank_seeds} seeds with 95 % intervals. Right, width {widths}: {trained_how(settings)}"
     )

@@ -7,8 +7,8 @@ start: perceptrons of width 128 against depth, and VGG19, with BN, without it, a
 d. A gradient of zero has no direction: those are counted. Norms stand beside: of the gradients of the head, and of
 the first layer's, for the batch.
 
-``quick`` has the perceptrons in full, but fewer seeds, and a quarter of VGG19's width. ``paper`` takes about ten
-minutes.
+``quick`` has the perceptrons in full, but fewer seeds, and a quarter of VGG19's width. ``paper`` takes about
+twenty minutes.
 """
 
 from __future__ import annotations

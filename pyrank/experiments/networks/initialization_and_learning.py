@@ -22,7 +22,7 @@ from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.networks import depth_curves as curves
 from pyrank.experiments.networks.depth_and_learning import DEPTHS, GRID, KINDS, WIDTH
 from pyrank.experiments.networks.depth_and_learning import PRESETS as FIGURE_1
-from pyrank.experiments.networks.depth_curves import CHANCE, Data, Settings
+from pyrank.experiments.networks.depth_curves import CHANCE, COLLAPSED, Data, Settings
 from pyrank.experiments.networks.rates import over_seeds, pick
 from pyrank.experiments.networks.recipes import Recipe
 from pyrank.experiments.networks.reporting import judged
@@ -52,7 +52,7 @@ def claims(found: Found) -> list[Claim]:
     data: Data = found.data
     settings: Settings = found.settings
     deepest = max(settings.depths)
-    middle = min(settings.depths, key=lambda depth: abs(depth - 15))
+    middle = min(settings.depths, key=lambda depth: abs(depth - COLLAPSED))
     last = {kind: pick(data.trainings, kind=kind)[-1] for kind in settings.starts}
     depth = last["BN"].trial.recipe.depth
     accuracy = {kind: np.nan_to_num(each.values("accuracy")[:, -1], nan=CHANCE) for kind, each in last.items()}
@@ -79,6 +79,11 @@ def claims(found: Found) -> list[Claim]:
                note="the text names the comparison and not its outcome"),
         extension(f"accuracy at depth {depth}: with BN less He's weights", PLACE, ahead("BN", HE), at_least(0.0),
                   note=f"{HE}: rate {last[HE].rate:g}, {last[HE].diverged} of {settings.seeds} seeds diverged"),
+        *(
+            extension(f"training loss at rate {rate:g}, depth {depth}: torch's weights less He's, without BN", PLACE,
+                      Interval.exact(last["no BN"].losses[rate] - loss), at_least(0.0))
+            for rate, loss in last[HE].losses.items() if rate in last["no BN"].losses
+        ),
         extension(f"r without BN at depth {deepest}, He's weights: no rank-one collapse to rounding", PLACE,
                   rank(HE, deepest, "r"), at_least(1.01), note=f"torch's: {rank('no BN', deepest, 'r').value:.4f}"),
         extension(f"r without BN at depth {deepest}, He's weights: far from that with BN", PLACE,

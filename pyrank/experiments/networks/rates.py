@@ -91,11 +91,13 @@ class Chosen:
 
 def at_hand(settings: Settings) -> Settings:
     """Return the settings with what stands in for CIFAR-10, if that is asked for and not here."""
-    if all(trial.recipe.images != "cifar-10" for trial in settings.trials):
-        return settings
-    recipes = [replace(trial.recipe, images=cifar_or_padded()) for trial in settings.trials]
-    trials = tuple(replace(trial, recipe=recipe) for trial, recipe in zip(settings.trials, recipes, strict=True))
-    return replace(settings, trials=trials)
+    trials = [
+        replace(trial, recipe=replace(trial.recipe, images=cifar_or_padded()))
+        if trial.recipe.images == "cifar-10"
+        else trial
+        for trial in settings.trials
+    ]
+    return replace(settings, trials=tuple(trials))
 
 
 def training_tasks(settings: Settings) -> list[Computation]:
@@ -110,13 +112,13 @@ def training_tasks(settings: Settings) -> list[Computation]:
 
 def predicted(recipe: Recipe) -> float:
     """Return the seconds of a training on one thread of an AMD EPYC, roughly."""
-    slower = 1.0 if recipe.normalization == NONE else 2.2
+    normal = recipe.normalization != NONE
     if recipe.network == "mlp":
         raising = recipe.raising.steps * recipe.depth**2 * 1.5e-4 if recipe.raising else 0.0
-        return recipe.steps * slower * (1e-3 + 5e-4 * recipe.depth) * recipe.batch / 128 + raising
-    faster = 8.0 if recipe.stem == "imagenet" else 1.0
-    images = {"vgg19": 60.0, "resnet50": 3.0 * faster}[recipe.network] / recipe.width**1.4
-    return float(recipe.steps * recipe.batch * slower / images)
+        step = (2.2 if normal else 1.0) * (1e-3 + 5e-4 * recipe.depth) * max(0.5, recipe.batch / 128)
+        return recipe.steps * step + raising
+    a_second = {"vgg19": 30.0, "resnet50": 24.0 if recipe.stem == "imagenet" else 3.0}[recipe.network]
+    return float(recipe.steps * recipe.batch * (1.2 if normal else 1.0) * recipe.width**1.4 / a_second)
 
 
 def chosen(settings: Settings, results: Sequence[Training]) -> list[Chosen]:
