@@ -19,7 +19,7 @@ from pyrank.experiments.optimization.full_batch_claims import Measured, claims, 
 from tolerances import EXACT
 
 SMALL = Problem("fashion-mnist", 60, 3, 12)
-TINY = Settings(SMALL, steps=4, seeds=2, searched=SMALL, depths=(1, 3), search_steps=3, halvings=2)
+TINY = Settings(SMALL, steps=4, seeds=2, searched=SMALL, depths=(1, 3), search_steps=3, halvings=2, gentle_steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +131,16 @@ GOOD = planted([2.3, 2.0, 1.5], (1.1, 2.0, 1.5))
 BAD = planted([2.3, 30.0, math.nan], (1e6, 1e5, 1e4))
 
 
-def judged(normalized=GOOD, without=BAD, rates=(20.0, 1.0, 0.2)):
+def judged(normalized=GOOD, without=BAD, rates=(20.0, 1.0, 0.2), learnt=0.6):
     records = {"BN": [normalized] * 6, "equivalent": [without] * 6, "plain": [GOOD] * 6}
     jitter = 1 + 0.01 * np.arange(6)
     deep = {("BN", 3): rates[0], ("BN", 1): rates[0], ("equivalent", 1): rates[1], ("equivalent", 3): rates[2],
             ("plain", 3): 1.0, ("plain", 1): 1.0}  # fmt: skip
-    data = Measured(records, {key: value * (jitter if key[1] == 3 else jitter[::-1]) for key, value in deep.items()})
+    gentle = {kind: [planted([2.3, last], (1.0, 1.0, 1.0))] * 6 for kind, last in
+              {"BN": 0.5, "equivalent": learnt, "plain": 2.0}.items()}  # fmt: skip
+    data = Measured(
+        records, gentle, {key: value * (jitter if key[1] == 3 else jitter[::-1]) for key, value in deep.items()}
+    )
     return claims(Found(TINY, data))
 
 
@@ -163,6 +167,9 @@ def test_extensions_tell_how_far_it_reaches():
     other = dataclasses.replace(BAD, loss=1.01 * BAD.loss, rank=1.0)
     assert [c.verdict for c in judged(without=other) if "same function" in c.statement] == ["fails"]
     assert [c.verdict for c in judged(without=other) if "has the rank" in c.statement] == ["fails"]
+    for learnt, verdicts in ((0.6, ["holds", "holds"]), (1.1, ["fails", "fails"]), (math.nan, ["undecided"] * 2)):
+        found = [claim.verdict for claim in judged(learnt=learnt) if "loss after" in claim.statement]
+        assert found == verdicts
 
 
 def test_correlation_is_the_smallest_of_three():
@@ -179,7 +186,8 @@ def test_rows_and_rates_are_those_of_the_records(found):
         [min(r.loss[0] for r in found.data.records["BN"])] * 2
     )
     names = [task.name for task in tasks(TINY)]
-    assert len(names) == len(set(names)) == 3 * 2 + 3 * 2 * 2
+    assert len(names) == len(set(names)) == 2 * 3 * 2 + 3 * 2 * 2
+    assert found.data.gentle["plain"][1].loss.tolist() == follow(SMALL, "plain", TINY.gentle, 2, 1).loss.tolist()
     assert found.data.rates["plain", 3].shape == (2,)
     one = largest_rate(dataclasses.replace(SMALL, depth=3), "equivalent", 3, 2, 1)
     assert found.data.rates["equivalent", 3][1] == one.rate

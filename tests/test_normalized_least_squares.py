@@ -60,6 +60,16 @@ def test_a_race_is_won_by_the_fewest_steps(normalized):
     assert max(rates) < 2 / SMALL.condition or normalized
 
 
+def test_parts_are_the_whole(monkeypatch):
+    rates = grid(True, SMALL.condition, 2)
+    whole = steps.race(SMALL, True, rates, 200)
+    monkeypatch.setattr(steps, "PART", 5)
+    parts = [steps.race(SMALL, True, rates, 200, part) for part in range(3)]
+    assert [len(part.steps) for part in parts] == [5, 5, 2]
+    np.testing.assert_array_equal(steps.Race.of(parts).steps, whole.steps)
+    np.testing.assert_array_equal(steps.Race.of(parts).rate, whole.rate)
+
+
 def test_normalised_steps_are_those_of_a_path():
     drawn = SMALL.draw()
     found = steps.steps_at(SMALL, True, (0.3,), 500)[0]

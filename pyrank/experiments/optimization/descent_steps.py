@@ -25,6 +25,8 @@ DIVERGED = 1e30
 """A residual so many times that at the start does not come back."""
 CHUNK = 50
 """Steps between two looks at who is done."""
+PART = 100
+"""Problems of one task: more would take long, and much memory with many rates."""
 SCALE_RATE = 1.0
 """Step of the scale where that of w is searched: it is then exact at once."""
 
@@ -38,10 +40,10 @@ class Setting:
     problems: int
     seed: int = 0
 
-    def draw(self, copies: int = 1) -> LeastSquares:
-        """Return the problems, each so many times in a row."""
+    def draw(self, copies: int = 1, some: slice = slice(None)) -> LeastSquares:
+        """Return the problems, or some of them, each so many times in a row."""
         drawn = LeastSquares.random(self.features, self.condition, self.seed, self.problems)
-        return LeastSquares(np.repeat(drawn.H, copies, axis=0), np.repeat(drawn.u, copies, axis=0))
+        return LeastSquares(np.repeat(drawn.H[some], copies, axis=0), np.repeat(drawn.u[some], copies, axis=0))
 
     def __str__(self) -> str:
         return f"d={self.features},kappa={self.condition:g}"
@@ -54,14 +56,19 @@ class Race:
     steps: Floats
     rate: Floats
 
+    @classmethod
+    def of(cls, parts: Sequence[Race]) -> Race:
+        """Return all parts as one."""
+        return cls(np.concatenate([part.steps for part in parts]), np.concatenate([part.rate for part in parts]))
 
-def race(setting: Setting, normalized: bool, rates: Sequence[float], most: int) -> Race:
-    """Find the best rate of each problem; with normalisation, that of w."""
+
+def race(setting: Setting, normalized: bool, rates: Sequence[float], most: int, part: int = 0) -> Race:
+    """Find the best rate of each problem of a part, of `PART` problems; with normalisation, that of w."""
     count = len(rates)
-    steps = steps_needed(
-        setting.draw(count), normalized, np.tile(rates, setting.problems), most,
-        teams=np.repeat(np.arange(setting.problems), count),
-    ).reshape(-1, count)  # fmt: skip
+    problems = setting.draw(count, slice(PART * part, PART * (part + 1)))
+    numbers = np.arange(len(problems.u) // count)
+    rate, teams = np.tile(rates, len(numbers)), np.repeat(numbers, count)
+    steps = steps_needed(problems, normalized, rate, most, teams=teams).reshape(-1, count)
     best = steps.argmin(axis=1)
     return Race(steps.min(axis=1), np.asarray(rates, dtype=float)[best])
 

@@ -26,9 +26,10 @@ ROUNDING = 1e-3
 
 @dataclass(frozen=True)
 class Measured:
-    """Records by kind of network, one a seed; largest stable rates (seeds,) by kind and depth."""
+    """Records by kind of network, one a seed, at the note's rate and a small one; largest rates (seeds,) by depth."""
 
     records: Mapping[str, Sequence[Record]]
+    gentle: Mapping[str, Sequence[Record]]
     rates: Mapping[tuple[str, int], Floats]
 
 
@@ -73,6 +74,7 @@ def claims(found: Found) -> list[Claim]:
                   reading=f"the largest rate that does not diverge is smaller with {deep} layers than with {shallow}: "
                           "factor"),
         *_rates(data, shallow, deep),
+        *_learning(data, found.settings.gentle, found.settings.gentle_steps),
         extension("both start as the same function: largest relative difference of the first losses",
                   "pyrank.optimization.equivalent_network",
                   Interval.exact(max(abs(a.loss[0] / b.loss[0] - 1.0) for a, b in pairs)), at_most(ROUNDING)),
@@ -98,6 +100,20 @@ def _rates(data: Measured, shallow: int, deep: int) -> list[Claim]:
     ]  # fmt: skip
 
 
+def _learning(data: Measured, rate: float, steps: int) -> list[Claim]:
+    """Return whether the equivalent point is a start to learn from: by training losses."""
+    last = {kind: np.array([record.loss[-1] for record in records]) for kind, records in data.gentle.items()}
+    statement = f"rate {rate:g}, without BN, from the equivalent point: loss after {steps} steps"
+    note = f"{_range(last['equivalent'])} from the equivalent point, {_range(last['BN'])} with BN, "
+    note += f"{_range(last['plain'])} from torch's own start"
+    place = "networks.initialize(model, 'equivalent', x)"
+    return [
+        extension(f"{statement}, over that with BN", place, factor(last["equivalent"] / last["BN"]), at_most(2.0)),
+        extension(f"{statement}, over that from torch's own start", place, factor(last["equivalent"] / last["plain"]),
+                  at_most(0.5), note=note),
+    ]  # fmt: skip
+
+
 def correlation(record: Record) -> float:
     """Return the smallest correlation between logarithms of two norms, relative to their first ones."""
     kept = np.isfinite(record.loss)
@@ -111,5 +127,5 @@ def _share(flags: Sequence[bool]) -> Interval:
     return Interval.share(sum(flags), len(flags))
 
 
-def _range(values: Sequence[float]) -> str:
+def _range(values: Sequence[float] | Floats) -> str:
     return f"{min(values):.3g} to {max(values):.3g}"

@@ -44,12 +44,14 @@ def draw_norms(axes: Axes, found: Found, kind: str, what: str) -> None:
     axes.set_ylim(low / 2, min(2 * high, CEILING))
 
 
-def draw_losses(axes: Axes, found: Found) -> None:
-    """Draw the losses of all seeds."""
-    for number, (kind, records) in enumerate(found.data.records.items()):
+def draw_losses(axes: Axes, found: Found, gentle: bool) -> None:
+    """Draw the losses of all seeds, at the rate of the note or at a small one."""
+    for number, (kind, records) in enumerate((found.data.gentle if gentle else found.data.records).items()):
         for index, record in enumerate(records):
             plotting.curve(axes, np.arange(len(record.loss)), record.loss, number, None if index else KINDS[kind])
-    axes.set(yscale="log", ylim=(0.1, 1e4), xlabel="step", ylabel="loss", title="all seeds")
+    rate = found.settings.gentle if gentle else found.settings.rate
+    limits = (None, 10.0) if gentle else (0.1, 1e4)
+    axes.set(yscale="log", ylim=limits, xlabel="step", ylabel="loss", title=f"rate {rate:g}")
 
 
 def draw_layers(axes: Axes, found: Found) -> None:
@@ -81,7 +83,9 @@ def draw_rates(axes: Axes, found: Found) -> None:
 
 SHEET = Sheet(
     "The same function with and without batch normalisation, and descent at rate 1",
-    [*(Panel(partial(draw_norms, kind=kind, what=what)) for kind in SHOWN for what in NORMS),
-     Panel(draw_losses), Panel(draw_layers), Panel(draw_rates)],
-    columns=3, size=(13, 11),
+    [*(Panel(partial(draw_norms, kind="equivalent", what=what)) for what in NORMS),
+     Panel(draw_layers), Panel(partial(draw_losses, gentle=False)),
+     *(Panel(partial(draw_norms, kind="BN", what=what)) for what in NORMS),
+     Panel(draw_rates), Panel(partial(draw_losses, gentle=True))],
+    columns=5, size=(19, 7.5),
 )  # fmt: skip

@@ -32,7 +32,7 @@ from pyrank.experiments.optimization.descent_claims import (
     claims,
 )
 from pyrank.experiments.optimization.descent_figure import SHEET
-from pyrank.experiments.optimization.descent_steps import Floats, Setting
+from pyrank.experiments.optimization.descent_steps import Floats, Race, Setting
 from pyrank.experiments.papers import MORWANI
 from pyrank.experiments.tables import Column
 from pyrank.experiments.tasks import Computation
@@ -84,11 +84,13 @@ def tasks(settings: Settings) -> list[Computation]:
     """Return the races, descents with given rates, and the map."""
     found = []
     for setting in settings.races:
-        cost = setting.problems * setting.condition * setting.features**1.5
-        for normalized, name in ((False, "plain"), (True, "normalised")):
+        cost = steps.PART * setting.condition * setting.features**1.5
+        for normalized, kind in ((False, "plain"), (True, "normalised")):
             rates = grid(normalized, setting.condition, settings.per_decade)
             arguments = {"setting": setting, "normalized": normalized, "rates": rates, "most": settings.most}
-            found.append(Computation(f"race,{setting},{name}", steps.race, arguments, cost))
+            for part in range(-(-setting.problems // steps.PART)):
+                name = f"race,{setting},{kind},{part}"
+                found.append(Computation(name, steps.race, {**arguments, "part": part}, cost))
     for setting in settings.claimed:
         cost = setting.problems * settings.steps / 50
         edges = tuple(share * 2.0 / setting.condition for share in EDGES)
@@ -112,8 +114,12 @@ def tasks(settings: Settings) -> list[Computation]:
 def analyse(settings: Settings, results: Sequence[Any]) -> Measured:
     """Put results under their names."""
     named = {task.name: result for task, result in zip(tasks(settings), results, strict=True)}
-    pairs = {s: (named[f"race,{s},plain"], named[f"race,{s},normalised"]) for s in settings.races}
-    return Measured(named, pairs)
+    races: dict[Setting, tuple[Race, Race]] = {}
+    for setting in settings.races:
+        plain, normalized = ([result for name, result in named.items() if name.startswith(f"race,{setting},{kind},")]
+                             for kind in ("plain", "normalised"))  # fmt: skip
+        races[setting] = (Race.of(plain), Race.of(normalized))
+    return Measured(named, races)
 
 
 COLUMNS = (
