@@ -13,7 +13,8 @@ from pyrank.experiments.chains import soft_rank_scaling as scaling
 from pyrank.experiments.chains.scaling_law import Setting
 
 ROOT = Path(__file__).resolve().parents[1]
-WITHOUT_CHAINS = ("indicative-tree", "random-relu-rank")
+WITHOUT_CHAINS = ["indicative-tree", "random-relu-rank"]
+WITHOUT_CHAINS += [name for name, chapter in experiments.EXPERIMENTS.items() if chapter != "chains"]
 GRID = [(width, gamma) for gamma in (0.5, math.inf) for width in (3, 4, 6)]
 TINY = scaling.Settings(tuple(Setting(*point, chains=3, burn_in=5, layers=40) for point in GRID), seed=3)
 

@@ -25,6 +25,7 @@ from pyrank import plotting
 from pyrank.estimate.intervals import Interval, mean_interval
 from pyrank.experiments.claims import Claim, at_least, at_most, extension
 from pyrank.experiments.declaration import Experiment, Found
+from pyrank.experiments.optimization.comparisons import exponential
 from pyrank.experiments.optimization.courses import KINDS, Course, Courses, Training, followed
 from pyrank.experiments.optimization.trainings import Floats
 from pyrank.experiments.papers import MORWANI, TALK
@@ -105,8 +106,7 @@ def rows(settings: Settings, data: Courses) -> Iterable[Mapping[str, Any]]:
 
 def _factor(logs: Floats) -> Interval:
     """Return the geometric mean of numbers from their logarithms."""
-    mean, half = mean_interval(logs)
-    return Interval(float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half)))
+    return exponential(Interval.mean(logs))
 
 
 def claims(found: Found) -> list[Claim]:
@@ -167,10 +167,10 @@ def caption(found: Found) -> str:
     training = settings.training
     return (
         f"MLPs of width {training.width}, ReLU, He's weights, Fashion-MNIST, {training.samples:,} images, SGD, batches "
-        f"of {training.batch}, {training.epochs} epochs, {settings.seeds} seeds. Left: largest eigenvalue of the Hessian "
-        f"of the loss of {training.curvature:,} training images as one batch, with its statistics; right: the rate "
-        f"times it. Bands: at the best of the rates {', '.join(map(str, settings.rates))} by the training loss of the "
-        "last epoch, geometric mean and 95 % interval over seeds; thin lines: other rates, where no seed diverged."
+        f"of {training.batch}, {training.epochs} epochs, {settings.seeds} seeds. Left: largest eigenvalue of the "
+        f"Hessian of the loss of {training.curvature:,} training images as one batch, with its statistics; right: the "
+        f"rate times it. Bands: at the best of the rates {', '.join(map(str, settings.rates))} by the training loss of "
+        "the last epoch, geometric mean and 95 % interval over seeds; thin lines: other rates, where no seed diverged."
     )
 
 
