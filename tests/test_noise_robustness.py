@@ -50,7 +50,7 @@ def test_divergence_is_a_result():
 
 
 def planted(**gains):
-    """BN is better by ``few`` and ``many`` on the curve, and by ``other`` at other constants; the second rate is best."""
+    """BN is better by ``few`` and ``many`` on the curve, by ``other`` at other constants; the second rate is best."""
     rng = np.random.default_rng(0)
     found = {}
     for points in TINY.races:

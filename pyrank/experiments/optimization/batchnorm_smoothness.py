@@ -1,4 +1,4 @@
-"""Does batch normalisation smooth the landscape that a training goes through, or sharpen it? It depends.
+"""Does batch normalisation smooth the landscape that a training goes through, or sharpen it? Here it smooths.
 
 Santurkar et al. (2018) say that it smooths; Yao et al. ("PyHessian", 2020) reject it, after networks whose Hessian has
 larger eigenvalues with BN than without. The talk on Daneshmand et al. calls the question disputed. Here perceptrons on
@@ -48,7 +48,7 @@ class Settings:
 
 
 PRESETS = {
-    "quick": Settings(Training(1_000, 64, 50, epochs=6, every=15, curvature=300), (2, 6), (0.03, 0.1, 0.3, 1.0), 3),
+    "quick": Settings(Training(1_000, 64, 50, epochs=4, every=20, curvature=200), (2, 6), (0.03, 0.1, 0.3, 1.0), 3),
     "paper": Settings(
         Training(10_000, 128, 100, epochs=20, every=100, curvature=2_000), (2, 8, 20),
         (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0), 10,

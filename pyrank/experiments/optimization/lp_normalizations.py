@@ -51,7 +51,7 @@ class Settings:
 
 PRESETS = {
     "quick": Settings(
-        Training("fashion-mnist", 1_000, 1_000, 64, 50, 12), seeds=5, curvature=500,
+        Training("fashion-mnist", 1_000, 1_000, 64, 50, 12), seeds=5, curvature=300,
         short=Training("fashion-mnist", 1_000, 100, 64, 50, 3), rates=(0.25, 1.0, 4.0, 16.0), rate_seeds=2,
     ),
     "paper": Settings(
