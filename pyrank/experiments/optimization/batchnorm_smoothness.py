@@ -54,7 +54,7 @@ PRESETS = {
         (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0), 10,
     ),
 }  # fmt: skip
-"""On two cores of an AMD EPYC, ``quick`` takes three quarters of a minute, ``paper`` about half a day."""
+"""On two cores of an AMD EPYC, ``quick`` takes about a minute, ``paper`` about eight hours."""
 
 
 def tasks(settings: Settings) -> list[Computation]:

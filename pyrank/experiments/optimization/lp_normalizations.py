@@ -64,7 +64,7 @@ PRESETS["as-published"] = replace(
     PRESETS["paper"], training=replace(PRESETS["paper"].training, data="mnist"),
     short=replace(PRESETS["paper"].short, data="mnist"),
 )  # fmt: skip
-"""On two cores of an AMD EPYC, ``quick`` takes three quarters of a minute, and the others about an hour."""
+"""On two cores of an AMD EPYC, ``quick`` takes about a minute, and the others about an hour."""
 
 
 def tasks(settings: Settings) -> list[Computation]:

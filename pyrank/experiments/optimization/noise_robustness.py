@@ -66,7 +66,7 @@ PRESETS = {
         rates=(0.025, 0.1, 0.4, 1.6, 6.4), steps=1_000, tests=1_000, seeds=10,
     ),
 }  # fmt: skip
-"""On two cores of an AMD EPYC, ``quick`` takes three quarters of a minute, ``paper`` about three hours."""
+"""On two cores of an AMD EPYC, ``quick`` takes about a minute, ``paper`` about three hours."""
 
 
 def tasks(settings: Settings) -> list[Computation]:
