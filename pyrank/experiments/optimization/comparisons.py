@@ -54,7 +54,7 @@ class Comparison:
         p = min(test.p for test in self.tests.values())
         open_ = any(math.isnan(test.p) for test in self.tests.values()) or self.largest.high > slight
         significant = any(test.significant for test in self.tests.values())
-        return Interval(p, 0.0 if open_ and not significant else p, p)
+        return Interval(p, 0.0 if open_ and not significant else p, p, "p")
 
 
 def _distance(difference: Interval) -> tuple[float, float]:
@@ -67,4 +67,4 @@ def exponential(logs: Interval) -> Interval:
     """Return the interval of a number from that of its logarithm."""
     with np.errstate(over="ignore"):
         value, low, high = np.exp([logs.value, logs.low, logs.high]).tolist()
-    return Interval(value, low, high)
+    return Interval(value, low, high, "95 %")

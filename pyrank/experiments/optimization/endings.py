@@ -71,7 +71,7 @@ class Data:
             for rate in (self.largest_rates(self.weakest).min(), self.largest_rates(NONE).max())
         )
         value = low / plain_low if plain_low else math.nan
-        return Interval(value, low / plain_high, high / plain_low if plain_low else math.inf)
+        return Interval(value, low / plain_high, high / plain_low if plain_low else math.inf, "by the grid")
 
     @property
     def centring(self) -> Floats:

@@ -140,7 +140,8 @@ def _over_constants(found: Found, kind: str) -> Interval:
     """Return the gain with few data at the constants chosen, with an interval that holds those at all others."""
     few = list(map(Points, _few_and_many(found.settings)[0]))
     gains = [found.data.gain(few, kind), *(found.data.gain([points], kind) for points in found.settings.others)]
-    return Interval(gains[0].value, min(gain.low for gain in gains), max(gain.high for gain in gains))
+    low, high = min(gain.low for gain in gains), max(gain.high for gain in gains)
+    return Interval(gains[0].value, low, high, "over all constants")
 
 
 def _lowest(found: Found, kind: str) -> str:
