@@ -37,7 +37,7 @@ class Comparison:
     def factor(self) -> Interval:
         """The largest factor between two of them, if logarithms were compared."""
         largest = self.largest
-        return Interval(math.exp(largest.value), math.exp(largest.low), math.exp(largest.high))
+        return exponential(largest)
 
     @property
     def furthest(self) -> str:
@@ -54,10 +54,17 @@ class Comparison:
         p = min(test.p for test in self.tests.values())
         open_ = any(math.isnan(test.p) for test in self.tests.values()) or self.largest.high > slight
         significant = any(test.significant for test in self.tests.values())
-        return Interval(p, 0.0 if open_ and not significant else p, p)
+        return Interval(p, 0.0 if open_ and not significant else p, p, "p")
 
 
 def _distance(difference: Interval) -> tuple[float, float]:
     """Return the interval of the absolute value."""
     nearest = 0.0 if difference.low <= 0.0 <= difference.high else min(abs(difference.low), abs(difference.high))
     return nearest, max(abs(difference.low), abs(difference.high))
+
+
+def exponential(logs: Interval) -> Interval:
+    """Return the interval of a number from that of its logarithm."""
+    with np.errstate(over="ignore"):
+        value, low, high = np.exp([logs.value, logs.low, logs.high]).tolist()
+    return Interval(value, low, high, "95 %")

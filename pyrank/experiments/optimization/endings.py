@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from pyrank.estimate.intervals import Interval
 from pyrank.experiments.optimization.comparisons import Comparison
 from pyrank.experiments.optimization.normalizations import NONE, NORMALIZATIONS, Ending, largest_rate
 from pyrank.experiments.optimization.trainings import Floats
@@ -51,6 +53,25 @@ class Data:
     def largest_rates(self, name: str) -> Floats:
         """Return the largest rate of the grid at which it learns, for each seed."""
         return np.array([largest_rate(self.rates, losses) for losses in self.losses[name]])
+
+    @property
+    def weakest(self) -> str:
+        """The normalisation whose largest rate, of the seed with the smallest one, is smallest."""
+        return min(NORMALIZATIONS, key=lambda name: float(self.largest_rates(name).min()))
+
+    @property
+    def rate_gain(self) -> Interval:
+        """The largest rate of the `weakest`, in all seeds, over that without normalisation in any; what the grid knows.
+
+        A largest rate lies between its point of the grid and the next, or below the first.
+        """
+        ends = [*self.rates, math.inf]
+        (low, high), (plain_low, plain_high) = (
+            (rate, ends[ends.index(rate) + 1]) if rate else (0.0, ends[0])
+            for rate in (self.largest_rates(self.weakest).min(), self.largest_rates(NONE).max())
+        )
+        value = low / plain_low if plain_low else math.nan
+        return Interval(value, low / plain_high, high / plain_low if plain_low else math.inf, "by the grid")
 
     @property
     def centring(self) -> Floats:

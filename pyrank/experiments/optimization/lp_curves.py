@@ -65,6 +65,6 @@ def draw_rates(axes: Axes, found: Found) -> None:
 PANELS = (
     Panel(draw_distances, xlabel="epoch", ylabel="distance from the start"),
     Panel(draw_eigenvalues, xlabel="number", ylabel="eigenvalue of the Hessian", yscale="log"),
-    Panel(draw_accuracies, xlabel="largest eigenvalue", ylabel="best accuracy (%)", xscale="log"),
+    Panel(draw_accuracies, xlabel="largest eigenvalue", ylabel="best accuracy (%)"),
     Panel(draw_rates, xlabel="learning rate", ylabel="training loss", xscale="log"),
 )

@@ -66,7 +66,7 @@ PRESETS = {
         rates=(0.025, 0.1, 0.4, 1.6, 6.4), steps=1_000, tests=1_000, seeds=10,
     ),
 }  # fmt: skip
-"""On two cores of an AMD EPYC, ``quick`` takes three quarters of a minute, ``paper`` about three hours."""
+"""On two cores of an AMD EPYC, ``quick`` takes about a minute, ``paper`` about three hours."""
 
 
 def tasks(settings: Settings) -> list[Computation]:
@@ -140,7 +140,8 @@ def _over_constants(found: Found, kind: str) -> Interval:
     """Return the gain with few data at the constants chosen, with an interval that holds those at all others."""
     few = list(map(Points, _few_and_many(found.settings)[0]))
     gains = [found.data.gain(few, kind), *(found.data.gain([points], kind) for points in found.settings.others)]
-    return Interval(gains[0].value, min(gain.low for gain in gains), max(gain.high for gain in gains))
+    low, high = min(gain.low for gain in gains), max(gain.high for gain in gains)
+    return Interval(gains[0].value, low, high, "over all constants")
 
 
 def _lowest(found: Found, kind: str) -> str:

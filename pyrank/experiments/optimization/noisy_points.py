@@ -13,8 +13,13 @@ from pyrank.estimate.intervals import Interval
 from pyrank.experiments.optimization.trainings import BATCH_NORM, PLAIN, Floats, best_accuracy
 from pyrank.support.ambient import one_thread
 
-KINDS = ("BN, reshuffled", "BN, not reshuffled", "no BN")
-"""The networks, and whether their batches are drawn anew in each epoch; without BN they are."""
+NETWORKS = {
+    "BN, reshuffled": (BATCH_NORM, True),
+    "BN, not reshuffled": (BATCH_NORM, False),
+    "no BN": (PLAIN, True),
+}
+"""Normalisation, and whether batches are drawn anew in each epoch."""
+KINDS = tuple(NETWORKS)
 FEATURES, INFORMATIVE, CLASSES, WIDTH = 1000, 100, 5, 100
 """Those of the note."""
 FEW = 16
@@ -58,16 +63,15 @@ def raced(points: Points, rates: tuple[float, ...], steps: int, tests: int, seed
     batch = min(points.batch, count)
     epochs = math.ceil(steps / (count // batch))
     found = np.empty((len(KINDS), len(rates)))
-    for number, kind in enumerate(KINDS):
-        if number == 1 and batch == count:  # one batch is one batch
-            found[number] = found[0]
+    for number, (law, shuffle) in enumerate(NETWORKS.values()):
+        if not shuffle and batch == count:  # the same batch in any order, which came before
+            found[number] = found[number - 1]
             continue
         for column, rate in enumerate(rates):
-            law = PLAIN if kind == "no BN" else BATCH_NORM
             model = networks.mlp(1, WIDTH, FEATURES, CLASSES, law, seed=seed)
             history = networks.train(
                 model, (x[:count], y[:count]), epochs=epochs, batch=batch, learning_rate=rate, seed=seed,
-                test=(x[count:], y[count:]), statistics="running", shuffle=number != 1,
+                test=(x[count:], y[count:]), statistics="running", shuffle=shuffle,
             )  # fmt: skip
             found[number, column] = best_accuracy(history, CLASSES)
     return found

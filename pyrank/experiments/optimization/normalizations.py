@@ -33,6 +33,8 @@ NORMALIZATIONS = {
 SHOWN = tuple(NORMALIZATIONS)[:4]
 """Those of the note's figures."""
 NONE = "none"
+TOLERANCE = 1e-2
+"""Relative size of the residuals of eigenvalues; their error is of second order in it."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,6 @@ def trained(training: Training, normalization: str, learning_rate: float, seed: 
     loss = last_loss(history, training.samples // training.batch)
     distance = moved.by_epoch(training.epochs)
     return Ending(best_accuracy(history, CLASSES), loss, distance, values, residuals)
-
-
-TOLERANCE = 1e-2
-"""Relative size of residuals; the error of an eigenvalue is of second order in it."""
 
 
 def largest_rate(rates: tuple[float, ...], losses: Floats) -> float:

@@ -24,7 +24,7 @@ BATCH_NORM = Normalization(recentre=True, eps=EPS)
 CLASSES = 10
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def images(name: str, split: str, samples: int, seed: int | None = None) -> Pair:
     """Return images as vectors (n, 784) with pixels from 0 to 1, and labels: the first ones, or drawn by the seed."""
     x, y = data.load(name, split, samples, seed)
