@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -155,6 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--samples", type=int, default=1_000)
     options = parser.parse_args(arguments)
+    if missing := [name for name in ("curvlinops", "pyhessian") if find_spec(name) is None]:
+        parser.error(f"{' and '.join(missing)} cannot be imported; see --help for what to install")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of the others, about graphs that are kept
     print("| model | mode | tool | relative error | changes in the model |\n|---|---|---|---|---|")
