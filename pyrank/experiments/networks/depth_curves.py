@@ -168,6 +168,6 @@ def caption(found: Found) -> str:
         f"ReLU MLPs. Left: numerical rank of the last hidden layer (128 features x {settings.trials[0].recipe.batch} "
         r"images), points in float32, above $\sigma_{max}\,d\,10^{-7}$ as in the paper's footnote, dashed in "
         r"float64, above $\sigma_{max}\,d\,2.2\cdot10^{-16}$: without BN, what is left at depth "
-        f"{plain.depth} is {plain.rank32:.1f} in float32 and {plain.rank64:.1f} in float64. Middle: r of the same; means "
-        f"of {settings.rank_seeds} seeds with 95 % intervals. Right, width {widths}: {trained_how(settings)}"
+        f"{plain.depth} is {plain.rank32:.1f} in float32 and {plain.rank64:.1f} in float64. Middle: r of the same; "
+        f"means of {settings.rank_seeds} seeds with 95 % intervals. Right, width {widths}: {trained_how(settings)}"
     )
