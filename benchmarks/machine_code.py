@@ -108,12 +108,30 @@ class Function:
         """All loops, inner ones before those around them. Loops with the same first block are one."""
         return sorted(_loops(self.blocks), key=lambda loop: len(loop.body))
 
-    def innermost(self, *names: str) -> Loop:
-        """Return the smallest loop that has an instruction for each pattern; raise LookupError if none has."""
-        for loop in self.loops:
-            if all(any(re.match(name, str(found)) for found in self.code(loop.body)) for name in names):
-                return loop
-        raise LookupError(f"no loop has all of {', '.join(names)}")
+    def innermost(self, *names: str) -> list[Loop]:
+        """Return the loops that have an instruction for each pattern, and no loop within that has as well."""
+        having = [
+            loop
+            for loop in self.loops
+            if all(any(re.match(name, str(found)) for found in self.code(loop.body)) for name in names)
+        ]
+        return [loop for loop in having if not any(other.body < loop.body for other in having)]
+
+    def around(self, loop: Loop, name: str) -> Loop | None:
+        """Return the smallest loop around another that has an instruction of this name."""
+        outer = (each for each in self.loops if loop.body < each.body)
+        return next((each for each in outer if any(code.name.startswith(name) for code in self.code(each.body))), None)
+
+    def nearest_before(self, loop: Loop, name: str) -> Instruction | None:
+        """Return the instruction of this name that is met first on the ways back from where a loop is entered."""
+        seen, ways = set(loop.body), [loop.header]
+        while ways:
+            ways = [at for at, block in enumerate(self.blocks) if at not in seen and set(block.followers) & set(ways)]
+            found = next((code for at in ways for code in self.code([at]) if code.name == name), None)
+            if found:
+                return found
+            seen.update(ways)
+        return None
 
     def path(self, loop: Loop, worth: Worth, known: Mapping[Loop, Code] | None = None) -> Code:
         """Count the instructions of the worthiest way through a loop, from its first block back to it.

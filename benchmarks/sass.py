@@ -51,7 +51,7 @@ class Counted:
     """A way through a layer: which, in how large a piece of code, and its instructions in a slab and in all."""
 
     kernel: str
-    law: str
+    case: str
     columns: int
     loop: int  # instructions in the layer loop, taken or not
     slab: Code
@@ -73,18 +73,18 @@ def compile_options(root: Path = ROOT) -> list[str]:
     return [option for options in listed for option in options.split(";") if not option.startswith("-std=")]
 
 
-def find_disassembler() -> Path | None:
-    """Return nvdisasm, of CUDA or of the package."""
-    if found := machine.find_cuda_tool("nvdisasm"):
+def find_tool(name: str) -> Path | None:
+    """Return nvdisasm or cuobjdump, of CUDA or of the package."""
+    if found := machine.find_cuda_tool(name):
         return found
     package = importlib.util.find_spec("nvidia")
     places = package.submodule_search_locations if package and package.submodule_search_locations else ()
-    return next((found for place in places for found in Path(place).glob("*/bin/nvdisasm")), None)
+    return next((found for place in places for found in Path(place).glob(f"*/bin/{name}")), None)
 
 
 def disassemble(cubin: Path) -> dict[str, Function]:
     """Return the functions of a file of machine code."""
-    disassembler = find_disassembler()
+    disassembler = find_tool("nvdisasm")
     if disassembler is None:
         raise FileNotFoundError("there is no nvdisasm; pip install '.[cuda-dev]'")
     text = subprocess.run([disassembler, "-c", cubin], check=True, capture_output=True, text=True).stdout  # noqa: S603
@@ -100,18 +100,26 @@ def build(cubin: Path) -> None:
     subprocess.run([nvcc, "-std=c++20", *compile_options(), TARGET, "--cubin", source, "-o", cubin], check=True)  # noqa: S603
 
 
-def slab_loop(kernel: Function) -> Loop:
-    """Return the loop in which weights are drawn and multiplied."""
-    return kernel.innermost(GENERATOR, "HMMA")
+def slab_loops(kernel: Function) -> dict[Loop, list[Loop]]:
+    """Return the layer loops of a kernel, each with the loops within in which weights are drawn and multiplied.
+
+    A layer loop is the smallest around them in which a block waits for its threads.
+    """
+    found: dict[Loop, list[Loop]] = {}
+    for slab in kernel.innermost(GENERATOR, "HMMA"):
+        if layer := kernel.around(slab, "BAR"):
+            found.setdefault(layer, []).append(slab)
+    return found
 
 
-def layer_loop(kernel: Function) -> Loop:
-    """Return the smallest loop around it in which a block waits for its threads."""
-    return next(
-        loop
-        for loop in kernel.loops
-        if slab_loop(kernel).body < loop.body and any(code.name.startswith("BAR") for code in kernel.code(loop.body))
-    )
+def case(kernel: Function, layer: Loop) -> str:
+    """Return which of the cases of csrc/cuda/cases.h a layer loop is made for, by the mark before it."""
+    mark = kernel.nearest_before(layer, "PMTRIG")
+    if mark is None:
+        return "any"
+    number = int(mark.operands, 16).bit_length() - 1
+    words = ["uniform" if number & 1 else "gaussian", "relu" if number & 2 else "linear"]
+    return ", ".join([*words, "batch" if number & 4 else "rescale", *(["skip"] if number & 8 else [])])
 
 
 def count(name: str, kernel: Function) -> Iterator[Counted]:
@@ -120,12 +128,23 @@ def count(name: str, kernel: Function) -> Iterator[Counted]:
     if not found:
         return
     columns = 8 * int(found[1]) * int(found[2])
-    slab, layer = slab_loop(kernel), layer_loop(kernel)
-    for law, worth in LAWS.items():
-        each = kernel.path(slab, worth)
-        slabs = Counter({code: columns // 16 * often for code, often in each.items()})
-        whole = kernel.path(layer, _stores, {slab: slabs})
-        yield Counted(f"{columns} columns", law, columns, len(list(kernel.code(layer.body))), each, whole)
+    for layer, slabs in slab_loops(kernel).items():
+        code = list(kernel.code(layer.body))
+        for law, worth in LAWS.items() if GENERAL.search("\n".join(map(str, code))) else [("", LAWS["gaussian"])]:
+            ways = {slab: kernel.path(slab, worth) for slab in slabs}
+            each = max(ways.values(), key=lambda way: (_worth(way, worth), -sum(way.values())))
+            known = {slab: Counter({code: columns // 16 * n for code, n in way.items()}) for slab, way in ways.items()}
+            whole = kernel.path(layer, lambda code, worth=worth: (*_stores(code), *worth(code)), known)
+            yield Counted(f"{columns} columns", law or case(kernel, layer), columns, len(code), each, whole)
+
+
+GENERAL = re.compile("^CALL", flags=re.M)
+"""What only layers of any kind do: they divide, and call a function for the rare cases of that."""
+
+
+def _worth(way: Code, worth: Worth) -> tuple[int, ...]:
+    terms = [tuple(n * part for part in worth(code)) for code, n in way.items()]
+    return tuple(map(sum, zip(*terms, strict=True)))
 
 
 def _stores(code: Instruction) -> tuple[int, ...]:
@@ -135,12 +154,12 @@ def _stores(code: Instruction) -> tuple[int, ...]:
 def table(counted: Sequence[Counted]) -> str:
     """Return the counts as a table in Markdown."""
     kinds = [kind for kind in machine_code.CLASSES if any(machine_code.by_kind(each.layer)[kind] for each in counted)]
-    head = ["kernel", "law", "slab", "layer", "loop", *kinds, "chain-layers/s", "limit"]
+    head = ["kernel", "case", "slab", "layer", "loop", *kinds, "chain-layers/s", "limit"]
     lines = [head, ["---"] * len(head)]
     for each in counted:
         kind, (rate, limit) = machine_code.by_kind(each.layer), each.rate
         numbers = [sum(each.slab.values()), sum(each.layer.values()), each.loop, *(kind[name] for name in kinds)]
-        lines.append([each.kernel, each.law, *map(str, numbers), f"{rate:.2g}", limit])
+        lines.append([each.kernel, each.case, *map(str, numbers), f"{rate:.2g}", limit])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -157,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cubin", type=Path, help="machine code that was compiled before")
     parser.add_argument("--out", type=Path, help="file to write the table to, in Markdown")
     options = parser.parse_args(arguments)
-    if find_disassembler() is None or not (options.cubin or machine.find_cuda_tool("nvcc")):
+    if find_tool("nvdisasm") is None or not (options.cubin or machine.find_cuda_tool("nvcc")):
         print("nvcc and nvdisasm are needed; the second comes with pip install '.[cuda-dev]'", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:

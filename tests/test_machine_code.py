@@ -14,6 +14,7 @@ TEXT = """\
 	.section	.text._Z6kernelPf,"ax",@progbits
 .text._Z6kernelPf:
         /*0000*/                   LDC R1, c[0x0][0x28] ;
+        /*0008*/                   PMTRIG 0x40 ;
         /*0010*/                   BSSY B0, `(.L_x_9) ;
 .L_x_0:
         /*0020*/                   STS [R4], R5 ;
@@ -55,6 +56,12 @@ def kernel():
     return machine_code.functions(TEXT)["_Z6kernelPf"]
 
 
+def loops_of(kernel):
+    """Return the slab loop and the layer loop."""
+    ((layer, (slab,)),) = sass.slab_loops(kernel).items()
+    return slab, layer
+
+
 def names(code):
     return Counter({instruction.name: often for instruction, often in code.items()})
 
@@ -63,7 +70,7 @@ def test_functions_and_their_instructions(kernel):
     found = machine_code.functions(TEXT)
     assert list(found) == ["_Z6kernelPf", "_Z5emptyv"]
     assert [str(code) for code in found["_Z5emptyv"].code()] == ["EXIT "]
-    assert len(list(kernel.code())) == 20  # NOP does nothing
+    assert len(list(kernel.code())) == 21  # NOP does nothing
     assert next(code for code in kernel.code() if code.name == "BRA").predicate == "P0"
 
 
@@ -77,20 +84,22 @@ def test_classes_of_instructions(kernel):
     for name, kind in {"LD.E.64": "generic memory", "LDG.E": "global memory", "LDS.128": "shared memory",
                        "ULDC.64": "constants", "ATOM.E.ADD": "generic memory", "UMOV": "uniform"}.items():  # fmt: skip
         assert machine_code.Instruction(name, "").kind == kind
-    assert "other" not in kinds.values()
+    assert [name for name, kind in kinds.items() if kind == "other"] == ["PMTRIG"]
 
 
 def test_loops_are_found_from_the_inside(kernel):
-    slab, layer = sass.slab_loop(kernel), sass.layer_loop(kernel)
+    slab, layer = loops_of(kernel)
     assert kernel.loops[:2] == [slab, layer]
+    assert kernel.around(slab, "STS") == layer
+    assert kernel.around(layer, "STS") is None
     assert slab.body < layer.body
     assert {code.name for code in kernel.code(slab.body)} & {"STS", "BAR.SYNC.DEFER_BLOCKING", "EXIT"} == set()
-    with pytest.raises(LookupError, match="no loop has all of DADD"):
-        kernel.innermost("DADD")
+    assert kernel.innermost("DADD") == []
+    assert kernel.innermost("STS") == [layer]
 
 
 def test_the_way_of_a_law(kernel):
-    slab = sass.slab_loop(kernel)
+    slab, _ = loops_of(kernel)
     common = Counter({"IMAD.WIDE.U32": 1, "HMMA.1688.F32.TF32": 1})
     root = Counter({"MUFU.RSQ": 1, "FMUL.FTZ": 1, "CALL.REL.NOINC": 1})
     assert names(kernel.path(slab, sass.LAWS["uniform"])) == common + Counter({"I2FP.F32.U32": 1, "BRA": 1})
@@ -99,7 +108,7 @@ def test_the_way_of_a_law(kernel):
 
 
 def test_a_layer_with_several_slabs(kernel):
-    slab, layer = sass.slab_loop(kernel), sass.layer_loop(kernel)
+    slab, layer = loops_of(kernel)
     each = kernel.path(slab, sass.LAWS["gaussian"])
     three = Counter({code: 3 * often for code, often in each.items()})
     found = kernel.path(layer, lambda code: (code.name.startswith("HMMA"),), {slab: three})
@@ -108,6 +117,23 @@ def test_a_layer_with_several_slabs(kernel):
     bypassing = kernel.path(layer, lambda code: (0,))
     assert "matrix" not in by_kind(bypassing)
     assert sum(bypassing.values()) == 5
+
+
+def test_the_case_is_read_from_the_mark_before_the_loop(kernel):
+    _, layer = loops_of(kernel)
+    assert kernel.nearest_before(layer, "PMTRIG").operands == "0x40"
+    assert sass.case(kernel, layer) == "gaussian, relu, batch"
+    assert kernel.nearest_before(layer, "DADD") is None
+
+
+def test_a_kernel_of_any_law_is_counted_for_each(kernel):
+    counted = {each.case: each for each in sass.count("advance_kernelINS0_11TensorLayerILi4ELi1EEE", kernel)}
+    assert list(counted) == list(sass.LAWS)
+    assert [sum(each.slab.values()) for each in counted.values()] == [8, 5, 8]
+    assert by_kind(counted["uniform"].layer)["matrix"] == 32 // 16
+    table = sass.table(list(counted.values()))
+    assert table.splitlines()[2].startswith("| 32 columns | gaussian | 8 | 21 | 14 |")
+    assert list(sass.count("measure_kernelIfE", kernel)) == []
 
 
 def test_the_rate_is_that_of_what_runs_out_first():
@@ -120,7 +146,7 @@ def test_the_rate_is_that_of_what_runs_out_first():
 
 
 def test_without_a_disassembler_the_command_says_what_is_missing(monkeypatch, capsys):
-    monkeypatch.setattr(sass, "find_disassembler", lambda: None)
+    monkeypatch.setattr(sass, "find_tool", lambda name: None)
     assert sass.main([]) == 2
     assert "cuda-dev" in capsys.readouterr().err
 
