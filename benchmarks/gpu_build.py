@@ -48,8 +48,7 @@ def build(root: Path, out: Path, limit: float, variables: dict[str, str]) -> Out
     return Outcome("build", "passed", seconds, f"{how}: {check.tail}")
 
 
-_OPTIONS = {"NVCC_APPEND_FLAGS": "--threads 0", "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1)}
-"""All architectures of a file at once."""
+_OPTIONS = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1)}
 
 
 def _command(out: Path) -> list[str | Path]:

@@ -4,9 +4,12 @@ import re
 import shutil
 import struct
 import subprocess
+from collections import Counter
 from pathlib import Path
 
+import machine_code
 import pytest
+import sass
 
 from pyrank.engine import native
 
@@ -20,36 +23,74 @@ def declared_architectures():
     return [int(name.split("-")[0]) for name in listed], [int(name) for name in listed if "-" not in name]
 
 
-def compile_options():
-    """Return what the build file asks of nvcc, but for the language standard, which some versions of CMake add."""
-    listed = re.findall(r"COMPILE_LANGUAGE:CUDA>:([^>]+)>", (ROOT / "CMakeLists.txt").read_text())
-    return [option for options in listed for option in options.split(";") if not option.startswith("-std=")]
+@pytest.fixture(scope="module")
+def extension():
+    """The file of an extension that was built with CUDA."""
+    if missing := native.why_missing():
+        pytest.skip(missing)
+    if native.build_info()["cuda_architectures"] == "none":
+        pytest.skip("the extension was built without CUDA")
+    return Path(native._extension().__file__)
+
+
+@pytest.fixture(scope="module")
+def extracted(extension, tmp_path_factory):
+    """What the extension holds, without a compiler: a file of machine code for each architecture, and the PTX."""
+    cuobjdump = sass.find_tool("cuobjdump")
+    if cuobjdump is None:
+        pytest.skip("there is no cuobjdump; pip install '.[cuda-dev]'")
+    folder = tmp_path_factory.mktemp("extension")
+    for what in ("-xelf", "-xptx"):
+        subprocess.run([cuobjdump, what, "all", extension], cwd=folder, check=True, capture_output=True)
+    files = {int(re.search(r"sm_(\d+)", path.name)[1]): path for path in folder.glob("*.cubin")}
+    return files, [path.read_text() for path in folder.glob("*.ptx")]
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
-    """A folder with what nvcc makes of the backend, its PTX among it, and what the assembler says of each function."""
+    """PTX for every architecture, and what the assembler says of each function: minutes of a compiler."""
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         pytest.skip("there is no nvcc")
     targets = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in declared_architectures()[0]]
     folder = tmp_path_factory.mktemp("nvcc")
     files = ["--keep", "--keep-dir", folder, "--fatbin", ROOT / "csrc/cuda/backend.cu", "-o", folder / "backend.fatbin"]
-    command = [nvcc, "-std=c++20", *compile_options(), *targets, "-Xptxas=-v", *files]
-    return folder, subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    command = [nvcc, "-std=c++20", *sass.compile_options(), *targets, "-Xptxas=-v", *files]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    return [path.read_text() for path in folder.glob("*.ptx")], said
 
 
-def test_every_number_is_rounded_as_on_a_cpu(compiled):
-    """No approximate root, division or function, no denormal flushed; fused only where the source says so."""
-    assert "-fmad=false" in compile_options()
-    texts = [path.read_text() for path in compiled[0].glob("*.ptx")]
+def check_rounding(ptx):
+    """No denormal flushed, no approximate function; fused only where the source says so.
+
+    But for inverse roots on the tensor cores, which have a step of Newton's method or more to follow.
+    """
+    assert "-fmad=false" in sass.compile_options()
+    functions = re.split(r"^(?:\.visible )?\.(?:entry|func)", ptx, flags=re.M)[1:]
+    of_all = set()
+    for function in functions:
+        operations = set(re.findall(r"^\s+(?:@\S+ )?(\w+\.\S*f(?:32|64))\s", function, flags=re.M))
+        inexact = {name for name in operations if re.search(r"approx|ftz|full|\.(rz|rm|rp)\.", name)}
+        on_tensor_cores = "TensorLayer" in function.partition("(")[0] and "mma.sync" in function
+        assert inexact <= ({"rsqrt.approx.f32", "rsqrt.approx.ftz.f32"} if on_tensor_cores else set())
+        assert not [name for name in operations if name.startswith("mad")]
+        of_all |= operations
+    assert {"fma.rn.f32", "fma.rn.f64", "div.rn.f32", "sqrt.rn.f32"} <= of_all
+
+
+def test_every_number_is_rounded_as_on_a_cpu(extracted):
+    _, texts = extracted
+    assert len(texts) == len(declared_architectures()[1])
+    for text in texts:
+        check_rounding(text)
+
+
+@pytest.mark.validate
+def test_every_number_is_rounded_as_on_a_cpu_on_every_architecture(compiled):
+    texts, _ = compiled
     assert len(texts) == len(declared_architectures()[0])
     for text in texts:
-        operations = set(re.findall(r"^\s+(?:@\S+ )?(\w+\.\S*f(?:32|64))\s", text, flags=re.M))
-        assert {"fma.rn.f32", "fma.rn.f64", "div.rn.f32", "sqrt.rn.f32"} <= operations
-        inexact = {name.split(".")[0] for name in operations if re.search(r"approx|ftz|full|\.(rz|rm|rp)\.", name)}
-        assert not inexact
-        assert not [name for name in operations if name.startswith("mad")]
+        check_rounding(text)
 
 
 KERNELS = {
@@ -82,54 +123,100 @@ HOPPER_BLOCKS = {
 """Where there has to be room for more of them from sm_90 on."""
 
 
+def kernel_of(name):
+    """The kernel with this mangled name."""
+    (kernel,) = [kernel for kernel, pattern in KERNELS.items() if re.search(pattern, name)]
+    return kernel
+
+
 @pytest.fixture(scope="module")
-def report(compiled):
-    """By kernel and architecture: registers and spilled bytes; those of functions that kernels call, under None."""
-    found, place = {None: []}, None
-    for line in compiled[1].splitlines():
-        if entry := re.search(r"Compiling entry function '(\w+)' for 'sm_(\d+)'", line):
-            (kernel,) = [name for name, pattern in KERNELS.items() if re.search(pattern, entry[1])]
-            place = found[kernel, int(entry[2])] = {}
-        elif "Function properties for" in line:
-            own = re.search(r"Function properties for \w*_kernelI", line)
-        elif spills := re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", line):
-            spilled = int(spills[1])
-            if own:
-                place["spilled"] = spilled
-            else:
-                found[None].append(spilled)
-        elif used := re.search(r"Used (\d+) registers", line):
-            place["registers"] = int(used[1])
+def registers(extracted):
+    """Registers of the extension's kernels, by kernel and architecture."""
+    found = {}
+    for arch, path in extracted[0].items():
+        command = [sass.find_tool("cuobjdump"), "-res-usage", path]
+        said = subprocess.run(command, check=True, capture_output=True, text=True)
+        for name, used in re.findall(r"Function (\w+):\s+REG:(\d+)", said.stdout + said.stderr):
+            found[kernel_of(name), arch] = int(used)
     return found
 
 
-def test_every_kernel_is_compiled_for_every_architecture(report):
-    assert report.keys() == {None} | {(kernel, arch) for kernel in KERNELS for arch in declared_architectures()[0]}
+def test_every_kernel_is_compiled_for_every_architecture(registers):
+    assert registers.keys() == {(kernel, arch) for kernel in KERNELS for arch in declared_architectures()[0]}
 
 
-def test_no_register_is_spilled(report):
-    spilled = {place: numbers["spilled"] for place, numbers in report.items() if place is not None}
-    assert set(spilled.values()) == {0}, spilled
-    assert set(report[None]) == {0}
+def test_registers_leave_room_for_the_promised_blocks(registers):
+    for (kernel, arch), used in registers.items():
+        threads, blocks = LAUNCH_BOUNDS[kernel]
+        blocks = HOPPER_BLOCKS.get(kernel, blocks) if arch >= 90 else blocks
+        assert used * threads * blocks <= REGISTERS, (kernel, arch)
 
 
-def test_registers_leave_room_for_the_promised_blocks(report):
-    for place, numbers in report.items():
-        if place is not None:
-            kernel, arch = place
-            threads, blocks = LAUNCH_BOUNDS[kernel]
-            blocks = HOPPER_BLOCKS.get(kernel, blocks) if arch >= 90 else blocks
-            assert numbers["registers"] * threads * blocks <= REGISTERS, place
+@pytest.mark.validate
+def test_no_register_is_spilled_on_any_architecture(compiled):
+    """Neither in kernels nor in the functions that they call."""
+    _, said = compiled
+    entries = re.findall(r"Compiling entry function '(\w+)' for 'sm_(\d+)'", said)
+    assert {(kernel_of(name), int(arch)) for name, arch in entries} == {
+        (kernel, arch) for kernel in KERNELS for arch in declared_architectures()[0]
+    }
+    spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said)
+    assert len(spills) >= len(entries)
+    assert set(spills) == {("0", "0")}
 
 
 @pytest.fixture(scope="module")
-def extension():
-    """The file of an extension that was built with CUDA."""
-    if missing := native.why_missing():
-        pytest.skip(missing)
-    if native.build_info()["cuda_architectures"] == "none":
-        pytest.skip("the extension was built without CUDA")
-    return Path(native._extension().__file__)
+def kernels(extracted):
+    """The machine code of the kernels for sm_90."""
+    if sass.find_tool("nvdisasm") is None:
+        pytest.skip("there is no nvdisasm; pip install '.[cuda-dev]'")
+    return {kernel_of(name): code for name, code in sass.disassemble(extracted[0][90]).items()}
+
+
+def test_no_register_is_spilled(kernels):
+    """What the assembler spills, the disassembler marks."""
+    assert kernels.keys() == KERNELS.keys()
+    spills = {name: [str(code) for code in kernel.code() if "Spill" in str(code)] for name, kernel in kernels.items()}
+    assert not any(spills.values()), spills
+
+
+GAUSSIAN_SLAB = 300
+"""Instructions for 16 x 16 weights and their product with 16 columns."""
+
+SMALL_LAYER = 480
+"""Instructions for a whole layer of 16 rows and columns, rescaled."""
+
+CASES = {
+    f"{law}, {activation}, {norm}{skip}"
+    for law in ("gaussian", "uniform")
+    for activation in ("linear", "relu")
+    for norm in ("rescale", "batch")
+    for skip in ("", ", skip")
+}
+
+
+@pytest.mark.parametrize("columns", [16, 32])
+def test_layers_of_the_cases_are_lean(columns, kernels):
+    """Their loops call nothing, use no memory but that of the block, and branch for the next slab and layer alone."""
+    kernel = kernels[f"advance, tensor, {columns} columns"]
+    loops = {sass.case(kernel, layer): (layer, slabs) for layer, slabs in sass.slab_loops(kernel).items()}
+    assert loops.keys() >= CASES
+    for case in CASES:
+        layer, slabs = loops[case]
+        assert len(slabs) == 1
+        kinds = machine_code.by_kind(Counter(kernel.code(layer.body)))
+        assert not {"call", "local memory", "generic memory", "global memory"} & kinds.keys(), case
+        assert {code.name.partition(".")[0] for code in kernel.code(slabs[0].body) if code.kind == "branch"} == {"BRA"}
+
+
+def test_as_few_instructions_as_the_design_counts(kernels):
+    kernel = kernels["advance, tensor, 16 columns"]
+    name = "advance_kernelINS0_11TensorLayerILi2ELi1EEE"
+    counted = {each.case: each for each in sass.count(name, kernel)}
+    for case in CASES:
+        assert sum(counted[case].slab.values()) <= GAUSSIAN_SLAB, case
+        if "rescale" in case:
+            assert sum(counted[case].layer.values()) <= SMALL_LAYER, case
 
 
 def test_the_extension_holds_the_declared_architectures(extension):

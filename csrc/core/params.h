@@ -78,6 +78,11 @@ struct Job {
     PYRANK_HD bool records(int64_t layer, int64_t samples) const {
         return measure_count && layer == burn_in + samples * every;
     }
+    // The layer after the next one that is recorded, of which `samples` were before it, or after the last.
+    PYRANK_HD int64_t stop_after(int64_t samples) const {
+        const int64_t next = burn_in + samples * every + 1, end = first_layer + layers;
+        return measure_count && next < end ? next : end;
+    }
     PYRANK_HD int64_t recorded(int64_t depth) const {
         return depth <= burn_in ? 0 : (depth - burn_in + every - 1) / every;
     }

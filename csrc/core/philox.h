@@ -10,7 +10,7 @@ namespace pyrank {
 struct Word {
     uint32_t value;
     PYRANK_HD static void multiply(Word a, uint32_t m, Word& high, Word& low) {
-        const uint64_t product = uint64_t(a.value) * m;
+        const uint64_t product = wide_product(a.value, m);
         high = {uint32_t(product >> 32)};
         low = {uint32_t(product)};
     }

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <exception>
+#include <limits>
 #include <stdexcept>
 #include <thread>
 #include <type_traits>
@@ -18,6 +20,7 @@ namespace {
 constexpr double launch_seconds = 0.25;
 using LongestRows = TensorLayer<16, 2>;
 constexpr int widest_on_tensor_cores = 4096;
+constexpr double largest_weight = 7;           // before it is scaled
 constexpr int64_t shared_anywhere = 48 << 10;  // that every device has, unasked
 
 // The blocks that share the chains of a part, with their memory.
@@ -29,7 +32,9 @@ struct Grid {
 
     template <class... P>
     static Grid of(void (*kernel)(P...), const Job& host_job, int64_t chains, int device) {
-        const BlockChain<Layer> counted(host_job, Workspace(nullptr, shared_limit(device), nullptr));
+        Workspace counted(nullptr, shared_limit(device), nullptr);
+        BlockChain<Layer>::count(host_job, counted);
+        const Measurement<Layer> of_measures(host_job, counted);
         const int64_t each = counted.global_used(), fit = free_memory() / 10 * 9 / std::max<int64_t>(each, 1);
         const int threads =
             std::clamp(pieces(Layer::threads(host_job.chain), warp_size) * warp_size, warp_size, Layer::max_threads);
@@ -54,14 +59,14 @@ void advance_part(const Job& job, DevicePart& part, int device, Queue queue) {
     const auto grid = Grid<Layer>::of(advance_kernel<Layer>, job, part.job().chains, device);
     Job stretch = part.job();
     const int64_t end = job.first_layer + job.layers;
-    int64_t longest = 1;
+    int64_t longest = 1;  // layers of a launch are counted by int
     while (stretch.first_layer < end) {
         stretch.layers = std::min(longest, end - stretch.first_layer);
         const auto began = Clock::now();
         grid.run(advance_kernel<Layer>, queue, stretch, RoundKeys(job.chain.seed));
         const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
         const double fitting = double(stretch.layers) * launch_seconds / std::max(seconds, 1e-9);
-        longest = int64_t(std::clamp(fitting, 1.0, 4.0 * double(stretch.layers)));
+        longest = int64_t(std::clamp(fitting, 1.0, std::min(4.0 * double(stretch.layers), 0x1p30)));
         stretch.first_layer += stretch.layers;
     }
 }
@@ -72,11 +77,18 @@ void with_type(Precision precision, Body body) {
     precision == Precision::single ? body(float()) : body(double());
 }
 
+// Rows and columns that a matrix does not have are multiplied with zeros.
+bool weights_are_finite(const ChainParams& chain) {
+    return std::all_of(chain.weights, chain.weights + chain.period, [](const WeightParams& weights) {
+        return std::abs(weights.mean) + largest_weight * weights.scale < std::numeric_limits<float>::max();
+    });
+}
+
 // Whether the tensor cores can advance a chain.
 bool takes(const ChainParams& chain, Precision precision) {
     const bool over_batch = !chain.over_features || (!chain.recentre && !chain.rescale);
     return precision == Precision::single && over_batch && chain.batch <= LongestRows::columns &&
-           chain.width <= widest_on_tensor_cores && !sums_cancel(chain);
+           chain.width <= widest_on_tensor_cores && !sums_cancel(chain) && weights_are_finite(chain);
 }
 
 // Call body(Layer) with the type of the layer.

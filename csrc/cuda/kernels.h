@@ -18,28 +18,34 @@ struct BlockMemory {
     }
 };
 
-// body() for each chain that falls to this block, after the block has turned to it.
-template <class Block, class Body>
-PYRANK_DEVICE inline void for_chains(Block& block, Body body) {
-    for (block.turn_to(block_index()); block.has_chain(); block.turn_to(block.index() + grid_size())) body();
-}
-
 template <class Layer>
 PYRANK_KERNEL(Layer::max_threads, Layer::blocks_abreast)
 advance_kernel(PYRANK_PARAMETER Job job, const BlockMemory memory, PYRANK_PARAMETER RoundKeys keys) {
-    BlockChain<Layer> block(job, memory.of_this_block());
-    for_chains(block, [&] { block.advance(keys); });
+    if constexpr (Layer::is_compiled) {
+        Workspace workspace = memory.of_this_block();
+        Progress<Layer> progress;
+        keep_in_memory(progress);
+        BlockChain<Layer> block(job, workspace, progress);
+        if constexpr (Layer::kept_in_memory) keep_in_memory(block);
+        const Measurement<Layer> measurement(job, workspace);
+        for (block.turn_to(block_index()); block.has_chain(); block.turn_to_next()) block.advance(keys, measurement);
+    }
 }
 
 template <class T>
 PYRANK_KERNEL(PlainLayer<T>::max_threads, PlainLayer<T>::blocks_abreast)
 measure_kernel(PYRANK_PARAMETER Job job, const BlockMemory memory, double* values) {  // values: [measure, chain]
     const Array<double> out(values, job.measure_count * job.chains);
-    BlockChain<PlainLayer<T>> block(job, memory.of_this_block());
-    for_chains(block, [&] {
+    Workspace workspace = memory.of_this_block();
+    Progress<PlainLayer<T>> progress;
+    keep_in_memory(progress);
+    BlockChain<PlainLayer<T>> block(job, workspace, progress);
+    const Measurement<PlainLayer<T>> measurement(job, workspace);
+    for (block.turn_to(block_index()); block.has_chain(); block.turn_to_next()) {
         block.load();
-        block.measure([&](int m, double value) { out[m * int(job.chains) + block.index()] = value; });
-    });
+        auto subject = block.subject();
+        measurement.measure(subject, [&](int m, double value) { out[m * int(job.chains) + subject.index] = value; });
+    }
 }
 
 // The (fan_out, fan_in) weights of one layer of one chain, by the code that the chain itself draws them with.

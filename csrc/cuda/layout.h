@@ -40,9 +40,10 @@ public:
         const int64_t bytes = (count * int64_t(sizeof(T)) + 15) / 16 * 16;
         const bool fits = place == Place::shared && shared_used_ + bytes <= shared_bytes_;
         char* const memory = fits ? shared_ : global_;
-        int64_t& used = fits ? shared_used_ : global_used_;
+        const int64_t used = fits ? shared_used_ : global_used_;
         T* const first = memory ? reinterpret_cast<T*>(memory + used) : nullptr;
-        used += bytes;
+        shared_used_ += fits ? bytes : 0;  // a reference to one or the other would put both in memory
+        global_used_ += fits ? 0 : bytes;
         return Array<T>(first, count);
     }
     template <class T>

@@ -27,6 +27,7 @@ PYRANK_DEVICE inline void multiply(int rows, int columns, int depth, A a, B b, S
         T sum[tile][tile];
         for (int c = 0; c < tile; ++c)
             for (int r = 0; r < tile; ++r) sum[c][r] = asked_for(r, c) ? T(start(row + r * step, column + c)) : T(0);
+        PYRANK_ROLLED
         for (int k = 0; k < depth; ++k) {
             T x[tile], y[tile];  // beyond the edge, the last row or column once more
             for (int r = 0; r < tile; ++r) x[r] = a(smaller(row + r * step, rows - 1), k);

@@ -13,13 +13,9 @@ namespace pyrank::cuda {
 struct SplitNumber {
     float leading, following;
 
-    PYRANK_DEVICE explicit SplitNumber(float x) : leading(cut(x, 0x1000)), following(cut(x - leading, 0)) {}
-
-private:
-    static constexpr uint32_t seen = 0xffffe000;
-    PYRANK_DEVICE static float cut(float x, uint32_t half) {
-        return std::bit_cast<float>((std::bit_cast<uint32_t>(x) + half) & seen);
-    }
+    // the following bits need no cut: beyond the leading ones of theirs, nothing is seen
+    PYRANK_DEVICE explicit SplitNumber(float x)
+        : leading(std::bit_cast<float>((std::bit_cast<uint32_t>(x) + 0x1000) & 0xffffe000)), following(x - leading) {}
 };
 
 constexpr int slab = 16;  // rows that two instructions of depth 8 take together
@@ -38,12 +34,18 @@ public:
         following_[place(row, column)] = split.following;
     }
 
+    // The same, known to lie in the memory of the block.
+    PYRANK_DEVICE Operand on_chip() const { return {cuda::on_chip(leading_), cuda::on_chip(following_)}; }
+    PYRANK_DEVICE bool lies_on_chip() const { return cuda::lies_on_chip(leading_) && cuda::lies_on_chip(following_); }
+
     // A place to keep a number until it is set.
     PYRANK_DEVICE decltype(auto) kept(int row, int column) const { return leading_[place(row, column)]; }
 
-    // Rows row .. row + 3 of a column; `row` is a multiple of four.
-    PYRANK_DEVICE Four<float> leading(int row, int column) const { return leading_.four(place(row, column)); }
-    PYRANK_DEVICE Four<float> following(int row, int column) const { return following_.four(place(row, column)); }
+    // Rows 4 four .. 4 four + 3 of a column.
+    PYRANK_DEVICE Four<float> leading(int four, int column) const { return leading_.four(place_of_four(four, column)); }
+    PYRANK_DEVICE Four<float> following(int four, int column) const {
+        return following_.four(place_of_four(four, column));
+    }
 
     PYRANK_DEVICE const Array<float>& memory() const { return leading_; }
 
@@ -51,11 +53,16 @@ private:
     static constexpr int distance = 4 * columns + 8;
     static_assert(distance % 32 == 8);
 
+    PYRANK_HD Operand(Array<float> leading, Array<float> following) : leading_(leading), following_(following) {}
+
     PYRANK_HD static Array<float> take(int rows, int64_t least_size, Workspace& workspace) {
         const int64_t size = int64_t(pieces(rows, slab)) * (slab / 4 * distance);
         return workspace.take<float>(size > least_size ? size : least_size);
     }
-    PYRANK_DEVICE static int place(int row, int column) { return row / 4 * distance + column * 4 + row % 4; }
+    PYRANK_DEVICE static int place_of_four(int four, int column) { return four * distance + column * 4; }
+    PYRANK_DEVICE static int place(int row, int column) {
+        return place_of_four(int(unsigned(row) / 4), column) + int(unsigned(row) % 4);
+    }
 
     Array<float> leading_, following_;
 };

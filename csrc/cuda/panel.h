@@ -16,42 +16,42 @@ struct StreamPosition {
     uint32_t layer, chain;
 };
 
-// One row of W, four columns at a time: its calls of the generator differ in the column alone.
-class WeightRow {
+// Some rows of W, four columns at a time: their calls of the generator differ in the column alone.
+template <int rows>
+class WeightRows {
 public:
-    PYRANK_DEVICE WeightRow(const StreamPosition& position, int row)
-        : keys_(position.keys), plane_(Word{position.layer}, Word{position.chain}, keys_),
-          row_(plane_.row(Word{uint32_t(row)})) {}
+    // Rows row, row + distance, ...
+    PYRANK_DEVICE WeightRows(const StreamPosition& position, int row, int distance = 0)
+        : keys_(position.keys), plane_(Word{position.layer}, Word{position.chain}, keys_) {
+        for (int r = 0; r < rows; ++r) rows_[r] = plane_.row(Word{uint32_t(row + r * distance)});
+    }
 
-    // Columns first .. first + 3 of mean 0 and variance 1; `first` is a multiple of four.
-    template <class T>
-    PYRANK_DEVICE void draw(Law law, int first, T (&out)[4]) const {
-        if (law == Law::rademacher)
-            draw_signs(first, out);
-        else if (law == Law::uniform)
-            draw_numbers<Law::uniform>(first, out);
-        else
-            draw_numbers<Law::gaussian>(first, out);
+    // Columns 4 four .. 4 four + 3 of mean 0 and variance 1, computed with numbers of type N.
+    template <Law law, class N>
+    PYRANK_DEVICE void draw(int four, typename N::T (&out)[rows][4]) const {
+        const uint32_t call = law == Law::rademacher ? uint32_t(four) / 32 : uint32_t(four);
+        const auto column = plane_.column(uint32_t(Stream::weights) << 24 | call);
+        PYRANK_UNROLL
+        for (int r = 0; r < rows; ++r) {
+            Word words[4];
+            plane_.start(rows_[r], column, words[0], words[1], words[2], words[3]);
+            philox_rounds<3>(words[0], words[1], words[2], words[3], keys_);
+            if constexpr (law == Law::rademacher)
+                take_signs(words, 4 * four, out[r]);
+            else
+                take_numbers<law, N>(words, out[r]);
+        }
     }
 
 private:
-    PYRANK_DEVICE void draw_words(int call, Word (&words)[4]) const {
-        const auto column = plane_.column(uint32_t(Stream::weights) << 24 | uint32_t(call));
-        plane_.start(row_, column, words[0], words[1], words[2], words[3]);
-        philox_rounds<3>(words[0], words[1], words[2], words[3], keys_);
-    }
-    template <Law law, class T>
-    PYRANK_DEVICE void draw_numbers(int first, T (&out)[4]) const {
-        Word words[4];
-        draw_words(first / 4, words);
-        Scalar<T> numbers[4];
+    template <Law law, class N>
+    PYRANK_DEVICE static void take_numbers(const Word (&words)[4], typename N::T (&out)[4]) {
+        N numbers[4];
         four_weights<law>(words, numbers);
         for (int q = 0; q < 4; ++q) out[q] = numbers[q].v;
     }
     template <class T>
-    PYRANK_DEVICE void draw_signs(int first, T (&out)[4]) const {
-        Word words[4];
-        draw_words(first / 128, words);
+    PYRANK_DEVICE static void take_signs(const Word (&words)[4], int first, T (&out)[4]) {
         // an index known only at run time would move the words from registers to memory
         const uint32_t left = first & 64 ? words[2].value : words[0].value;
         const uint32_t right = first & 64 ? words[3].value : words[1].value;
@@ -61,8 +61,16 @@ private:
 
     const RoundKeys& keys_;
     PhiloxPlane<Word> plane_;
-    PhiloxPlane<Word>::Row row_;
+    PhiloxPlane<Word>::Row rows_[rows];
 };
+
+// Call body with the law as a constant, one of those that are drawn here.
+template <class Body>
+PYRANK_DEVICE inline auto with_constant_law(Law law, Body body) {
+    if (law == Law::rademacher) return body(std::integral_constant<Law, Law::rademacher>());
+    if (law == Law::uniform) return body(std::integral_constant<Law, Law::uniform>());
+    return body(std::integral_constant<Law, Law::gaussian>());
+}
 
 // What mean 0 and variance 1 become.
 template <class T>
@@ -82,11 +90,13 @@ template <class T>
 PYRANK_DEVICE inline void draw_panel(Law law, const WeightParams& weights, const StreamPosition& position,
                                      int first_row, int rows, int first, int depth, const Matrix<T>& panel) {
     const Affine<T> affine(weights);
-    for_entries(rows, pieces(depth, 4), [&](int i, int call) {
-        T w[4];
-        WeightRow(position, first_row + i).draw(law, first + 4 * call, w);
-        for (int q = 0; q < 4; ++q)
-            if (4 * call + q < depth) panel(i, 4 * call + q) = affine(w[q]);
+    with_constant_law(law, [&](auto constant) {
+        for_entries(rows, pieces(depth, 4), [&](int i, int call) {
+            T w[1][4];
+            WeightRows<1>(position, first_row + i).template draw<constant(), Scalar<T>>(first / 4 + call, w);
+            for (int q = 0; q < 4; ++q)
+                if (4 * call + q < depth) panel(i, 4 * call + q) = affine(w[0][q]);
+        });
     });
     barrier();
 }

@@ -13,6 +13,7 @@ class PlainLayer {
 public:
     using T = T_;
     using State = Matrix<T>;
+    static constexpr bool is_compiled = true, kept_in_memory = true;
     static constexpr int max_threads = 256, blocks_abreast = spares_registers ? 2 : 1;  // on a multiprocessor, at least
 
     // One thread for each tile of the product with a panel, if that is not too many.
@@ -37,6 +38,12 @@ public:
     template <class Count>
     PYRANK_DEVICE void advance(State& h, const WeightParams& weights, const StreamPosition& position, Count count) {
         advance(h, weights, position, [](const Lines<T>&, int) {}, count);
+    }
+
+    // There is no faster code than that of step().
+    template <class... Any>
+    PYRANK_DEVICE bool run(const Any&...) const {
+        return false;
     }
 
     // Free between two layers.

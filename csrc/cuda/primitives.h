@@ -8,8 +8,9 @@
 #ifndef PYRANK_EMULATOR
 
 #define PYRANK_DEVICE __device__
-#define PYRANK_CALLED __device__ __noinline__     // kept apart, for the sake of the caller's registers
-#define PYRANK_PARAMETER const __grid_constant__  // of a kernel, shared by all threads instead of copied for each
+#define PYRANK_CALLED __device__ __noinline__      // kept apart, for the sake of the caller's registers
+#define PYRANK_INLINED __device__ __forceinline__  // even if it is large: what it is given stays in registers
+#define PYRANK_PARAMETER const __grid_constant__   // of a kernel, shared by all threads instead of copied for each
 #define PYRANK_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 
 namespace pyrank::cuda {
@@ -26,6 +27,14 @@ PYRANK_DEVICE inline void barrier() { __syncthreads(); }
 constexpr bool spares_registers = true;
 #else
 constexpr bool spares_registers = false;
+#endif
+
+// Whether there are tensor cores that take tf32. For older devices, which the host does not ask for them, kernels that
+// use them are compiled to nothing.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+constexpr bool has_tensor_cores = true;
+#else
+constexpr bool has_tensor_cores = false;
 #endif
 
 // Threads of a warp go through all that concerns the warp together.
@@ -49,15 +58,32 @@ PYRANK_DEVICE inline int warp() {
     return thread / warp_size;
 }
 
-// The same number, and to the compiler another one, for the same reason.
+// The same number, and to the compiler another one: not kept with others that are made of it, and not made again.
 PYRANK_DEVICE inline uint32_t anew(uint32_t x) {
     asm volatile("" : "+r"(x));
     return x;
 }
+PYRANK_DEVICE inline float anew(float x) {
+    asm volatile("" : "+f"(x));
+    return x;
+}
+// The low half of a number, fetched where this stands; parameters of a kernel are fetched again for each use else.
+PYRANK_DEVICE inline uint32_t fetched_once(const uint64_t& number) {
+    uint32_t low;
+    asm volatile("ld.u32 %0, [%1];" : "=r"(low) : "l"(&number));
+    return low;
+}
 
-// What the lane has whose number differs in these bits, or what lane `from` has.
+// From here on an object is in the memory of its thread, not in registers.
+template <class T>
+PYRANK_DEVICE inline void keep_in_memory(T& object) {
+    asm volatile("" ::"l"(&object) : "memory");
+}
+
+// What the lane has whose number differs in these bits, what lane `from` has, or the first of four neighbours.
 PYRANK_DEVICE inline float from_neighbour(float x, int bits) { return __shfl_xor_sync(~0u, x, bits); }
 PYRANK_DEVICE inline float from_lane(float x, int from) { return __shfl_sync(~0u, x, from); }
+PYRANK_DEVICE inline float from_first_of_four(float x) { return __shfl_sync(~0u, x, 0, 4); }
 
 // A 16 x 8 tile of sums, on the tensor cores: c += a b with a 16 x 8, b 8 x 8. With g = lane / 4 and t = lane % 4, a
 // lane holds a(g, t), a(g + 8, t), a(g, t + 4), a(g + 8, t + 4); b(t, g), b(t + 4, g); and in `upper` c(g, 2 t), c(g, 2
@@ -71,9 +97,30 @@ PYRANK_DEVICE inline void multiply_tile(float (&upper)[2], float (&lower)[2], co
         : "+f"(upper[0]), "+f"(upper[1]), "+f"(lower[0]), "+f"(lower[1])
         : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])),
           "r"(__float_as_uint(a[3])), "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));
-#else
-    __trap();  // there are none; the host does not ask for them
 #endif
+}
+
+// The root of a number that is normal or zero, rounded to the nearest as anywhere. Without denormal numbers no case has
+// to be told from another.
+PYRANK_DEVICE inline float root_of_normal(float x) {
+    float inverse;
+    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(fabsf(x)));
+    inverse = fminf(inverse, 0x1p60f);  // of zero
+    const float root = x * inverse;
+    return fmaf(fmaf(-root, root, x), 0.5f * inverse, root);
+}
+
+// 1 / sqrt(x), off by at most 2^-22.9 of itself (PTX ISA, rsqrt.approx).
+PYRANK_DEVICE inline float estimated_inverse_root(float x) {
+    float inverse;
+    asm("rsqrt.approx.f32 %0, %1;" : "=f"(inverse) : "f"(x));
+    return inverse;
+}
+
+// A number from 0 to 15 that is to be found again in the machine code, and in the counters of a profiler.
+template <int number>
+PYRANK_DEVICE inline void leave_mark() {
+    asm volatile("pmevent %0;" ::"n"(number));
 }
 
 // The memory that a block has for itself, as much as the launch asked for.
@@ -84,7 +131,7 @@ PYRANK_DEVICE inline char* shared_memory() {
 
 // Several threads may count the same events: integers have no order to lose.
 PYRANK_DEVICE inline void add_events(int64_t* counter, int64_t events) {
-    atomicAdd(reinterpret_cast<unsigned long long*>(counter), static_cast<unsigned long long>(events));
+    asm volatile("red.global.add.u64 [%0], %1;" ::"l"(__cvta_generic_to_global(counter)), "l"(events) : "memory");
 }
 
 template <class T>
@@ -108,7 +155,24 @@ public:
 
 private:
     T* first_;
+
+    template <class U>
+    friend PYRANK_DEVICE bool lies_on_chip(const Array<U>& array);
+    template <class U>
+    friend PYRANK_DEVICE Array<U> on_chip(const Array<U>& array);
 };
+
+// Whether numbers lie in the memory that a block has for itself; and the same numbers, known to lie there.
+template <class T>
+PYRANK_DEVICE inline bool lies_on_chip(const Array<T>& array) {
+    return __isShared(array.first_);
+}
+template <class T>
+PYRANK_DEVICE inline Array<T> on_chip(const Array<T>& array) {
+    char* const begin = shared_memory();
+    const uint32_t offset = anew(uint32_t(reinterpret_cast<char*>(array.first_) - begin));
+    return Array<T>(reinterpret_cast<T*>(begin + offset), 0);
+}
 
 }  // namespace pyrank::cuda
 

@@ -16,7 +16,15 @@ PYRANK_HD inline double abs(double a) { return ::fabs(a); }
 PYRANK_HD inline float sqrt(float a) { return ::sqrtf(a); }
 PYRANK_HD inline double sqrt(double a) { return ::sqrt(a); }
 
-template <class T_>
+// The root of any number.
+struct AnyRoot {
+    template <class T>
+    PYRANK_HD static T of(T a) {
+        return cuda::sqrt(a);
+    }
+};
+
+template <class T_, class Root = AnyRoot>
 struct Scalar {
     using T = T_;
     using Mask = typename Ieee<T>::Int;  // the bits of a number
@@ -35,7 +43,7 @@ struct Scalar {
     friend PYRANK_HD inline Scalar select(bool m, Scalar a, Scalar b) { return m ? a : b; }
     friend PYRANK_HD inline Scalar larger(Scalar a, Scalar b) { return a.v > b.v ? a : b; }
     friend PYRANK_HD inline Scalar abs(Scalar a) { return cuda::abs(a.v); }
-    friend PYRANK_HD inline Scalar sqrt(Scalar a) { return cuda::sqrt(a.v); }
+    friend PYRANK_HD inline Scalar sqrt(Scalar a) { return Root::of(a.v); }
     friend PYRANK_HD inline Scalar fma(Scalar a, Scalar b, Scalar c) { return cuda::fma(a.v, b.v, c.v); }
 
     // x = m 2^e with m in [sqrt(1/2), sqrt(2)), for positive normal x; returns e.

@@ -21,7 +21,7 @@ public:
           batch_(batch), gram_(workspace.take_matrix<T>(n_, n_, place)),
           minus_u_(workspace.take_matrix<T>(n_, block_columns, place)),
           l_(workspace.take_matrix<T>(n_, block_columns, place)), pivots_(workspace.take<T>(n_, place)),
-          row_sums_(workspace.take<T>(n_, place)), results_(workspace.take<double>(2, place)) {}
+          row_sums_(workspace.take<T>(n_, place)), results_(workspace.take<double>(4, place)) {}
 
     // Form M = H H^T / N or H^T H / N. `work` is room for rotated_size() numbers.
     template <class State>
@@ -43,7 +43,9 @@ public:
     }
 
     PYRANK_DEVICE int inner() const { return inner_; }
-    PYRANK_DEVICE Moments moments() const;
+    PYRANK_DEVICE void find_moments() const;
+    // Fetched for each use: registers are short when eigenvalues are counted.
+    PYRANK_DEVICE Moments moments() const { return {results_[0], results_[1]}; }
     PYRANK_CALLED Count count(double tau, const Array<T>& work) const;
 
 private:
@@ -67,7 +69,7 @@ private:
     Matrix<T> gram_;
     Matrix<T> minus_u_, l_;  // -L D and L in the columns of a block
     Array<T> pivots_, row_sums_;
-    Array<double> results_;
+    Array<double> results_;  // trace and purity; positive pivots and S of the last count
 };
 
 // x(i, k) for i < n, k < inner: pairs (i, i + n/2) turned by a fixed angle.
@@ -91,7 +93,7 @@ PYRANK_DEVICE void Spectrum<T>::rotate(const State& state, const Matrix<T>& x) c
 
 // Squares are taken of M / Tr M, whose entries are at most 1: none overflows or vanishes if M itself does not.
 template <class T>
-PYRANK_DEVICE Moments Spectrum<T>::moments() const {
+PYRANK_DEVICE void Spectrum<T>::find_moments() const {
     if (leader()) {
         double trace = 0;
         for (int i = 0; i < n_; ++i) trace += T(gram_(i, i));
@@ -118,7 +120,6 @@ PYRANK_DEVICE Moments Spectrum<T>::moments() const {
         results_[1] = purity;
     }
     barrier();
-    return {trace, results_[1]};
 }
 
 // L D L^T, a block of columns at a time; the sum over k of every entry runs in ascending order.
@@ -153,11 +154,11 @@ PYRANK_CALLED Count Spectrum<T>::count(double tau, const Array<T>& work) const {
         }
         double S = sizes;
         for (int i = 0; i < n_; ++i) S += T(row_sums_[i]);
-        results_[0] = positive;
-        results_[1] = S;
+        results_[2] = positive;
+        results_[3] = S;
     }
     barrier();
-    return {results_[0], results_[1]};
+    return {results_[2], results_[3]};
 }
 
 // One column below its pivot: what earlier columns of the block take off it, then L.

@@ -3,8 +3,8 @@
 // run in an order of their own. For rows over the batch, in single precision, of at most 8 * tiles * panels samples.
 #pragma once
 #include "activation.h"
-#include "operand.h"
-#include "panel.h"
+#include "product.h"
+#include "resident_layers.h"
 
 namespace pyrank::cuda {
 
@@ -14,6 +14,8 @@ public:
     using T = float;
     static constexpr int panel_columns = tiles * tile_columns, columns = panels * panel_columns;
     using State = RowMajor<columns>;
+    static constexpr bool is_compiled = has_tensor_cores, has_cases = tiles <= 4;
+    static constexpr bool kept_in_memory = false;
     // Room in the registers for the sums, and in shared memory for a measured state of as many rows as columns.
     static constexpr int max_threads = tiles > 8 ? 256 : 128;
     static constexpr int blocks_abreast = tiles > 8 ? 1 : tiles == 2 && spares_registers ? 4 : 3;
@@ -37,6 +39,10 @@ public:
                                Count count);
     PYRANK_DEVICE Array<T> scratch() const { return operand_.memory(); }
 
+    // Whether there is faster code that gives the same bits, and took `layers` layers.
+    template <class Count>
+    PYRANK_INLINED bool run(const State& h, const StreamPosition& position, int layers, Count count) const;
+
 private:
     // body(first row) for the strips of this warp.
     template <class Body>
@@ -51,9 +57,6 @@ private:
             body(column + 1);
         }
     }
-    PYRANK_DEVICE Strip<tiles> product(const WeightParams& weights, const StreamPosition& position, int first,
-                                       int first_column) const;
-
     const ChainParams& chain_;
     int batch_;
     Operand<columns> operand_;
@@ -63,28 +66,36 @@ template <int tiles, int panels>
 template <class Count>
 PYRANK_DEVICE void TensorLayer<tiles, panels>::advance(const State& h, const WeightParams& weights,
                                                        const StreamPosition& position, Count count) {
-    const int rows = int(weights.fan_out);
+    const int rows = int(weights.fan_out), depth = int(weights.fan_in);
+    const Affine<float> affine(weights);
+    const Operand<columns> operand = operand_;  // copies: to the compiler, a matrix instruction may write anywhere
+    const RowParams params(chain_);
+    const StreamPosition here{position.keys, anew(position.layer), anew(position.chain)};
     const auto count_if = [&](bool zeros) {
         if (zeros && lane() % 4 == 0) count();
     };
     for_strips(rows, [&](int first) {
         for (int start = 0; start < columns; start += panel_columns) {
-            Strip<tiles> z = product(weights, position, first, start);
-            z.for_rows(first, [&](RowPart<tiles>& part, int row) {
+            Strip<tiles> z = with_constant_law(chain_.law, [&](auto law) {
+                return product<tiles, law()>(here, affine, operand, depth, first, start, Seat::of_lane());
+            });
+            const Seat seat = Seat::of_lane();
+            const OwnColumns own(seat, batch_ - start);
+            z.for_rows(first + seat.row, [&](RowPart<tiles>& part, int row) {
                 const bool exists = row < rows;
                 if (chain_.skip && exists) {
                     const float gamma = float(chain_.gamma);
-                    part.for_batch(batch_ - start,
+                    part.for_batch(own,
                                    [&](float& x, int column) { x = fma(gamma, x, float(h(row, start + column))); });
                 }
-                if constexpr (panels == 1) count_if(normalize(part, batch_, chain_) && exists);
-                if (exists) part.for_batch(batch_ - start, [&](float& x, int column) { h(row, start + column) = x; });
+                if constexpr (panels == 1) count_if(normalize(part, own, params, chain_) && exists);
+                if (exists) part.for_batch(own, [&](float& x, int column) { h(row, start + column) = x; });
             });
         }
         if constexpr (panels > 1) {
             for (int row = first + lane() / 4; row < first + strip_rows; row += strip_rows / 2) {
                 RowInMemory<State> whole{h, row, row < rows};
-                count_if(normalize(whole, batch_, chain_) && whole.exists);
+                count_if(normalize(whole, OwnColumns(Seat::of_lane(), batch_), params, chain_) && whole.exists);
             }
         }
     });
@@ -101,6 +112,7 @@ PYRANK_DEVICE void TensorLayer<tiles, panels>::prepare(const State& h, int rows)
     const Activation activation = chain_.activation;
     const bool centres = chain_.centres_f();
     const int batch = batch_;
+    const float inverse_batch = RowParams(chain_).inverse_batch;
     for_strips(rows, [&](int strip) {
         for (int row = strip + lane() / 4; row < strip + strip_rows; row += strip_rows / 2) {
             const auto f = [&](int column) {
@@ -118,7 +130,7 @@ PYRANK_DEVICE void TensorLayer<tiles, panels>::prepare(const State& h, int rows)
                 if (column < batch) sum += x - first;
             });
             if (!centres) continue;
-            const float mean = sum_of_row(sum) / float(batch);
+            const float mean = sum_of_row(sum) * inverse_batch;
             for_columns([&](int column) {
                 const float x = operand.kept(row, column);
                 operand.set(row, column, column < batch ? (x - first) - mean : 0.0f);
@@ -128,58 +140,18 @@ PYRANK_DEVICE void TensorLayer<tiles, panels>::prepare(const State& h, int rows)
     barrier();
 }
 
-// Sixteen rows of W F. Products with following bits are summed apart as far as one slab goes: truncation costs them
-// nothing.
 template <int tiles, int panels>
-PYRANK_DEVICE Strip<tiles> TensorLayer<tiles, panels>::product(const WeightParams& weights,
-                                                               const StreamPosition& position, int first,
-                                                               int first_column) const {
-    const Affine<float> affine(weights);
-    const Operand<columns> operand = operand_;  // copies: to the compiler, a matrix instruction may write anywhere
-    const Law law = chain_.law;
-    const int g = lane() / 4, t = lane() % 4, upper = first + g;
-    const int rows = int(weights.fan_out), depth = int(weights.fan_in);
-    const StreamPosition here{position.keys, anew(position.layer), anew(position.chain)};
-    const WeightRow drawn[2] = {{here, upper}, {here, upper + 8}};
-    Strip<tiles> sum{};
-    for (int k = 0; k < depth; k += slab) {
-        // Four columns of W from one call of the generator feed two instructions: any order of k is as good, if the
-        // operand has the same.
-        const int mine = k + 4 * t;
-        float leading[2][4], following[2][4];
-        PYRANK_UNROLL
-        for (int h = 0; h < 2; ++h) {
-            float w[4];
-            drawn[h].draw(law, mine, w);
-            PYRANK_UNROLL
-            for (int q = 0; q < 4; ++q) {
-                const bool exists = upper + 8 * h < rows && mine + q < depth;
-                const SplitNumber split(exists ? affine(w[q]) : 0.0f);
-                leading[q / 2][q % 2 * 2 + h] = split.leading;
-                following[q / 2][q % 2 * 2 + h] = split.following;
-            }
-        }
-        PYRANK_UNROLL
-        for (int j = 0; j < tiles; ++j) {
-            const int column = first_column + j * tile_columns + g;
-            const Four<float> f = operand.leading(mine, column), rest = operand.following(mine, column);
-            float (&upper_sum)[2] = sum.half[0].z[j], (&lower_sum)[2] = sum.half[1].z[j];
-            float upper_rest[2] = {0, 0}, lower_rest[2] = {0, 0};
-            PYRANK_UNROLL
-            for (int s = 0; s < 2; ++s) {
-                const float b[2] = {f[2 * s], f[2 * s + 1]}, b_rest[2] = {rest[2 * s], rest[2 * s + 1]};
-                multiply_tile(upper_rest, lower_rest, following[s], b);
-                multiply_tile(upper_rest, lower_rest, leading[s], b_rest);
-                multiply_tile(upper_sum, lower_sum, leading[s], b);
-            }
-            PYRANK_UNROLL
-            for (int c = 0; c < 2; ++c) {
-                upper_sum[c] += upper_rest[c];
-                lower_sum[c] += lower_rest[c];
-            }
-        }
+template <class Count>
+PYRANK_INLINED bool TensorLayer<tiles, panels>::run(const State& h, const StreamPosition& position, int layers,
+                                                    Count count) const {
+    if constexpr (!has_cases) {
+        return false;
+    } else {
+        const bool one_strip_a_warp = chain_.width <= max_threads / warp_size * strip_rows;
+        if (!one_strip_a_warp || !may_be_a_case(chain_) || !operand_.lies_on_chip()) return false;
+        return run_case_of(chain_,
+                           ResidentLayers<tiles, Count>(chain_, operand_.on_chip(), h, position, layers, count));
     }
-    return sum;
 }
 
 }  // namespace pyrank::cuda

@@ -3,6 +3,7 @@
 #define PYRANK_EMULATOR
 #define PYRANK_DEVICE
 #define PYRANK_CALLED
+#define PYRANK_INLINED inline
 #define PYRANK_PARAMETER const
 #define PYRANK_KERNEL(threads, blocks) inline void
 
@@ -19,9 +20,15 @@ inline int block_index() { return machine().block(); }
 inline int grid_size() { return machine().blocks(); }
 inline void barrier(std::source_location where = std::source_location::current()) { machine().barrier(where); }
 
-constexpr bool spares_registers = false;
+constexpr bool spares_registers = false, has_tensor_cores = true;
 constexpr int warp_size = emulator::warp_size;
-inline uint32_t anew(uint32_t x) { return x; }
+template <class T>
+T anew(T x) {
+    return x;
+}
+template <class T>
+void keep_in_memory(T&) {}
+inline uint32_t fetched_once(const uint64_t& number) { return uint32_t(number); }
 inline int warp() { return thread_index() / warp_size; }
 inline int lane() { return thread_index() % warp_size; }
 inline float from_lane(float x, int from, std::source_location where = std::source_location::current()) {
@@ -30,6 +37,19 @@ inline float from_lane(float x, int from, std::source_location where = std::sour
 inline float from_neighbour(float x, int bits, std::source_location where = std::source_location::current()) {
     return from_lane(x, lane() ^ bits, where);
 }
+inline float from_first_of_four(float x, std::source_location where = std::source_location::current()) {
+    return from_lane(x, lane() & ~3, where);
+}
+
+inline float root_of_normal(float x) { return std::sqrt(x); }
+// Off by as much as it may be, in one direction or the other.
+inline float estimated_inverse_root(float x) {
+    const double side = std::bit_cast<uint32_t>(x) % 3 - 1.0;
+    return float(1 / std::sqrt(double(x)) * (1 + side * std::exp2(-22.9)));
+}
+template <int number>
+void leave_mark() {}
+
 inline void multiply_tile(float (&upper)[2], float (&lower)[2], const float (&a)[4], const float (&b)[2],
                           std::source_location where = std::source_location::current()) {
     emulator::multiply_tile(upper, lower, machine().exchange({a[0], a[1], a[2], a[3], b[0], b[1]}, where), lane());
@@ -85,7 +105,20 @@ private:
     T* first_ = nullptr;
     int64_t count_ = 0;
     emulator::Word* words_ = nullptr;
+
+    template <class U>
+    friend bool lies_on_chip(const Array<U>& array);
 };
+
+template <class T>
+bool lies_on_chip(const Array<T>& array) {
+    return machine().is_shared(array.first_);
+}
+template <class T>
+Array<T> on_chip(const Array<T>& array) {
+    if (!lies_on_chip(array)) machine().fail("takes global memory for its own");
+    return array;
+}
 
 using Queue = void*;
 

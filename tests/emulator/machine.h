@@ -140,6 +140,7 @@ public:
         Region shared(memory.data(), size_t(shared_bytes));
         add(&shared);
         shared_ = memory.data();
+        shared_bytes_ = shared_bytes;
         for (block_ = 0; !order.empty() && error_.empty(); order.pop_back()) {
             block_ = order.back();
             shared.forget();
@@ -154,6 +155,7 @@ public:
     int block() const { return block_; }
     int blocks() const { return blocks_; }
     char* shared() const { return shared_; }
+    bool is_shared(const void* memory) const { return memory >= shared_ && memory < shared_ + shared_bytes_; }
 
 private:
     enum class Wait { none, warp, block, for_ever };
@@ -268,6 +270,7 @@ private:
     int thread_ = 0, block_ = 0, blocks_ = 0;
     uint32_t epoch_ = 1, launch_epoch_ = 0, block_epoch_ = 0;
     char* shared_ = nullptr;
+    int64_t shared_bytes_ = 0;
 };
 
 // Devices are driven by threads of the host; each of those has a machine.
