@@ -131,6 +131,20 @@ def test_blocks_devices_memories_and_orders_change_no_bit(emulated):
         assert_same(on_tensor_cores(plan, [2], tuple(range(devices))), whole)
 
 
+@pytest.mark.parametrize("normalization", ["rescale", "batch"])
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+@pytest.mark.parametrize("law", ["gaussian", "uniform"])
+def test_layers_of_the_cases_change_no_bit(law, activation, normalization, emulated):
+    """They want the right-hand side in shared memory; without any, the other layers take their place."""
+    for gamma, (width, batch) in itertools.product((math.inf, 0.5), ((20, 13), (40, 32))):
+        chain = pyrank.Chain(width, batch, gamma=gamma, activation=activation, normalization=normalization, weights=law)
+        plan = make_plan(chain, chains=2, burn_in=1, every=2)
+        emulated.configure(shared_limit=227 << 10)
+        whole = on_tensor_cores(plan, [4])
+        emulated.configure(shared_limit=0)
+        assert_same(on_tensor_cores(plan, [4]), whole)
+
+
 @pytest.mark.parametrize("size", [8, 16, 32, 64])
 def test_three_blocks_have_room_on_a_multiprocessor(size, emulated):
     """As many as the registers are shared out for; a Hopper has 228 kB, and takes 1 kB more for each block."""
