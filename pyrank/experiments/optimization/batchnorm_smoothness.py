@@ -48,7 +48,7 @@ class Settings:
 
 
 PRESETS = {
-    "quick": Settings(Training(1_000, 64, 50, epochs=4, every=20, curvature=200), (2, 6), (0.03, 0.1, 0.3, 1.0), 5),
+    "quick": Settings(Training(1_000, 64, 50, epochs=4, every=20, curvature=200), (2, 6), (0.03, 0.1, 0.3, 1.0), 3),
     "paper": Settings(
         Training(10_000, 128, 100, epochs=20, every=100, curvature=2_000), (2, 8, 20),
         (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0), 10,
