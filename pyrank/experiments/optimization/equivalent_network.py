@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from pyrank.experiments.declaration import Experiment, Found, Table
-from pyrank.experiments.optimization.full_batch import KINDS, Floats, Problem, follow, largest_rate
+from pyrank.experiments.optimization.full_batch import KINDS, Problem, follow, largest_rate
 from pyrank.experiments.optimization.full_batch_claims import NORMS, Measured, claims, factor
 from pyrank.experiments.optimization.full_batch_figure import SHEET
+from pyrank.experiments.optimization.trainings import Floats
 from pyrank.experiments.papers import MORWANI
 from pyrank.experiments.tables import Column
 from pyrank.experiments.tasks import Computation

@@ -5,35 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pyrank import data, networks
+from pyrank import networks
+from pyrank.experiments.optimization.trainings import BATCH_NORM, CLASSES, Floats, Pair, images
 from pyrank.reference.measures import participation_ratio
-from pyrank.specs.normalization import Normalization
 from pyrank.support.ambient import one_thread
 
-Floats = NDArray[np.float64]
-
 KINDS = {"BN": "BN", "equivalent": "without BN, from the equivalent point", "plain": "without BN, torch's own start"}
-BATCH_NORM = Normalization(recentre=True, eps=1e-5)
-"""With the eps of torch."""
-CLASSES = 10
 LIMIT = 1e3
 """A loss so many times the first one, or none, is that of a descent that has diverged; and so are norms."""
 OCTAVES = (-8.0, 8.0)
 """Powers of two between which the largest stable rate is sought."""
-
-
-@lru_cache(maxsize=8)  # a worker has many descents on one batch, and reading the whole set takes as long as a short one
-def _batch(name: str, samples: int, seed: int) -> tuple[Tensor, Tensor]:
-    x, y = data.load(name, "train", samples, seed)
-    return x.flatten(1), y
 
 
 @dataclass(frozen=True)
@@ -45,9 +32,9 @@ class Problem:
     depth: int
     width: int
 
-    def batch(self, seed: int) -> tuple[Tensor, Tensor]:
+    def batch(self, seed: int) -> Pair:
         """Draw images, as vectors, and their labels."""
-        return _batch(self.data, self.samples, seed)
+        return images(self.data, "train", self.samples, seed)
 
     def network(self, kind: str, x: Tensor, seed: int) -> nn.Sequential:
         """Build one of `KINDS`; those with BN and from the equivalent point have the same weights, of this seed."""

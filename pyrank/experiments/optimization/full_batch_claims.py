@@ -12,7 +12,8 @@ import numpy as np
 from pyrank.estimate.intervals import Interval
 from pyrank.experiments.claims import Claim, at_least, at_most, between, close_to, extension, published
 from pyrank.experiments.declaration import Found
-from pyrank.experiments.optimization.full_batch import LIMIT, Floats, Record
+from pyrank.experiments.optimization.full_batch import LIMIT, Record
+from pyrank.experiments.optimization.trainings import Floats
 from pyrank.experiments.papers import MORWANI
 
 NORMS = ("activations", "gradients", "weights")
