@@ -60,9 +60,10 @@ def layout(request):
 
 
 @pytest.fixture(scope="session")
-def emulator(tmp_path_factory):
-    """The emulator as a module."""
-    return emulation.build(tmp_path_factory.mktemp("emulator"))
+def emulator(request, tmp_path_factory):
+    """The emulator as a module; one of several processes builds it, into the folder above their own."""
+    own = tmp_path_factory.getbasetemp()
+    return emulation.build(own.parent if hasattr(request.config, "workerinput") else own)
 
 
 @pytest.fixture

@@ -16,14 +16,20 @@ OPTIONS = ("-std=c++20", "-O1", "-march=native", "-ffp-contract=off", "-fno-math
 
 
 def build(folder):
-    """Compile the emulator into a folder and return it as a module."""
+    """Compile the emulator into a folder, unless another process of the tests has done so; return it as a module."""
+    fcntl = pytest.importorskip("fcntl", reason="the emulator is built where files can be locked")
     compiler = os.environ.get("CXX") or shutil.which("c++")
     pybind11 = pytest.importorskip("pybind11", reason="the emulator needs pybind11 to be built")
     if compiler is None:
         pytest.skip("the emulator needs a C++ compiler to be built")
     place = folder / f"emulated{sysconfig.get_config_var('EXT_SUFFIX')}"
     includes = [f"-I{sysconfig.get_paths()['include']}", f"-I{pybind11.get_include()}"]
-    subprocess.run([compiler, *OPTIONS, *includes, SOURCE, "-o", place], check=True)
+    with place.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            part = place.with_suffix(".part")
+            subprocess.run([compiler, *OPTIONS, *includes, SOURCE, "-o", part], check=True)
+            part.rename(place)
     spec = importlib.util.spec_from_file_location("emulated", place)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -175,17 +175,17 @@ def test_no_register_is_spilled_on_any_architecture(compiled):
 
 
 @pytest.fixture(scope="module")
-def kernels(extracted):
+def disassembled(extracted):
     """The machine code of the kernels for sm_90."""
     if sass.find_tool("nvdisasm") is None:
         pytest.skip("there is no nvdisasm; pip install '.[cuda-dev]'")
     return {kernel_of(name): code for name, code in sass.disassemble(extracted[0][90]).items()}
 
 
-def test_no_register_is_spilled(kernels):
+def test_no_register_is_spilled(disassembled):
     """What the assembler spills, the disassembler marks. In loops over slabs there is none, the known rest included."""
-    assert kernels.keys() == KERNELS.keys()
-    for name, kernel in kernels.items():
+    assert disassembled.keys() == KERNELS.keys()
+    for name, kernel in disassembled.items():
         loops = kernel.innermost(sass.GENERATOR)
         watched = [None] if name not in SPILLED else [loop.body for loop in loops]
         assert watched
@@ -209,9 +209,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("columns", [16, 32])
-def test_layers_of_the_cases_are_lean(columns, kernels):
+def test_layers_of_the_cases_are_lean(columns, disassembled):
     """Their loops call nothing, use no memory but that of the block, and branch for the next slab and layer alone."""
-    kernel = kernels[f"advance, tensor, {columns} columns"]
+    kernel = disassembled[f"advance, tensor, {columns} columns"]
     loops = {sass.case(kernel, layer): (layer, slabs) for layer, slabs in sass.slab_loops(kernel).items()}
     assert loops.keys() >= CASES
     for case in CASES:
@@ -222,8 +222,8 @@ def test_layers_of_the_cases_are_lean(columns, kernels):
         assert {code.name.partition(".")[0] for code in kernel.code(slabs[0].body) if code.kind == "branch"} == {"BRA"}
 
 
-def test_as_few_instructions_as_the_design_counts(kernels):
-    kernel = kernels["advance, tensor, 16 columns"]
+def test_as_few_instructions_as_the_design_counts(disassembled):
+    kernel = disassembled["advance, tensor, 16 columns"]
     name = "advance_kernelINS0_11TensorLayerILi2ELi1EEE"
     counted = {each.case: each for each in sass.count(name, kernel)}
     for case in CASES:
@@ -245,8 +245,8 @@ def test_the_extension_holds_the_declared_architectures(extension):
             parts.add((kind, struct.unpack_from("<I", data, part + 28)[0]))
             part += part_header + part_size
         at = data.find(b"\x50\xed\x55\xba", at + 4)
-    machine_code, ptx = declared_architectures()
-    assert parts == {(2, arch) for arch in machine_code} | {(1, arch) for arch in ptx}
+    with_code, with_ptx = declared_architectures()
+    assert parts == {(2, arch) for arch in with_code} | {(1, arch) for arch in with_ptx}
 
 
 def test_the_extension_needs_no_library_of_cuda(extension):
