@@ -59,6 +59,14 @@ def layout(request):
     return request.param
 
 
+@pytest.fixture(scope="module")
+def shipped():
+    """The images that come with the package, which are the first of all, and read sooner."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYRANK_DATA", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def emulator(request, tmp_path_factory):
     """The emulator as a module; one of several processes builds it, into the folder above their own."""

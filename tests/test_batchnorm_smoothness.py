@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pyrank.experiments import Found
+from pyrank.experiments.batchnorm import NONE
 from pyrank.experiments.optimization import batchnorm_smoothness as smoothness
 from pyrank.experiments.optimization.courses import Course, Courses, Training, followed
-from pyrank.experiments.optimization.trainings import CLASSES, PLAIN, images
+from pyrank.experiments.optimization.trainings import CLASSES, images
 from pyrank.networks import mlp, train
 from pyrank.optimization import hessian_eigenvalues
 from pyrank.support.ambient import one_thread
@@ -16,13 +17,7 @@ from pyrank.support.ambient import one_thread
 TRAINING = Training(samples=40, width=4, batch=20, epochs=2, every=2, curvature=20)
 TINY = smoothness.Settings(TRAINING, (1, 2), (0.1, 1.0), seeds=2)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def shipped():
-    """The images that come with the package are the same, and read sooner."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PYRANK_DATA", raising=False)
-        yield
+pytestmark = pytest.mark.usefixtures("shipped")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +31,7 @@ def test_a_course_is_the_hessian_at_the_start_and_at_the_end():
 
     found = followed(TRAINING, 1, "no BN", 0.1, seed=2)
     x, y = images("fashion-mnist", "train", 40, 2)
-    model = mlp(1, 4, 784, CLASSES, PLAIN, weights="he", seed=2)
+    model = mlp(1, 4, 784, CLASSES, NONE, weights="he", seed=2)
     assert TRAINING.steps.tolist() == [0, 2, 4]
     assert len(found.sharpness) == 3
     for look in (0, 2):

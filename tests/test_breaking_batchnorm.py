@@ -6,10 +6,11 @@ import pytest
 from test_network_trainings import planted
 
 from pyrank.experiments import Found
+from pyrank.experiments.batchnorm import BN, UNCENTRED
 from pyrank.experiments.networks import breaking_batchnorm as experiment
 from pyrank.experiments.networks.breaking_batchnorm import BROKEN, OFF_CENTRE, STANDARD
 from pyrank.experiments.networks.rates import Chosen, Settings
-from pyrank.experiments.networks.recipes import BN, UNCENTRED, Recipe, cifar_or_padded
+from pyrank.experiments.networks.recipes import Recipe, cifar_or_padded
 
 TINY = Recipe(images="cifar-10", samples=16, batch=8, epochs=1)
 BASES = (replace(TINY, depth=2, width=8), replace(TINY, network="vgg19", width=1 / 64),

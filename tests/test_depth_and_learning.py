@@ -9,11 +9,12 @@ from test_network_trainings import planted
 
 from pyrank import data, networks
 from pyrank.experiments import Found, Row
+from pyrank.experiments.batchnorm import BN, NONE
 from pyrank.experiments.networks import depth_and_learning as experiment
 from pyrank.experiments.networks import depth_curves as curves
 from pyrank.experiments.networks.depth_curves import RANKS, Data, Settings
 from pyrank.experiments.networks.rates import Chosen, Trial
-from pyrank.experiments.networks.recipes import BN, NONE, Recipe
+from pyrank.experiments.networks.recipes import Recipe
 
 from tolerances import SIGMAS
 

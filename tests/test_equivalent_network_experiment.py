@@ -199,7 +199,7 @@ def test_presets_have_what_is_published():
     for preset in EXPERIMENT.presets.values():
         assert preset.problem.depth in preset.depths
         assert preset.seeds >= 6  # fewer cannot show that it is so in most
-    assert full_batch.BATCH_NORM.recentre
+    assert full_batch.BN.recentre
 
 
 def test_files_are_complete(tmp_path):

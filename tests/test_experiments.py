@@ -97,6 +97,15 @@ def test_other_settings_in_the_same_folder_keep_what_is_done(tmp_path, monkeypat
     assert QUESTION.run(first, tmp_path).table == QUESTION.run(first, tmp_path).table
 
 
+def test_experiments_share_a_folder_for_files(tmp_path):
+    squares = declared().run(Settings(3), tmp_path)
+    cubes = declared(name="cubes", tasks=lambda _: [Computation("x=2", chores.picky, {"x": 2, "bad": 0})]).run(
+        Settings(), tmp_path
+    )
+    assert all(path.is_file() for path in squares.files + cubes.files)
+    assert not set(squares.files) & set(cubes.files)
+
+
 def test_a_task_that_fails_is_named_once_the_others_are_done_and_tried_again(tmp_path):
     tasks = [
         Computation("bad", chores.picky, {"x": 0, "bad": 0}),
@@ -105,7 +114,7 @@ def test_a_task_that_fails_is_named_once_the_others_are_done_and_tried_again(tmp
     for _ in range(2):
         with pytest.raises(TaskError, match=r"^bad failed: ValueError: not this one$"):
             declared(tasks=lambda _: tasks).find(Settings(), tmp_path)
-    assert Study(tmp_path / "study", [task.cell("cpu") for task in tasks]).status()["done"] == 1
+    assert Study(tmp_path / "squares.study", [task.cell("cpu") for task in tasks]).status()["done"] == 1
 
 
 def test_a_dataclass_comes_back_as_the_annotation_of_its_function_says(tmp_path):

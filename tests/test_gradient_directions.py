@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from pyrank.experiments import Found, Row
+from pyrank.experiments.batchnorm import BN
 from pyrank.experiments.networks import gradient_directions as experiment
 from pyrank.experiments.networks.directions import BINS, Directions, directions
 from pyrank.experiments.networks.rates import Settings
-from pyrank.experiments.networks.recipes import BN, Recipe, built, pictures
+from pyrank.experiments.networks.recipes import Recipe, built, pictures
 
 from tolerances import SIGMAS
 

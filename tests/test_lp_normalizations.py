@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from torch.nn.functional import cross_entropy
 
 from pyrank import data, networks
@@ -13,9 +12,16 @@ from pyrank.experiments import Found
 from pyrank.experiments.optimization import lp_normalizations as lp
 from pyrank.experiments.optimization.comparisons import Comparison
 from pyrank.experiments.optimization.endings import Data
-from pyrank.experiments.optimization.normalizations import NONE, NORMALIZATIONS, SHOWN, Ending, Training, largest_rate
+from pyrank.experiments.optimization.normalizations import (
+    NORMALIZATIONS,
+    SHOWN,
+    WITHOUT,
+    Ending,
+    Training,
+    largest_rate,
+)
 from pyrank.experiments.optimization.normalizations import trained as trained_once
-from pyrank.experiments.optimization.trainings import Distance, vector
+from pyrank.experiments.optimization.trainings import vector
 from pyrank.optimization import hessian_eigenvalues
 
 from tolerances import EXACT
@@ -24,13 +30,7 @@ SMALL = Training("fashion-mnist", samples=40, tests=30, width=4, batch=10, epoch
 TINY = lp.Settings(SMALL, seeds=2, curvature=20, short=replace(SMALL, epochs=1), rates=(0.5, 2.0, 1e12), rate_seeds=1,
                    k=3)  # fmt: skip
 
-
-@pytest.fixture(scope="module", autouse=True)
-def shipped():
-    """The images that come with the package are the same, and read sooner."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PYRANK_DATA", raising=False)
-        yield
+pytestmark = pytest.mark.usefixtures("shipped")
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +66,10 @@ def test_eight_normalisations_share_weights_and_order():
     assert len(names) == 8 * 2 + 9 * 3
 
 
-def test_distance_by_epoch_of_a_training_that_ends_early():
-    model = torch.nn.Linear(2, 1, bias=False)
-    moved = Distance(model)
-    with torch.no_grad():
-        model.weight += torch.tensor([[3.0, 4.0]])
-    moved.stop()
-    assert moved.by_epoch(3) == pytest.approx([0.0, 5.0, math.nan, math.nan], nan_ok=True, rel=1e-6)
-
-
 def test_divergence_is_a_result(finished):
     found = finished[1]
     assert all(losses[0, -1] > 1e6 for losses in found.data.losses.values())
-    gone = trained_once(SMALL, NONE, 1e12, seed=0, curvature=20, k=3)
+    gone = trained_once(SMALL, WITHOUT, 1e12, seed=0, curvature=20, k=3)
     assert math.isinf(gone.loss)
     assert np.isnan(gone.eigenvalues).all()
     assert gone.accuracy == 0.1
@@ -108,7 +99,7 @@ def planted(off=0.0, noise=0.001, factor=1.0, distance=1.0, stable=8.0, seeds=8)
                                 values * (1 + 0.01 * rng.normal()), np.zeros(3)) for _ in range(seeds)]  # fmt: skip
     rates = (1.0, 2.0, 4.0, 8.0)
     learns = {name: np.where(np.array(rates) <= stable, 0.5, math.inf)[None] for name in NORMALIZATIONS}
-    return Data(endings, {**learns, NONE: np.array([[0.5, 0.5, math.inf, math.inf]])}, rates)
+    return Data(endings, {**learns, WITHOUT: np.array([[0.5, 0.5, math.inf, math.inf]])}, rates)
 
 
 def verdicts(**changes):
@@ -136,7 +127,7 @@ def test_verdicts_follow_the_numbers():
 def test_what_a_grid_knows_of_two_rates(weakest, plain, low, high):
     rates = (1.0, 2.0, 4.0, 8.0)
     losses = dict.fromkeys(NORMALIZATIONS, np.where(np.array(rates) <= weakest, 0.1, 9.0)[None])
-    data = Data({}, losses | {NONE: np.where(np.array(rates) <= plain, 0.1, 9.0)[None]}, rates)
+    data = Data({}, losses | {WITHOUT: np.where(np.array(rates) <= plain, 0.1, 9.0)[None]}, rates)
     assert (data.rate_gain.low, data.rate_gain.high) == (low, high)
 
 

@@ -11,9 +11,10 @@ import pyrank
 from pyrank import data, networks
 from pyrank.estimate.intervals import Interval
 from pyrank.experiments import DANESHMAND, Computation, at_least, at_most
+from pyrank.experiments.batchnorm import BN, NONE, UNCENTRED
 from pyrank.experiments.networks import rates, recipes, reporting, trainings
 from pyrank.experiments.networks.rates import Settings, Trial
-from pyrank.experiments.networks.recipes import BN, NONE, Raising, Recipe
+from pyrank.experiments.networks.recipes import Raising, Recipe
 from pyrank.experiments.networks.trainings import Training, trained
 from pyrank.experiments.tasks import run_tasks
 
@@ -118,7 +119,7 @@ KNOWN = {  # at depth 32, after 3 epochs of 78 batches: (normalisation, weights,
     "BN": ((BN, "torch", 0.1), (0.714, 0.012)),
     "none": ((NONE, "torch", 0.1), (0.104, 0.004)),
     "broken": ((BN, "broken", 0.1), (0.117, 0.002)),
-    "BN without recentring": ((recipes.UNCENTRED, "torch", 0.03), (0.416, 0.003)),
+    "BN without recentring": ((UNCENTRED, "torch", 0.03), (0.416, 0.003)),
 }
 
 

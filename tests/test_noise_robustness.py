@@ -7,9 +7,9 @@ import pytest
 
 from pyrank import data, networks
 from pyrank.experiments import Found
+from pyrank.experiments.batchnorm import BN
 from pyrank.experiments.optimization import noise_robustness as noise
 from pyrank.experiments.optimization.noisy_points import FEW, KINDS, Points, Races, raced
-from pyrank.experiments.optimization.trainings import BATCH_NORM
 from pyrank.support.ambient import one_thread
 
 TINY = noise.Settings((2, FEW, 20), (Points(FEW, noise=0.3),), rates=(0.1, 1.0), steps=4, tests=20, seeds=2)
@@ -26,7 +26,7 @@ def test_a_race_is_what_its_parts_give():
     found = raced(points, (0.1, 1.0), steps=5, tests=20, seed=3)
     assert found.shape == (3, 2)
     x, y = data.separable(5, 1000, 100, 60, 3, noise=0.5, gap=2.0)
-    for row, (law, shuffle) in enumerate(((BATCH_NORM, True), (BATCH_NORM, False), ("none", True))):
+    for row, (law, shuffle) in enumerate(((BN, True), (BN, False), ("none", True))):
         model = networks.mlp(1, 100, 1000, 5, law, seed=3)
         with one_thread():
             history = networks.train(model, (x[:40], y[:40]), epochs=3, batch=16, learning_rate=1.0, seed=3,

@@ -230,7 +230,7 @@ def test_folder_that_becomes_useless_costs_files_and_no_result(tmp_path, capsys,
     assert "written" not in printed
     without, unsaved, lost = err.splitlines()
     assert "the study goes on and tries again" in without
-    assert unsaved.startswith(f"pyrank: not written: {out / 'study/study.sqlite'} (")
+    assert unsaved.startswith(f"pyrank: not written: {out / 'made-up.study/study.sqlite'} (")
     assert lost.startswith(f"pyrank: not written: {out / 'made-up.csv'}, ")
 
 

@@ -191,6 +191,47 @@ def test_monitor_sees_steps_and_no_evaluations(points):
     assert pickle.loads(pickle.dumps(history)).steps == 10  # noqa: S301, as between processes
 
 
+def test_evaluations_by_epoch_change_nothing(points):
+    """The weights before the first step and after each epoch; draws and changes of modes and buffers are put back."""
+    model = network(normalization=BATCH)
+    start = network(normalization=BATCH)[0].weight
+
+    def evaluate():
+        model.eval()
+        model[1].running_mean += torch.rand(12)
+        return {"weights": model[0].weight, "step": (model[0].weight - start).norm()}
+
+    options = {"epochs": 2, "batch": 20, "learning_rate": 0.1}
+    history = networks.train(model, points, **options, evaluate=evaluate)
+    plain = network(normalization=BATCH)
+    unseen = networks.train(plain, points, **options)
+    np.testing.assert_array_equal(history.loss, unseen.loss)
+    for p, q in zip(model.state_dict().values(), plain.state_dict().values(), strict=True):
+        assert torch.equal(p, q)
+    weights = history.evaluations["weights"]
+    assert weights.shape == (3, 12, 8)
+    np.testing.assert_array_equal(weights[0], start.detach())
+    np.testing.assert_array_equal(weights[2], plain[0].weight.detach())
+    steps = np.linalg.norm(weights - weights[0], axis=(1, 2))
+    np.testing.assert_allclose(history.evaluations["step"], steps, rtol=1e-5)
+    assert {"weights", "step"} < set(history.to_dict())
+    assert unseen.evaluations == {}
+
+
+def test_evaluations_end_where_a_training_diverges(points):
+    x, y = points
+    options = {"epochs": 2, "batch": 100, "learning_rate": 1e12, "evaluate": lambda: {"one": 1.0}}
+    history = networks.train(nn.Linear(8, 3), (1e25 * x, y), **options)
+    np.testing.assert_array_equal(history.evaluations["one"], [1.0, math.nan, math.nan])
+
+
+def test_evaluations_of_changing_shapes_are_refused(points):
+    shapes = iter(([1.0], [1.0, 2.0]))
+    with pytest.raises(pyrank.ArgumentError) as error:
+        networks.train(network(), points, epochs=1, learning_rate=0.1, batch=50, evaluate=lambda: {"r": next(shapes)})
+    assert_one_line(error, "evaluate", "(2,)", "(1,)")
+
+
 def test_rank_monitor_follows_the_steps(points):
     """At the first step it sees the first batch in the untrained network."""
     fresh, model = network(), network()

@@ -110,9 +110,10 @@ class Experiment:
     def find(
         self, settings: Any, out: Path, *, device: str = "cpu", progress: bool | None = None, workers: int | None = None
     ) -> Found:
-        """Run the tasks as a study in ``out``, and analyse their results."""
+        """Run the tasks as a study of the experiment's name in ``out``, and analyse their results."""
         tasks = list(self.tasks(settings))
-        data = self.analyse(settings, run_tasks(tasks, out, device=device, progress=progress, workers=workers))
+        study = out / f"{self.name}.study"
+        data = self.analyse(settings, run_tasks(tasks, study, device=device, progress=progress, workers=workers))
         seeds = [task.seed for task in tasks if task.seed is not None]
         return Found(settings, data, records(self.columns, self.rows(settings, data)), seeds)
 

@@ -14,9 +14,6 @@ from pyrank import studies
 from pyrank.specs.chain import Chain
 from pyrank.support.files import prepare_folder
 
-FOLDER = "study"
-"""Within the output folder."""
-
 
 class TaskError(RuntimeError):
     """A task has failed; the others have not."""
@@ -122,14 +119,19 @@ class Computation:
 
 
 def run_tasks(
-    tasks: Sequence[Task], out: Path, *, device: str = "cpu", progress: bool | None = None, workers: int | None = None
+    tasks: Sequence[Task],
+    folder: Path,
+    *,
+    device: str = "cpu",
+    progress: bool | None = None,
+    workers: int | None = None,
 ) -> list[Any]:
-    """Run tasks as a study in ``out/study``; return their results in their order.
+    """Run tasks as a study in this folder; return their results in their order.
 
     Raises
     ------
     ArgumentError
-        If ``out`` cannot be written to, or one of them cannot run on this ``device``, before the first does.
+        If the folder cannot be written to, or one of them cannot run on this ``device``, before the first does.
     TaskError
         If one fails; the same call tries it again.
     KeyboardInterrupt
@@ -140,8 +142,8 @@ def run_tasks(
     if not tasks:
         return []
     cells = [task.cell(device) for task in tasks]
-    prepare_folder("out", out / FOLDER)
-    study = studies.Study(out / FOLDER, cells)
+    prepare_folder("out", folder)
+    study = studies.Study(folder, cells)
     if study.run(workers, progress=progress, retry_failed=True)["waiting"]:
         study.run(workers, progress=progress)  # the folder has vanished meanwhile, and what was in it
     for task, cell in zip(tasks, cells, strict=True):

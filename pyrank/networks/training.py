@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyrank.networks.evaluation import STATISTICS, accuracy, as_pair
+from pyrank.networks.kept import kept
 from pyrank.support.ambient import unmoved
-from pyrank.support.errors import as_choice, as_integer, as_number
+from pyrank.support.errors import as_choice, as_integer, as_number, invalid
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 Optimizer = Callable[[list[nn.Parameter], float], torch.optim.Optimizer]
+Evaluation = Callable[[], Mapping[str, Any]]
 
 
 class Monitor(Protocol):
@@ -49,6 +51,9 @@ class History:
         (epochs,): shares of the training and of the test data after each epoch; the latter is empty without test data.
     measures
         By name, (steps,): what a monitor measured, NaN in steps that it left out.
+    evaluations
+        By name, (epochs + 1, ...): what ``evaluate`` returned before the first step and after each epoch, NaN where a
+        diverged training never came.
     steps
         How many steps were taken.
     diverged
@@ -59,13 +64,14 @@ class History:
     accuracy: NDArray[np.float64]
     test_accuracy: NDArray[np.float64]
     measures: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    evaluations: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     steps: int = 0
     diverged: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return numbers and arrays by name, as a task of a study does; measures have the names of the monitor."""
+        """Return numbers and arrays by name, as a task of a study does; what was measured keeps its names."""
         own = ("loss", "accuracy", "test_accuracy", "steps", "diverged")
-        return {**{name: getattr(self, name) for name in own}, **self.measures}
+        return {**{name: getattr(self, name) for name in own}, **self.measures, **self.evaluations}
 
     def __repr__(self) -> str:
         loss = self.loss[self.steps - 1] if self.steps else math.nan
@@ -84,6 +90,7 @@ def train(
     optimizer: str | Optimizer = "sgd",
     seed: int = 0,
     monitor: Monitor | None = None,
+    evaluate: Evaluation | None = None,
     test: tuple[Tensor, Tensor] | None = None,
     statistics: str = "batch",
     shuffle: bool = True,
@@ -110,6 +117,9 @@ def train(
     monitor
         A rank monitor of this model, or what has its methods: it is started for the steps, stopped for evaluations and
         at the end.
+    evaluate
+        Called before the first step and after each epoch; the numbers, or arrays of one shape, that it returns by name
+        are kept. What it does to modes, buffers, gradients and the random state is put back.
     statistics
         What normalisation uses in evaluations: ``"batch"``, whole batches of the same size and their own statistics;
         or ``"running"``, the averages of training, as in eval mode. Running statistics are not moved by either.
@@ -140,12 +150,13 @@ def train(
     per_epoch = n // batch if drop_last else -(-n // batch)
     descent = _optimizer(optimizer, list(model.parameters()), learning_rate)
     losses, seen = np.full(epochs * per_epoch, math.nan), _Seen(monitor, epochs * per_epoch)
-    shares = np.full((len(pairs), epochs), math.nan)
+    shares, evaluations = np.full((len(pairs), epochs), math.nan), _Evaluations(model, evaluate)
     device = next((each.device for each in model.parameters()), x.device)
     order = torch.Generator(device="cpu").manual_seed(seed)
     steps, diverged = 0, False
     with torch.enable_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
+        evaluations.take()
         for epoch in range(epochs):
             model.train()
             places = torch.randperm(n, generator=order, device="cpu") if shuffle else torch.arange(n, device="cpu")
@@ -165,7 +176,9 @@ def train(
                 diverged = bool(np.isnan(shares[:, epoch]).any())
             if diverged:
                 break
-    return History(losses, shares[0], shares[1:].ravel(), seen.measures, steps, diverged)
+            evaluations.take()
+    by_epoch = evaluations.by_name(epochs + 1)
+    return History(losses, shares[0], shares[1:].ravel(), seen.measures, by_epoch, steps, diverged)
 
 
 class _Seen:
@@ -187,6 +200,36 @@ class _Seen:
         if self.monitor is not None and (self.monitor.batches - 1) % self.monitor.every == 0:
             for name, value in self.monitor.scalars().items():
                 self.measures.setdefault(name, np.full(self.steps, math.nan))[step] = value
+
+
+class _Evaluations:
+    """What a function of the user's has returned, time after time."""
+
+    def __init__(self, model: nn.Module, evaluate: Evaluation | None) -> None:
+        self.model, self.evaluate = model, evaluate
+        self.found: list[dict[str, NDArray[np.float64]]] = []
+
+    def take(self) -> None:
+        if self.evaluate is None:
+            return
+        with kept(self.model):
+            found = {name: _floats(value) for name, value in self.evaluate().items()}
+        self.found.append(found)
+        now, before = ({name: value.shape for name, value in each.items()} for each in (found, self.found[0]))
+        if now != before:
+            raise invalid("evaluate", now, f"{before}, the shapes of the first call", "return the same at each call")
+
+    def by_name(self, length: int) -> dict[str, NDArray[np.float64]]:
+        """Return (length, ...) by name, filled up with NaN."""
+        missing = length - len(self.found)
+        return {
+            name: np.stack([each[name] for each in self.found] + [np.full_like(first, math.nan)] * missing)
+            for name, first in (self.found[0] if self.found else {}).items()
+        }
+
+
+def _floats(value: Any) -> NDArray[np.float64]:
+    return torch.as_tensor(value, dtype=torch.float64, device="cpu").detach().numpy().copy()
 
 
 def _optimizer(choice: str | Optimizer, parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:

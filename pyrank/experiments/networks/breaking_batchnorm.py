@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pyrank.experiments.batchnorm import BN, UNCENTRED
 from pyrank.experiments.claims import Claim, at_least, at_most, close_to, extension
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.networks import rates, reporting
 from pyrank.experiments.networks.curves import draw_epochs
 from pyrank.experiments.networks.rates import Settings, Trial, over_seeds, pick, training_tasks
-from pyrank.experiments.networks.recipes import BN, UNCENTRED, Recipe
+from pyrank.experiments.networks.recipes import Recipe
 from pyrank.experiments.networks.reporting import judged, trained_how
 from pyrank.experiments.papers import DANESHMAND, TALK
 from pyrank.plotting import Panel, Sheet

@@ -18,12 +18,13 @@ import math
 from dataclasses import replace
 
 from pyrank.estimate.intervals import Interval
+from pyrank.experiments.batchnorm import BN
 from pyrank.experiments.claims import Claim, at_least, at_most, extension
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.networks import depth_curves as curves
 from pyrank.experiments.networks.depth_curves import CHANCE, COLLAPSED, Data, Settings
 from pyrank.experiments.networks.rates import Trial, over_seeds, pick
-from pyrank.experiments.networks.recipes import BN, Recipe
+from pyrank.experiments.networks.recipes import Recipe
 from pyrank.experiments.networks.reporting import judged
 from pyrank.experiments.papers import DANESHMAND
 from pyrank.plotting import Sheet

@@ -22,11 +22,12 @@ import numpy as np
 
 from pyrank import plotting
 from pyrank.estimate.intervals import Interval
+from pyrank.experiments.batchnorm import BN
 from pyrank.experiments.claims import Claim, at_least, at_most, close_to, extension
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.networks.directions import BINS, Directions, directions
 from pyrank.experiments.networks.rates import Settings, Trial, at_hand, over_seeds
-from pyrank.experiments.networks.recipes import BN, Recipe, told
+from pyrank.experiments.networks.recipes import Recipe, told
 from pyrank.experiments.networks.reporting import judged
 from pyrank.experiments.papers import DANESHMAND
 from pyrank.experiments.tables import Column

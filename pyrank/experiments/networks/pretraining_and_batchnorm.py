@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyrank.estimate.intervals import Interval
+from pyrank.experiments.batchnorm import BN
 from pyrank.experiments.claims import Claim, at_least, extension
 from pyrank.experiments.declaration import Experiment, Found, Table
 from pyrank.experiments.networks import rates, reporting
 from pyrank.experiments.networks.curves import draw_epochs
 from pyrank.experiments.networks.rates import Chosen, Settings, Trial, at_hand, over_seeds, pick
-from pyrank.experiments.networks.recipes import BN, Raising, Recipe
+from pyrank.experiments.networks.recipes import Raising, Recipe
 from pyrank.experiments.networks.reporting import judged, trained_how
 from pyrank.experiments.networks.timing import seconds_of
 from pyrank.experiments.papers import DANESHMAND, TALK

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyrank.estimate.intervals import Interval
-from pyrank.experiments.networks.recipes import NONE, Recipe, cifar_or_padded
+from pyrank.experiments.batchnorm import NONE
+from pyrank.experiments.networks.recipes import Recipe, cifar_or_padded
 from pyrank.experiments.networks.trainings import Training, trained
 from pyrank.experiments.tables import NEGLIGIBLE
 from pyrank.experiments.tasks import Computation

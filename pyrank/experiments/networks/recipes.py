@@ -10,15 +10,10 @@ from torch import Tensor, nn
 
 from pyrank import data, networks
 from pyrank.data import Images
+from pyrank.experiments.batchnorm import NONE
 from pyrank.specs.normalization import Normalization
 from pyrank.specs.weights import Weights
 from pyrank.support.errors import ArgumentError
-
-BN = Normalization(recentre=True, eps=1e-5)
-"""Batch normalisation as torch has it."""
-UNCENTRED = Normalization(eps=1e-5)
-"""The same without mean deduction."""
-NONE = Normalization(rescale=False)
 
 PADDED = 32
 """Height and width of what stands in for CIFAR-10."""

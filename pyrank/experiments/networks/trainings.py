@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,6 @@ from torch.nn import functional
 
 from pyrank import networks
 from pyrank.experiments.networks.recipes import Recipe, built, pictures
-from pyrank.networks.kept import kept
 from pyrank.reference.measures import participation_ratio
 from pyrank.reference.spectral import numerical_rank
 from pyrank.support.ambient import one_thread
@@ -64,10 +64,17 @@ def trained_further(model: nn.Sequential, recipe: Recipe, learning_rate: float, 
     """Train a network that has been built."""
     x, y = pictures(recipe)
     test = pictures(recipe, "test") if recipe.tests else None
-    watch = _Epochs(model, recipe, x[: recipe.batch], test)
+    first, batch = x[: recipe.batch], recipe.batch
+
+    @torch.no_grad()
+    def evaluate() -> dict[str, Any]:
+        states = hidden_layers(model, first)
+        ranks = {"r": [ranks_of(H)[0] for H in states], "rank": ranks_of(states[-1])[1]}
+        return ranks | ({"test_loss": mean_loss(model, test, batch)} if test else {})
+
     history = networks.train(
-        model, (x, y), epochs=recipe.epochs, batch=recipe.batch, learning_rate=learning_rate,
-        optimizer=recipe.optimizer, seed=seed, test=test, monitor=watch,
+        model, (x, y), epochs=recipe.epochs, batch=batch, learning_rate=learning_rate, optimizer=recipe.optimizer,
+        seed=seed, test=test, evaluate=evaluate,
     )  # fmt: skip
     steps = history.loss.reshape(recipe.epochs, -1)
     large = np.flatnonzero(~(steps <= DIVERGED).all(axis=1))
@@ -75,9 +82,10 @@ def trained_further(model: nn.Sequential, recipe: Recipe, learning_rate: float, 
     loss, accuracy, test_accuracy = steps.mean(axis=1), history.accuracy.copy(), history.test_accuracy.copy()
     for values in (loss, accuracy, test_accuracy):
         values[gone:] = math.nan
-    test_loss = watch.column("test_loss")[1:] if test else np.zeros(0)
+    looked = history.evaluations
+    test_loss = looked["test_loss"][1:] if test else np.zeros(0)
     diverged = history.diverged or bool(large.size)
-    return Training(loss, accuracy, test_loss, test_accuracy, watch.column("r"), watch.column("rank"), diverged)
+    return Training(loss, accuracy, test_loss, test_accuracy, looked["r"], looked["rank"], diverged)
 
 
 def hidden_layers(model: nn.Sequential, x: Tensor) -> list[Tensor]:
@@ -95,37 +103,6 @@ def ranks_of(H: Tensor) -> tuple[float, float]:
     if not torch.isfinite(H).all():
         return math.nan, math.nan
     return participation_ratio(H.double()).item(), numerical_rank(H, FOOTNOTE * H.shape[0]).item()
-
-
-class _Epochs:
-    """Measures a network before its training and after each epoch; `pyrank.networks.train` takes it for a monitor."""
-
-    every, batches = 2, 0  # so that it is never asked between the steps
-
-    def __init__(self, model: nn.Sequential, recipe: Recipe, x: Tensor, test: tuple[Tensor, Tensor] | None) -> None:
-        self.model, self.recipe, self.x, self.test = model, recipe, x, test
-        self.found: list[dict[str, object]] = []
-
-    def start(self) -> None:
-        if not self.found:
-            self.stop()
-
-    @torch.no_grad()
-    def stop(self) -> None:
-        with kept(self.model):
-            states = hidden_layers(self.model, self.x)
-            r = [ranks_of(H)[0] for H in states]
-            loss = mean_loss(self.model, self.test, self.recipe.batch) if self.test and self.found else math.nan
-        self.found.append({"r": r, "rank": ranks_of(states[-1])[1], "test_loss": loss})
-
-    def scalars(self) -> dict[str, float]:
-        return {}
-
-    def column(self, name: str) -> NDArray[np.float64]:
-        """Return (epochs + 1, ...), with NaN where a diverged training never came."""
-        values = np.array([each[name] for each in self.found], dtype=float)
-        missing = self.recipe.epochs + 1 - len(values)
-        return np.concatenate([values, np.full((missing, *values.shape[1:]), math.nan)])
 
 
 def mean_loss(model: nn.Module, test: tuple[Tensor, Tensor], batch: int) -> float:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyrank import networks
-from pyrank.experiments.optimization.trainings import BATCH_NORM, CLASSES, PLAIN, Floats, images, last_loss
+from pyrank.experiments.batchnorm import BN, NONE
+from pyrank.experiments.optimization.trainings import CLASSES, Floats, images, last_loss
 from pyrank.optimization import SharpnessMonitor
 from pyrank.support.ambient import one_thread
 
@@ -68,7 +69,7 @@ class Course:
 def followed(training: Training, depth: int, kind: str, learning_rate: float, seed: int) -> Course:
     """Train a network with He's weights, and look at its sharpness on the way."""
     x, y = images("fashion-mnist", "train", training.samples, seed)
-    law = BATCH_NORM if kind == "BN" else PLAIN
+    law = BN if kind == "BN" else NONE
     model = networks.mlp(depth, training.width, x.shape[1], CLASSES, law, weights="he", seed=seed)
     monitor = SharpnessMonitor(model, (x[: training.curvature], y[: training.curvature]), training.every)
     history = networks.train(

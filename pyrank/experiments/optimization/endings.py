@@ -11,7 +11,7 @@ import numpy as np
 
 from pyrank.estimate.intervals import Interval
 from pyrank.experiments.optimization.comparisons import Comparison
-from pyrank.experiments.optimization.normalizations import NONE, NORMALIZATIONS, Ending, largest_rate
+from pyrank.experiments.optimization.normalizations import NORMALIZATIONS, WITHOUT, Ending, largest_rate
 from pyrank.experiments.optimization.trainings import Floats
 
 
@@ -29,7 +29,7 @@ class Data:
         rest = iter(results)
         endings = {name: [next(rest) for _ in range(seeds)] for name in NORMALIZATIONS}
         losses = {}
-        for name in (*NORMALIZATIONS, NONE):
+        for name in (*NORMALIZATIONS, WITHOUT):
             short = [[next(rest).loss for _ in range(rate_seeds)] for _ in rates]
             losses[name] = np.array(short, dtype=float).T
         return cls(endings, losses, rates)
@@ -68,7 +68,7 @@ class Data:
         ends = [*self.rates, math.inf]
         (low, high), (plain_low, plain_high) = (
             (rate, ends[ends.index(rate) + 1]) if rate else (0.0, ends[0])
-            for rate in (self.largest_rates(self.weakest).min(), self.largest_rates(NONE).max())
+            for rate in (self.largest_rates(self.weakest).min(), self.largest_rates(WITHOUT).max())
         )
         value = low / plain_low if plain_low else math.nan
         return Interval(value, low / plain_high, high / plain_low if plain_low else math.inf, "by the grid")

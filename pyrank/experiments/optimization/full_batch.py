@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pyrank import networks
-from pyrank.experiments.optimization.trainings import BATCH_NORM, CLASSES, Floats, Pair, images
+from pyrank.experiments.batchnorm import BN
+from pyrank.experiments.optimization.trainings import CLASSES, Floats, Pair, images
 from pyrank.reference.measures import participation_ratio
 from pyrank.support.ambient import one_thread
 
@@ -38,7 +39,7 @@ class Problem:
 
     def network(self, kind: str, x: Tensor, seed: int) -> nn.Sequential:
         """Build one of `KINDS`; those with BN and from the equivalent point have the same weights, of this seed."""
-        law = "none" if kind == "plain" else BATCH_NORM
+        law = "none" if kind == "plain" else BN
         model = networks.mlp(self.depth, self.width, x.shape[1], CLASSES, law, seed=seed)
         if kind == "equivalent":
             networks.initialize(model, "equivalent", x)

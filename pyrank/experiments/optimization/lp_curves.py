@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyrank import plotting
-from pyrank.experiments.optimization.normalizations import NONE, NORMALIZATIONS, ORDERS
+from pyrank.experiments.optimization.normalizations import NORMALIZATIONS, ORDERS, WITHOUT
 from pyrank.experiments.optimization.trainings import CLASSES
 from pyrank.plotting import Panel
 
@@ -57,7 +57,7 @@ def draw_rates(axes: Axes, found: Found) -> None:
     guessing = math.log(CLASSES)
     for name, losses in found.data.losses.items():
         mean = np.minimum(losses.mean(axis=0), CEILING * guessing)
-        look = _look(name) if name != NONE else {"color": "black", "marker": "x", "linewidth": 2.0, "label": "none"}
+        look = _look(name) if name != WITHOUT else {"color": "black", "marker": "x", "linewidth": 2.0, "label": "none"}
         axes.plot(found.settings.rates, mean, **look)
     plotting.guide(axes, found.settings.rates[:: len(found.settings.rates) - 1], [guessing / 2] * 2)
 

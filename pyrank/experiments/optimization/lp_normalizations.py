@@ -22,7 +22,7 @@ from pyrank.experiments.claims import Claim, at_least, at_most, extension, publi
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.optimization import lp_curves
 from pyrank.experiments.optimization.endings import Data
-from pyrank.experiments.optimization.normalizations import NONE, NORMALIZATIONS, SHOWN, Training, trained
+from pyrank.experiments.optimization.normalizations import NORMALIZATIONS, SHOWN, WITHOUT, Training, trained
 from pyrank.experiments.papers import MORWANI
 from pyrank.experiments.tables import Column
 from pyrank.experiments.tasks import Computation
@@ -74,7 +74,7 @@ def tasks(settings: Settings) -> list[Computation]:
         for seed in range(settings.seeds):
             look = {"curvature": settings.curvature, "k": settings.k}
             found.append(_task(settings.training, name, settings.rate, seed, look, settings.k))
-    for name in (*NORMALIZATIONS, NONE):
+    for name in (*NORMALIZATIONS, WITHOUT):
         for rate in settings.rates:
             for seed in range(settings.rate_seeds):
                 found.append(_task(settings.short, name, rate, seed, {"curvature": 1, "k": 0}))

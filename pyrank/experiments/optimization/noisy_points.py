@@ -10,13 +10,14 @@ import numpy as np
 
 from pyrank import data, networks
 from pyrank.estimate.intervals import Interval
-from pyrank.experiments.optimization.trainings import BATCH_NORM, PLAIN, Floats, best_accuracy
+from pyrank.experiments.batchnorm import BN, NONE
+from pyrank.experiments.optimization.trainings import Floats, best_accuracy
 from pyrank.support.ambient import one_thread
 
 NETWORKS = {
-    "BN, reshuffled": (BATCH_NORM, True),
-    "BN, not reshuffled": (BATCH_NORM, False),
-    "no BN": (PLAIN, True),
+    "BN, reshuffled": (BN, True),
+    "BN, not reshuffled": (BN, False),
+    "no BN": (NONE, True),
 }
 """Normalisation, and whether batches are drawn anew in each epoch."""
 KINDS = tuple(NETWORKS)

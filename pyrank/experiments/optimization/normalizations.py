@@ -6,19 +6,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch.nn.functional import cross_entropy
 
 from pyrank import networks
-from pyrank.experiments.optimization.trainings import (
-    CLASSES,
-    EPS,
-    PLAIN,
-    Distance,
-    Floats,
-    best_accuracy,
-    images,
-    last_loss,
-)
+from pyrank.experiments.batchnorm import EPS, NONE
+from pyrank.experiments.optimization.trainings import CLASSES, Floats, best_accuracy, images, last_loss, vector
 from pyrank.optimization import hessian_eigenvalues
 from pyrank.specs.normalization import Normalization
 from pyrank.support.ambient import one_thread
@@ -32,7 +25,7 @@ NORMALIZATIONS = {
 """By what they are called, those of the note's figures first."""
 SHOWN = tuple(NORMALIZATIONS)[:4]
 """Those of the note's figures."""
-NONE = "none"
+WITHOUT = "none"
 TOLERANCE = 1e-2
 """Relative size of the residuals of eigenvalues; their error is of second order in it."""
 
@@ -87,13 +80,14 @@ class Ending:
 @one_thread()
 def trained(training: Training, normalization: str, learning_rate: float, seed: int, curvature: int, k: int) -> Ending:
     """Train a network, and take the k largest eigenvalues of the loss of ``curvature`` training images as one batch."""
-    law = NORMALIZATIONS.get(normalization, PLAIN)
+    law = NORMALIZATIONS.get(normalization, NONE)
     data = images(training.data, "train", training.samples, seed)
     model = networks.mlp(2, training.width, data[0].shape[1], CLASSES, law, seed=seed)
-    moved = Distance(model)
+    start = vector(model)
     history = networks.train(
         model, data, epochs=training.epochs, batch=training.batch, learning_rate=learning_rate, seed=seed,
-        monitor=moved, test=images(training.data, "test", training.tests), statistics="running",
+        test=images(training.data, "test", training.tests), statistics="running",
+        evaluate=lambda: {"distance": torch.linalg.vector_norm(vector(model) - start)},
     )  # fmt: skip
     values = residuals = np.full(k, math.nan)
     if k and not history.diverged:
@@ -101,8 +95,7 @@ def trained(training: Training, normalization: str, learning_rate: float, seed: 
         spectrum = hessian_eigenvalues(model.train(), cross_entropy, (x, y), k, tolerance=TOLERANCE)
         values, residuals = spectrum.values, spectrum.residuals
     loss = last_loss(history, training.samples // training.batch)
-    distance = moved.by_epoch(training.epochs)
-    return Ending(best_accuracy(history, CLASSES), loss, distance, values, residuals)
+    return Ending(best_accuracy(history, CLASSES), loss, history.evaluations["distance"], values, residuals)
 
 
 def largest_rate(rates: tuple[float, ...], losses: Floats) -> float:
