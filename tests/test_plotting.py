@@ -33,6 +33,7 @@ def drawn(*, title="How the rank grows", caption=SHORT, series=2, **options):
             )
         plotting.points(each, X[::20], X[::20], np.ones(5), series, "measured")
         plotting.curve(each, X, X, series)
+        plotting.each(each, X, [X, 2 * X], series)
         plotting.guide(each, X, 2 * X, r"guide: $2\,\ell$")
     plotting.legend(figure)
     return figure
@@ -128,6 +129,26 @@ def test_log_ticks_are_plain_numbers():
     assert [label.get_text() for label in axes.get_xticklabels()] == ["8", "16", "1024"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "2.5"]
     assert len(axes.get_xticks(minor=True)) == 0
+
+
+@pytest.mark.parametrize(("values", "written"), [
+    ((0.9, 11.0), {"1", "2", "3", "10"}),
+    ((1e-6, 1.0), {r"$\mathdefault{10^{-4}}$"}),
+])  # fmt: skip
+def test_logarithmic_axes_of_one_decade_have_plain_numbers(values, written):
+    panel = plotting.Panel(lambda axes, found: axes.plot(found, label="y"), yscale="log")
+    figure = plotting.Sheet("a title", [panel]).figure(values, SHORT)
+    figure.draw_without_rendering()
+    axis = figure.axes[0].yaxis
+    assert written <= {text.get_text() for text in axis.get_ticklabels() + axis.get_ticklabels(minor=True)}
+
+
+def test_a_sheet_leaves_ticks_that_were_set():
+    figure = plotting.Sheet("a title", [
+        plotting.Panel(lambda axes, found: (axes.plot(found, found, label="y"), plotting.log_ticks(axes.xaxis, found)))
+    ]).figure((8, 12, 20), SHORT)  # fmt: skip
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["8", "12", "20"]
 
 
 def test_same_figure_gives_the_same_bytes_and_touches_no_global_state():

@@ -8,7 +8,7 @@ What a run returns is drawn by `records` and `spectrum`, which are imported from
 the command line does not wait for it.
 """
 
-from pyrank.plotting.marks import band, colour, curve, guide, marker, points
+from pyrank.plotting.marks import band, colour, curve, each, guide, marker, points
 from pyrank.plotting.panels import Panel, Sheet
 from pyrank.plotting.paper import legend, log_ticks, sheet, symbol
 from pyrank.plotting.power_laws import Series, power_guide, scaling
@@ -22,6 +22,7 @@ __all__ = [
     "band",
     "colour",
     "curve",
+    "each",
     "guide",
     "legend",
     "log_ticks",

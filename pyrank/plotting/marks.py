@@ -85,6 +85,11 @@ def band(
     )  # fmt: skip
 
 
+def each(axes: Axes, x: ArrayLike, y: ArrayLike, number: int) -> None:
+    """Draw what a mean is of, such as seeds: a faint line for each row of y, (series, points)."""
+    axes.plot(x, np.transpose(y), color=colour(number), linewidth=0.7, alpha=0.45)
+
+
 def guide(axes: Axes, x: ArrayLike, y: ArrayLike, label: str | None = None) -> None:
     """Draw a grey line to compare with: a closed form, a bound, a slope."""
     axes.plot(x, y, "-.", color=GREY, linewidth=1.4, label=label)

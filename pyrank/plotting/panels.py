@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pyrank.plotting.paper import legend, sheet
+from pyrank.plotting.paper import legend, plain_decades, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,5 +70,6 @@ class Sheet:
                 each = figure.add_subplot(place, projection=panel.projection)
             panel.draw(each, found)
             each.set(**panel.look)
+            plain_decades(each)
         legend(figure)
         return figure

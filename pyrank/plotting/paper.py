@@ -96,6 +96,17 @@ def log_ticks(axis: XAxis | YAxis, at: Sequence[float]) -> None:
     axis.set_ticks([], minor=True)
 
 
+def plain_decades(axes: Axes) -> None:
+    """Write plain numbers, also between the powers of ten, on logarithmic axes of hardly more than one decade."""
+    from matplotlib.ticker import LogFormatter
+
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        if isinstance(axis.get_major_formatter(), LogFormatter) and low >= 1e-3 and high <= min(1e4, 100 * low):
+            axis.set_major_formatter(LogFormatter())
+            axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
+
+
 def symbol(value: float) -> str:
     """Write a parameter for a label: ``0.01``, or the sign of infinity."""
     return r"$\infty$" if math.isinf(value) else f"{value:g}"

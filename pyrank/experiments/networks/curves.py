@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 def draw_epochs(
     axes: Axes, shown: Sequence[tuple[str, ArrayLike]], first: float = 1, step: float = 1.0, number: int = 0
 ) -> None:
-    """Draw means over seeds, with their intervals, of values (seeds, epochs) from epoch ``first`` on.
+    """Draw values (seeds, epochs) from epoch ``first`` on, and their means over seeds with intervals.
 
     ``step`` is the length of an epoch on the axis, ``number`` that of the first series. What diverged is not drawn.
     """
     for series, (label, values) in enumerate(shown, start=number):
         middle, half = mean_interval(values)
         at = step * (first + np.arange(len(middle)))
+        plotting.each(axes, at, values, series)
         plotting.band(axes, at, middle, middle - half, middle + half, series, label)
     axes.locator_params(axis="x", integer=step == 1.0)
 

@@ -158,7 +158,7 @@ def caption(found: Found) -> str:
     return (
         f"abs(cos) of the angles between the gradients that {IMAGES} images give the weights of each neuron of the "
         "head, cross-entropy, at the start, torch's weights, ReLU. Perceptrons: width 128, Fashion-MNIST; VGG19: "
-        f"{vgg.width:g} of its width, {told(vgg.images)}. Left: means over {found.settings.seeds} seeds with 95 % "
+        f"{vgg.width:.0%} of its width, {told(vgg.images)}. Left: means over {found.settings.seeds} seeds with 95 % "
         f"intervals (Student); right: share of pairs in bins of {1 / BINS:g}, perceptrons."
     )
 
