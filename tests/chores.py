@@ -53,6 +53,8 @@ def picky(x, bad):
         return object()
     if bad == 6:
         warnings.warn("told", UserWarning, stacklevel=1)
+    if bad == 7:
+        os.kill(os.getpid(), signal.SIGKILL)  # as the system does where memory runs out
     return x
 
 

@@ -104,11 +104,15 @@ def test_the_order_changes_nothing(serial, tmp_path):
 
 
 def test_a_process_that_dies_costs_the_cell_it_was_at(tmp_path):
-    cells = [Task(chores.picky, {"x": x, "bad": bad}) for bad in (3, 4) for x in range(6)]
+    cells = [Task(chores.picky, {"x": x, "bad": bad}) for bad in (3, 4, 7) for x in range(8)]
     study = Study(tmp_path, cells)
-    assert study.run(workers=2) == {"done": 10, "failed": 2, "waiting": 0}
+    assert study.run(workers=2) == {"done": 21, "failed": 3, "waiting": 0}
     errors = {cell["bad"]: error for cell, error in study.failures()}
-    assert errors == {3: "its process ended with status 7, 3 times", 4: "its process was ended by SIGSEGV, 3 times"}
+    assert errors == {
+        3: "its process ended with status 7, 3 times",
+        4: "its process was ended by SIGSEGV, 3 times",
+        7: "its process was ended by SIGKILL (out of memory?), 3 times",
+    }
 
 
 class Fragile(concurrent.futures.ThreadPoolExecutor):

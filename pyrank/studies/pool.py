@@ -169,7 +169,8 @@ class Pool:
 
 def _ending(code: int) -> str:
     try:
-        return f"its process was ended by {signal.Signals(-code).name}"
+        name = signal.Signals(-code).name
+        return f"its process was ended by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
     except ValueError:
         return f"its process ended with status {code}"
 
