@@ -80,7 +80,7 @@ class Outcome:
 
 
 class Store:
-    """The file of a study; each method opens it, and reading changes nothing.
+    """The file of a study; each method opens it, and reading changes nothing. Where there is none, a study is empty.
 
     Raises
     ------
@@ -90,13 +90,6 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / FILE
-
-    def exists(self) -> bool:
-        """Tell whether there is a study in the folder: its writer may have been killed before anything was in it."""
-        if not self.path.is_file() or not self.path.stat().st_size:
-            return False
-        with self._reading() as connection:
-            return _tables(connection) > 0
 
     def frame(self) -> dict[str, Any]:
         """Return what all cells share, and what the study says of itself."""
@@ -191,14 +184,20 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with _told(self.folder), closing(self._open("ro")) as connection:
+        there = self.path.is_file() and self.path.stat().st_size
+        with _told(self.folder), closing(self._open("ro") if there else sqlite3.connect(":memory:")) as connection:
             try:
                 self._check_format(connection)
             except sqlite3.OperationalError:  # what a killed writer has left; to open it for writing is to tidy up
                 with closing(self._open("rw")) as tidying:
-                    _tables(tidying)
+                    _is_empty(tidying)
                 self._check_format(connection)
-            yield connection
+            if _is_empty(connection):  # or its writer was killed before anything was in it
+                with closing(sqlite3.connect(":memory:")) as nothing:
+                    nothing.executescript(_SCHEMA)
+                    yield nothing
+            else:
+                yield connection
 
     @contextmanager
     def _writing(self, mode: str = "rwc") -> Iterator[sqlite3.Connection]:
@@ -207,7 +206,7 @@ class Store:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
             try:
-                if not _tables(connection):
+                if _is_empty(connection):
                     for statement in filter(str.strip, _SCHEMA.split(";\n")):
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {FORMAT}")
@@ -230,8 +229,8 @@ class Store:
             raise invalid("folder", str(self.folder), wanted, "use the newer pyrank that wrote it")
 
 
-def _tables(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class Study:
         self._store = Store(self.folder)
         self._unwritten: dict[str, Outcome] = {}
         self._cells = None if cells is None else Cells(cells)
-        known = self._store.statuses() if self._store.exists() else {}
+        known = self._store.statuses()
         if self._cells is None:
             if not known:
                 raise invalid("folder", str(folder), "the folder of a study", "check the path, or give its cells")
@@ -86,7 +86,7 @@ class Study:
         statuses = self._statuses()
         found = [statuses.get(key, "waiting") for key in self._keys]
         counts = {status: found.count(status) for status in ("done", "failed", "waiting")}
-        hidden = self._store.frame().get("hidden", 0) if self._store.exists() else 0
+        hidden = self._store.frame().get("hidden", 0)
         return counts | ({"start over": hidden} if hidden and counts["waiting"] else {})
 
     def run(
@@ -164,9 +164,8 @@ class Study:
     def _enter(self) -> dict[str, str]:
         """Enter what is new into the store; return what was known of each cell."""
         assert self._cells is not None
-        known = self._store.statuses() if self._store.exists() else {}
+        known, earlier = self._store.statuses(), self._store.frame()
         frame = self._cells.frame() | {"pyrank": __version__}
-        earlier = self._store.frame() if known else {}
         if (begun := earlier.get("pyrank", __version__)) != __version__:
             warn(f"continued with pyrank {__version__}, begun with {begun}: results are as valid, but not promised to "
                  "be those of one version to the last bit", stacklevel=4)  # fmt: skip
@@ -182,8 +181,7 @@ class Study:
         self._enter()
 
     def _statuses(self) -> dict[str, str]:
-        known = self._store.statuses() if self._store.exists() else {}
-        return known | {key: outcome.status for key, outcome in self._unwritten.items()}
+        return self._store.statuses() | {key: outcome.status for key, outcome in self._unwritten.items()}
 
     def _points(self) -> dict[str, Point]:
         """Return the values of each cell on the axes by its key."""
@@ -193,9 +191,7 @@ class Study:
 
     def _done(self) -> list[tables.Line]:
         """Return axes, seconds and result of what is done, in the order of the cells."""
-        known = {}
-        if self._store.exists():
-            known = {key: (seconds, text) for key, seconds, text in self._store.read("key, seconds, result", "done")}
+        known = {key: (seconds, text) for key, seconds, text in self._store.read("key, seconds, result", "done")}
         known |= {o.key: (o.seconds, o.result) for o in self._unwritten.values() if o.result is not None}
         points = self._points()
         return [tables.Line(points[key], *known[key]) for key in self._keys if key in known]
@@ -251,13 +247,13 @@ class Study:
         """Return the error of a task that has failed in one line, or None."""
         if outcome := self._unwritten.get(cell.key):
             return outcome.error
-        return self._store.error_of(cell.key) if self._store.exists() else None
+        return self._store.error_of(cell.key)
 
     def _result(self, key: str) -> Any:
         if key in self._unwritten:
             outcome = self._unwritten[key]
             return None if outcome.result is None else unpack(outcome.result, outcome.arrays)
-        found = self._store.result_of(key) if self._store.exists() else None
+        found = self._store.result_of(key)
         return None if found is None else unpack(*found)
 
     def failures(self, traceback: bool = False) -> list[tuple[dict[str, Any], str]]:
@@ -269,7 +265,7 @@ class Study:
             Return the whole traceback instead of one line.
         """
         column = "traceback" if traceback else "error"
-        failed = dict(self._store.read(f"key, {column}", "failed")) if self._store.exists() else {}
+        failed = dict(self._store.read(f"key, {column}", "failed"))
         failed |= {o.key: getattr(o, column) for o in self._unwritten.values() if o.error is not None}
         points = self._points()
         return [(points[key], failed[key]) for key in self._keys if key in failed]
