@@ -309,16 +309,19 @@ def test_transformer_and_its_projection_that_is_never_called():
     model = Encoder()
     with RankMonitor(model) as monitor:
         model(torch.randn(3, 5, 8))
+    table = monitor.table()  # without a warning
+    assert {f"encoder.layers.{i}.self_attn" for i in (0, 1)} < set(table["layer"])
+    assert not table["layer"].str.contains("out_proj").any()
+    assert (table["batches"] == 1).all()
+
+    with RankMonitor(model, layers=["*.out_proj", "*.linear1"]) as monitor:
+        model(torch.randn(3, 5, 8))
     with pytest.warns(UserWarning, match=r"never called: encoder\.layers\.0\.self_attn\.out_proj.*MultiheadAttention"):
         table = monitor.table()
     uncalled = table[table["batches"] == 0]
     assert set(uncalled["layer"]) == {f"encoder.layers.{i}.self_attn.out_proj" for i in (0, 1)}
     assert "never called" in repr(monitor)
     assert not [key for key in monitor.scalars() if "out_proj" in key]
-    attention = RankMonitor(model, layers="*.self_attn")
-    with attention:
-        model(torch.randn(3, 5, 8))
-    assert set(attention.table()["features"]) == {8}
 
 
 @pytest.mark.parametrize(("answer", "output", "width"), [

@@ -49,7 +49,7 @@ class RankMonitor:
         Measure each so many batches, the first one included. In between it costs nothing.
     layers
         Names, patterns such as ``"blocks.*.mlp"``, types, or predicates of (name, module), one or several; None for
-        all modules without children.
+        all modules without children, and ``MultiheadAttention`` in place of its child, which is never called.
     where
         ``"output"`` or ``"input"`` of the layers.
     matrix

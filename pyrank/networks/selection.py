@@ -25,6 +25,8 @@ def readable(name: str) -> str:
 def select(model: nn.Module, layers: Layers = None) -> dict[str, nn.Module]:
     """Return the chosen layers by name, in the order of `named_modules`; without a choice all that have no children.
 
+    ``torch.nn.MultiheadAttention`` counts as one of those: it uses the weights of its child without a call of it.
+
     Raises
     ------
     ArgumentError
@@ -34,7 +36,8 @@ def select(model: nn.Module, layers: Layers = None) -> dict[str, nn.Module]:
         raise invalid("model", type(model).__name__, "a torch.nn.Module", "pass the network itself")
     present = {readable(name): module for name, module in model.named_modules()}
     if layers is None:
-        return {name: module for name, module in present.items() if not any(True for _ in module.children())}
+        whole = {name for name, module in present.items() if isinstance(module, nn.MultiheadAttention)}
+        return {name: module for name, module in present.items() if name in whole or _is_leaf(name, module, whole)}
     wishes = [layers] if isinstance(layers, str | type) or callable(layers) else list(layers)
     chosen: set[str] = set()
     for wish in wishes:
@@ -45,6 +48,10 @@ def select(model: nn.Module, layers: Layers = None) -> dict[str, nn.Module]:
                           "see model.named_modules()")  # fmt: skip
         chosen |= fitting
     return {name: module for name, module in present.items() if name in chosen}
+
+
+def _is_leaf(name: str, module: nn.Module, whole: set[str]) -> bool:
+    return not any(True for _ in module.children()) and not any(name.startswith(f"{each}.") for each in whole)
 
 
 def _fits(wish: Any, name: str, module: nn.Module) -> bool:
