@@ -9,7 +9,8 @@ namespace pyrank {
 
 // How many roundings of the largest |f| of a column an entry of gamma W F may be off by, with room to spare; 0 where
 // it need not be asked. Sums of plus and minus the same number may be zero but for rounding, and rescaling would blow
-// that up to a line like any other, as whitening would a state of nothing else. Where W has a density, only lines without any sum are zero, and those exactly.
+// that up to a line like any other, as whitening would a state of nothing else. Where W has a density, only lines
+// without any sum are zero, and those exactly.
 PYRANK_HD inline double cancellation(const ChainParams& chain, const WeightParams& weights) {
     const bool single_sign = chain.law == Law::orthogonal && weights.fan_in == 1 && weights.fan_out == 1;
     const bool takes_few_values = chain.law == Law::rademacher || single_sign || weights.scale == 0;
