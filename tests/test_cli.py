@@ -202,6 +202,12 @@ def test_interrupt_while_nothing_runs(number, status, capsys, monkeypatch):
     assert run(["info"], capsys) == (status, "", "pyrank: interrupted\n")
 
 
+def test_a_signal_before_a_command_begins_is_told_too(monkeypatch, capsys):
+    """It falls between the handlers, which are there first, and what would catch it."""
+    monkeypatch.setattr("pyrank.cli.commands._printed", lambda _: signal.raise_signal(signal.SIGTERM))
+    assert run(["info"], capsys) == (143, "", "pyrank: interrupted\n")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no broken pipes")
 def test_reader_that_leaves_is_not_an_error(tmp_path):
     command = [*COMMAND, "reproduce", "--list"]

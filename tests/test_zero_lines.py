@@ -34,11 +34,11 @@ def by_reference(chain, layers, chains, dtype=torch.float64):
     return state, counters
 
 
-def assert_exact_share(zeros, width):
-    """A law of large numbers: each of ``width`` lines is zero with the chance that as many signs have the sum zero."""
-    p = math.comb(width, width // 2) / 2**width
+def assert_exact_share(zeros, width, lines=None):
+    """A law of large numbers: each line, of ``width`` if not said, is zero as often as so many signs have the sum 0."""
+    share = (width if lines is None else lines) * math.comb(width, width // 2) / 2**width
     mean, error = zeros.mean(), zeros.std() / math.sqrt(len(zeros))
-    assert abs(mean - width * p) <= SIGMAS * error, f"{mean} ± {error}, expected {width * p}"
+    assert abs(mean - share) <= SIGMAS * error, f"{mean} ± {error}, expected {share}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -76,6 +76,15 @@ def test_share_of_zero_rows_of_proportional_samples(dtype, order, layout):
     assert_exact_share(zeros, 8)
 
 
+@pytest.mark.parametrize("recentre", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_share_of_whitened_states_that_are_zero(dtype, recentre, layout):
+    """Eight rows that are a sign times the same one, summed to the single row of the next layer: all there is."""
+    norm = pyrank.Normalization(recentre, rescale=False, whiten=True)
+    chain = pyrank.Chain((8, 1), 5, normalization=norm, dtype=dtype, **SIGNS)
+    assert_exact_share(zero_lines(chain, 3, 2000, layout=layout), 8, lines=1)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_line_is_zero_up_to_the_rounding_of_its_sum_and_no_further(dtype, kernels):
     """1 - (1 - 16 u) lies below the noise of 2 (8 + sqrt(2 + N)) u, 1 - (1 - 32 u) above it, as 1 - 5 does."""
@@ -107,6 +116,7 @@ FAMILY = [
     {"width": (8, 1), "batch": 5, "activation": "tanh", "normalization": pyrank.Normalization(over="features")},
     {"width": (8, 3, 6)},
     {"width": 1, "weights": "orthogonal", "gamma": 1.0},
+    {"width": (8, 1), "batch": 5, "normalization": "whiten", "activation": "tanh"},
 ]
 """Changes of a chain of 8 x 1 signs; in each some line is zero within four layers."""
 

@@ -44,16 +44,6 @@ def layer_tolerance(exact, single, dtype, largest=0.0):
     return parties * (LOSS_FACTOR * loss + FLOOR_ULPS * eps * max(exact.abs().max().item(), largest))
 
 
-def trajectory_tolerance(exact, rounded, dtype):
-    """Bound on the error of a kernel after several layers in ``dtype``.
-
-    What a rounding becomes depends on all layers that follow. It is measured by what becomes of other roundings: those
-    of runs ``rounded`` at random, by FLOOR_ULPS of the size of each sum. In float64 the reference is off by as much.
-    """
-    loss = max((run - exact).abs().max().item() for run in rounded)
-    return LOSS_FACTOR * loss + FLOOR_ULPS * np.finfo(dtype).eps * exact.abs().max().item()
-
-
 def gram_tolerance(dtype, inner):
     """Relative error of a measure made of sums over ``inner`` products: u sqrt(inner) typically, with room of ten."""
     return 10.0 * np.finfo(dtype).eps * np.sqrt(inner + 1.0)
@@ -78,3 +68,8 @@ def whitening_tolerance(exact, plain, kappa, dtype):
     size = np.sqrt(exact.shape[-1])
     inside = FLOOR_ULPS * np.finfo(np.float64).eps * size * kappa + LOSS_FACTOR * (plain - exact).abs().max().item()
     return FLOOR_ULPS * np.finfo(dtype).eps * exact.abs().max().item() + inside
+
+
+CANCELLED = 0.5
+"""Share of what the rule for zero lines (`pyrank.reference.layer.clear_cancelled`) allows that is there for the sums
+themselves, the other half being for the state; within it of the limit, rounding decides whether a line is zero."""

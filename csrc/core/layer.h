@@ -9,11 +9,12 @@ namespace pyrank {
 
 // How many roundings of the largest |f| of a column an entry of gamma W F may be off by, with room to spare; 0 where
 // it need not be asked. Sums of plus and minus the same number may be zero but for rounding, and rescaling would blow
-// that up to a line like any other. Where W has a density, only lines without any sum are zero, and those exactly.
+// that up to a line like any other, as whitening would a state of nothing else. Where W has a density, only lines
+// without any sum are zero, and those exactly.
 PYRANK_HD inline double cancellation(const ChainParams& chain, const WeightParams& weights) {
     const bool single_sign = chain.law == Law::orthogonal && weights.fan_in == 1 && weights.fan_out == 1;
     const bool takes_few_values = chain.law == Law::rademacher || single_sign || weights.scale == 0;
-    if (!takes_few_values || !chain.rescale || chain.whiten) return 0;
+    if (!takes_few_values || !(chain.rescale || chain.whiten)) return 0;
     const double roundings = 8 + __builtin_sqrt(double(weights.fan_in + chain.batch));
     const double largest = __builtin_fabs(weights.mean) + weights.scale;
     return roundings * double(weights.fan_in) * largest * (chain.skip ? chain.gamma : 1);

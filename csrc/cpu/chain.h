@@ -65,6 +65,7 @@ private:
     void rotate(const T* f, const WeightParams& weights, const StreamPosition<Layout>& position);
     void clear_below(T* z, int64_t row) const;
     void find_noise(const T* f, const WeightParams& weights);
+    void clear_noise_of_rows();
     void settle_counts(const T* seen, double tau, const PerChain& trace, const PerChain& purity, const PerChain& S,
                        PerChain& count);
     int64_t certain_count(const T* seen, int chain, double tau, const CountRule& rule);
@@ -219,6 +220,14 @@ void GroupChain<Layout>::find_noise(const T* f, const WeightParams& weights) {
     }
 }
 
+// Before whitening, which knows how large a direction is beside the others, but not beside what was added up.
+template <class Layout>
+void GroupChain<Layout>::clear_noise_of_rows() {
+    const BatchLines<Layout> rows(stride_, rows_, batch_);
+    if (chain_.recentre) recentre(next_, rows);
+    clear_noise(next_, rows, noise_);
+}
+
 template <class Layout>
 void GroupChain<Layout>::step(int64_t layer) {
     const T* const f = centred_activation();
@@ -227,9 +236,10 @@ void GroupChain<Layout>::step(int64_t layer) {
     rows_ = chain_.weights_of(layer).fan_out;
     const int chains = int(group_.count);
     int64_t* const degenerate = job_.degenerate_rows + group_.first;
-    if (chain_.whiten)
+    if (chain_.whiten) {
+        if (noise_) clear_noise_of_rows();
         whitening_.whiten(next_, rows_, chains, degenerate);
-    else if (chain_.over_features)
+    } else if (chain_.over_features)
         normalize<Layout>(next_, FeatureLines<Layout>(stride_, rows_, batch_), chain_, noise_, chains, degenerate);
     else
         normalize<Layout>(next_, BatchLines<Layout>(stride_, rows_, batch_), chain_, noise_, chains, degenerate);

@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             with raised():
                 status = _printed(argv)
-        except KeyboardInterrupt as stop:  # so late that nothing is left to do
-            status = SIGNALLED + number_of(stop)
+        except KeyboardInterrupt as stop:  # so early that nothing has begun, or so late that nothing is left to do
+            status = _fail(str(stop) or "interrupted", SIGNALLED + number_of(stop))
     for line in unwritten[:MOST_LINES]:
         _say(line)
     if len(unwritten) > MOST_LINES:

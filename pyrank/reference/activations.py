@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -31,7 +32,8 @@ FORMULAS = {
     ),
     "tanh": Formula(torch.tanh, lambda g, h, f: aten.tanh_backward(g, f)),
     "sigmoid": Formula(torch.sigmoid, lambda g, h, f: aten.sigmoid_backward(g, f)),
-    "gelu": Formula(functional.gelu, lambda g, h, f: aten.gelu_backward(g, h)),
+    # not torch's gelu, which loses the lower tail to 1 + erf: it is 0 from -9 on
+    "gelu": Formula(lambda h: 0.5 * h * torch.erfc(-math.sqrt(0.5) * h), lambda g, h, f: aten.gelu_backward(g, h)),
     # not torch's softplus, which is h itself from 20 on: off by 2e-9
     "softplus": Formula(lambda h: -functional.logsigmoid(-h), lambda g, h, f: g * torch.sigmoid(h)),
 }

@@ -37,7 +37,7 @@ def advance(
         H = state[:, : chain.width_at(layer)]
         F = activate(H, chain.activation)
         Z = combine(H, multiply(chain, plan.seed, layer, index, F), chain.gamma)
-        if norm.rescale and not norm.whiten and (weight := largest_of_few(chain, layer)):
+        if (norm.rescale or norm.whiten) and (weight := largest_of_few(chain, layer)):
             Z = clear_cancelled(Z, F, weight, norm)
         counters[0] += degenerate_lines(Z, norm).numpy()
         H = normalize(Z, norm)

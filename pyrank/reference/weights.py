@@ -70,15 +70,24 @@ def gram_factor(F: Tensor) -> Tensor:
     """
     G = F.double().mT @ F.double()
     limit = F.shape[-2] * torch.finfo(torch.float64).eps * torch.diagonal(G, dim1=-2, dim2=-1)
+    return semidefinite_factor(G, limit).take_along_dim(first_equal(F).unsqueeze(-2), dim=-1)
+
+
+def semidefinite_factor(G: Tensor, limit: Tensor) -> Tensor:
+    """Return R of `gram_factor` for G (..., N, N); a pivot that is not above its ``limit`` (..., N) is zero."""
     R = torch.zeros_like(G)
-    for k in range(F.shape[-1]):
+    for k in range(G.shape[-1]):
         row = G[..., k, k:] - (R[..., :k, k : k + 1].mT @ R[..., :k, k:]).squeeze(-2)
         pivot = row[..., :1]
         positive = ~(pivot <= limit[..., k : k + 1])  # true for NaN, which must be seen
         R[..., k, k:] = torch.where(positive, row / torch.where(positive, pivot, 1.0).sqrt(), 0.0)
+    return R
+
+
+def first_equal(F: Tensor) -> Tensor:
+    """Return for each sample of (..., d, N) the first that is equal to it: rounding must not part what has met."""
     equal = (F.mT.unsqueeze(-2) == F.mT.unsqueeze(-3)).all(dim=-1) | torch.eye(F.shape[-1], dtype=torch.bool)
-    first = equal.int().argmax(dim=-1, keepdim=True).mT  # rounding must not part again what has met
-    return R.take_along_dim(first, dim=-1)
+    return equal.int().argmax(dim=-1)
 
 
 def multiply(chain: Chain, seed: int, layer: int, chains: Tensor, F: Tensor) -> Tensor:
