@@ -14,7 +14,7 @@ struct Progress {
     Array<typename Layer::T> of_threads;
     int index = 0;       // of the chain in the job
     int done = 0;        // layers of this launch
-    int left = 0;        // layers before the next record
+    int stop = 0;        // layers of this launch before the next record
     int64_t sample = 0;  // the number of the next record
     int phase = 0;       // of the period of the weights
     int rows = 0;        // of the present layer: those of the state from there on are zero
@@ -61,8 +61,11 @@ private:
         const int64_t size = int64_t(width_) * batch_;
         return Array<T>(static_cast<T*>(job_.state) + at_.index * size, size);
     }
-    PYRANK_INLINED void run(StreamPosition position, int layers);
-    PYRANK_DEVICE void step(const StreamPosition& position);
+    PYRANK_DEVICE StreamPosition position(const RoundKeys& keys) const {
+        return {keys, uint32_t(job_.first_layer + at_.done), uint32_t(job_.first_chain + at_.index)};
+    }
+    PYRANK_INLINED void run(const RoundKeys& keys, int layers);
+    PYRANK_DEVICE void step(const RoundKeys& keys);
 
     const Job& job_;
     const ChainParams& chain_;
@@ -86,12 +89,12 @@ PYRANK_DEVICE void BlockChain<Layer>::store() const {
 }
 
 template <class Layer>
-PYRANK_DEVICE void BlockChain<Layer>::step(const StreamPosition& position) {
+PYRANK_DEVICE void BlockChain<Layer>::step(const RoundKeys& keys) {
     layer_.prepare(at_.h, at_.rows);
     const WeightParams& weights = chain_.weights[at_.phase];
     at_.rows = int(weights.fan_out);
     at_.phase = at_.phase + 1 < chain_.period ? at_.phase + 1 : 0;
-    layer_.advance(at_.h, weights, position, [&] { add_events(job_.degenerate_rows + at_.index, 1); });
+    layer_.advance(at_.h, weights, position(keys), [&] { add_events(job_.degenerate_rows + at_.index, 1); });
     if (chain_.drifts()) take_off_exponent(at_.h, at_.rows, batch_, at_.of_threads, job_.exponent + at_.index);
     if (at_.rows == width_) return;
     for_entries(width_ - at_.rows, batch_, [&](int i, int j) { at_.h(at_.rows + i, j) = T(0); });
@@ -100,20 +103,22 @@ PYRANK_DEVICE void BlockChain<Layer>::step(const StreamPosition& position) {
 
 // Layers of which none but the last is recorded.
 template <class Layer>
-PYRANK_INLINED void BlockChain<Layer>::run(StreamPosition position, int layers) {
-    if (layer_.run(at_.h, position, layers, [&](int rows) { add_events(job_.degenerate_rows + at_.index, rows); }))
+PYRANK_INLINED void BlockChain<Layer>::run(const RoundKeys& keys, int layers) {
+    const auto count = [&](int rows) { add_events(job_.degenerate_rows + at_.index, rows); };
+    if (layer_.run(at_.h, position(keys), layers, count)) {
+        at_.done += layers;
         return;
+    }
+    at_.stop = at_.done + layers;
     PYRANK_ROLLED
-    for (at_.left = layers; at_.left > 0; --at_.left, ++position.layer) step(position);
+    for (; at_.done < at_.stop; ++at_.done) step(keys);
 }
 
 template <class Layer>
 PYRANK_INLINED void BlockChain<Layer>::advance(const RoundKeys& keys, const Measurement<Layer>& measurement) {
     load();
     for (at_.done = 0; at_.done < int(job_.layers);) {
-        const int64_t layer = job_.first_layer + at_.done, stop = job_.stop_after(at_.sample);
-        at_.done += int(stop - layer);
-        run({keys, uint32_t(layer), uint32_t(job_.first_chain + at_.index)}, int(stop - layer));
+        run(keys, int(job_.stop_after(at_.sample) - job_.first_layer) - at_.done);
         if (!job_.records(job_.first_layer + at_.done - 1, at_.sample)) continue;
         Subject<Layer> now = subject();
         measurement.record(now);

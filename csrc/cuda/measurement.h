@@ -26,9 +26,9 @@ public:
           f_(observes_f() ? Layer::take_state(chain_, workspace) : State()),
           spectrum_(width_, batch_, Place::shared, workspace), exact_(width_, batch_, Place::global, workspace),
           exact_work_(workspace.take<double>(rotated_size(width_, batch_), Place::global)),
-          values_(workspace.take<double>(job.measure_count)) {}
+          counts_(workspace.take<double>(job.measure_count)) {}
 
-    // Call emit(measure, value) in one thread for each measure of the job. The subject is kept in memory.
+    // Call emit(measure, value) for each measure of the job, in a thread of its own. The subject is kept in memory.
     template <class Emit>
     PYRANK_DEVICE void measure(Subject<Layer>& subject, Emit emit) const;
     // Measure, and add to the record.
@@ -47,7 +47,7 @@ private:
     Spectrum<T> spectrum_;
     Spectrum<double> exact_;  // redoes counts in double
     Array<double> exact_work_;
-    Array<double> values_;  // of the measures, to be recorded by a thread for each
+    Array<double> counts_;  // of eigenvalues, for each measure
 };
 
 template <class Layer>
@@ -101,16 +101,16 @@ PYRANK_DEVICE void Measurement<Layer>::measure(Subject<Layer>& subject, Emit emi
             counted = m;
             count = certain_count(subject, what.tau);
         }
-        if (leader()) emit(m, spectrum_.moments().value_of(what, count));
+        if (leader()) counts_[m] = count;
     }
+    barrier();
+    for_each(0, job_.measure_count,
+             [&](int m) { emit(m, spectrum_.moments().value_of(job_.measures[m], double(counts_[m]))); });
 }
 
 template <class Layer>
 PYRANK_DEVICE void Measurement<Layer>::record(Subject<Layer>& subject) const {
-    measure(subject, [&](int m, double value) { values_[m] = value; });
-    barrier();
-    for_each(0, job_.measure_count, [&](int m) {
-        const double value = values_[m];
+    measure(subject, [&](int m, double value) {
         push<double>(job_.accumulator, m, subject.index, 1, &value, subject.sample);
     });
 }

@@ -51,7 +51,7 @@ public:
 
 protected:
     // What the weights multiply.
-    PYRANK_DEVICE const Matrix<T>& operand(const State& h) const { return chain_.needs_f() ? f_ : h; }
+    PYRANK_DEVICE Matrix<T> operand(const State& h) const { return chain_.needs_f() ? f_ : h; }
     // clear(lines, line) may change a line before it is rescaled.
     template <class Clear, class Count>
     PYRANK_DEVICE void advance(State& h, const WeightParams& weights, const StreamPosition& position, Clear clear,
