@@ -147,10 +147,13 @@ def test_layers_of_the_cases_change_no_bit(law, activation, normalization, emula
 
 @pytest.mark.parametrize("size", [8, 16, 32, 64])
 def test_three_blocks_have_room_on_a_multiprocessor(size, emulated):
-    """As many as the registers are shared out for; a Hopper has 228 kB, and takes 1 kB more for each block."""
+    """As many as the registers are shared out for; a Hopper has 228 kB, and takes 1 kB more for each block.
+
+    Where a block is and what it measures take 272 bytes there, as `-Xptxas -v` says.
+    """
     emulated.configure(shared_limit=227 << 10)
     on_tensor_cores(make_plan(pyrank.Chain(size), chains=1), [1])
-    assert 3 * (emulated.shared_bytes_of_last_launch() + 1024) <= 228 << 10
+    assert 3 * (emulated.shared_bytes_of_last_launch() + 272 + 1024) <= 228 << 10
 
 
 def test_the_law_is_that_of_the_cpu(gpus):
