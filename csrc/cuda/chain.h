@@ -12,6 +12,8 @@ struct Progress {
     int index;       // of the chain in the job
     int done;        // layers of this launch
     int64_t sample;  // the number of the next record
+    int64_t first;   // that of this launch
+    void* state;     // of the chain, in the job
 };
 
 template <class Layer>
@@ -27,9 +29,9 @@ public:
     // Take as much memory as a block has for it.
     static void count(const Job& job, Workspace& workspace) { const BlockChain counted(job, workspace, {}); }
 
-    // Turn to another chain of the job, or to the next of this block; the last is followed by none.
-    PYRANK_DEVICE void turn_to(int index) { go_on({index, 0, job_.recorded(job_.first_layer)}); }
-    PYRANK_DEVICE void turn_to_next() { turn_to(now().index + grid_size()); }
+    // Turn to the first chain of this block, or to the next; the last is followed by none.
+    PYRANK_DEVICE void begin() { turn_to(block_index(), job_.recorded(job_.first_layer)); }
+    PYRANK_DEVICE void turn_to_next() { turn_to(now().index + grid_size(), now().first); }
     PYRANK_DEVICE bool has_chain() const { return now().index < job_.chains; }
 
     PYRANK_DEVICE void load();
@@ -42,9 +44,22 @@ public:
 
 private:
     PYRANK_DEVICE Progress now() const { return progress_[0]; }
-    PYRANK_DEVICE void go_on(const Progress& next) const {
-        barrier();  // what was is still in use, and so is the memory
-        if (leader()) progress_[0] = next;
+    PYRANK_DEVICE void turn_to(int index, int64_t sample) {
+        // unsigned, or the signs of the sizes would be kept
+        const uint64_t before = wide_product(uint32_t(index), uint32_t(width_)) * uint32_t(batch_);
+        T* const state = static_cast<T*>(job_.state) + before;
+        barrier();  // the memory is still in use
+        if (leader()) progress_[0] = {index, 0, sample, sample, state};
+        barrier();
+    }
+    template <class Change>
+    PYRANK_DEVICE void go_on(Change change) const {
+        barrier();
+        if (leader()) {
+            Progress next = now();
+            change(next);
+            progress_[0] = next;
+        }
         barrier();
     }
     // The next one, and how many layers of this launch there are up to the next record.
@@ -54,8 +69,7 @@ private:
         return {keys, uint32_t(layer()), uint32_t(job_.first_chain + now().index)};
     }
     PYRANK_DEVICE Array<T> state() const {
-        const int64_t size = int64_t(width_) * batch_;
-        return Array<T>(static_cast<T*>(job_.state) + now().index * size, size);
+        return Array<T>(static_cast<T*>(now().state), int64_t(width_) * batch_);
     }
     PYRANK_INLINED void run(const RoundKeys& keys);
     PYRANK_DEVICE void step(const RoundKeys& keys);
@@ -87,7 +101,7 @@ PYRANK_DEVICE void BlockChain<Layer>::step(const RoundKeys& keys) {
     layer_.prepare(h_, int(chain_.weights_of(layer()).fan_in));
     layer_.advance(h_, chain_.weights_of(layer()), [&] { return position(keys); },
                    [&] { add_events(job_.degenerate_rows + now().index, 1); });
-    go_on({now().index, now().done + 1, now().sample});
+    go_on([](Progress& at) { ++at.done; });
     const int rows = int(chain_.weights_of(layer()).fan_in);  // those from there on are zero
     if (chain_.drifts()) take_off_exponent(h_, rows, batch_, layer_.scratch(), job_.exponent + now().index);
     if (rows == width_) return;
@@ -100,7 +114,7 @@ template <class Layer>
 PYRANK_INLINED void BlockChain<Layer>::run(const RoundKeys& keys) {
     const auto count = [&](int rows) { add_events(job_.degenerate_rows + now().index, rows); };
     if (layer_.run(h_, position(keys), stop() - now().done, count))
-        return go_on({now().index, stop(), now().sample});
+        return go_on([&](Progress& at) { at.done = stop(); });
     PYRANK_ROLLED
     while (now().done < stop()) step(keys);
 }
@@ -112,7 +126,7 @@ PYRANK_INLINED void BlockChain<Layer>::advance(const RoundKeys& keys, const Meas
         run(keys);
         if (!job_.records(layer() - 1, now().sample)) continue;
         measurement.record(subject());
-        go_on({now().index, now().done, now().sample + 1});
+        go_on([](Progress& at) { ++at.sample; });
     }
     store();
 }

@@ -26,7 +26,7 @@ advance_kernel(PYRANK_PARAMETER Job job, const BlockMemory memory, PYRANK_PARAME
         BlockChain<Layer> block(job, workspace, of_block<Progress>());
         if constexpr (Layer::kept_in_memory) keep_in_memory(block);
         const auto measurement = Measurement<Layer>::of_this_block(job, workspace);
-        for (block.turn_to(block_index()); block.has_chain(); block.turn_to_next()) block.advance(keys, measurement[0]);
+        for (block.begin(); block.has_chain(); block.turn_to_next()) block.advance(keys, measurement[0]);
     }
 }
 
@@ -37,7 +37,7 @@ measure_kernel(PYRANK_PARAMETER Job job, const BlockMemory memory, double* value
     Workspace workspace = memory.of_this_block();
     BlockChain<PlainLayer<T>> block(job, workspace, of_block<Progress>());
     const auto measurement = Measurement<PlainLayer<T>>::of_this_block(job, workspace);
-    for (block.turn_to(block_index()); block.has_chain(); block.turn_to_next()) {
+    for (block.begin(); block.has_chain(); block.turn_to_next()) {
         block.load();
         const auto subject = block.subject();
         const Measurement<PlainLayer<T>>& here = measurement[0];

@@ -14,7 +14,7 @@ public:
     using T = float;
     static constexpr int panel_columns = tiles * tile_columns, columns = panels * panel_columns;
     using State = RowMajor<columns>;
-    static constexpr bool is_compiled = has_tensor_cores, has_cases = tiles <= 4;
+    static constexpr bool is_compiled = has_tensor_cores, has_cases = tiles <= 8;
     static constexpr bool kept_in_memory = false;
     // Room in the registers for the sums, and in shared memory for a measured state of as many rows as columns.
     static constexpr int max_threads = tiles > 8 ? 256 : 128;
