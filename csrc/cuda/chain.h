@@ -68,9 +68,7 @@ private:
     PYRANK_DEVICE StreamPosition position(const RoundKeys& keys) const {
         return {keys, uint32_t(layer()), uint32_t(job_.first_chain + now().index)};
     }
-    PYRANK_DEVICE Array<T> state() const {
-        return Array<T>(static_cast<T*>(now().state), int64_t(width_) * batch_);
-    }
+    PYRANK_DEVICE Array<T> state() const { return Array<T>(static_cast<T*>(now().state), int64_t(width_) * batch_); }
     PYRANK_INLINED void run(const RoundKeys& keys);
     PYRANK_DEVICE void step(const RoundKeys& keys);
 
@@ -99,8 +97,9 @@ PYRANK_DEVICE void BlockChain<Layer>::store() const {
 template <class Layer>
 PYRANK_DEVICE void BlockChain<Layer>::step(const RoundKeys& keys) {
     layer_.prepare(h_, int(chain_.weights_of(layer()).fan_in));
-    layer_.advance(h_, chain_.weights_of(layer()), [&] { return position(keys); },
-                   [&] { add_events(job_.degenerate_rows + now().index, 1); });
+    layer_.advance(
+        h_, chain_.weights_of(layer()), [&] { return position(keys); },
+        [&] { add_events(job_.degenerate_rows + now().index, 1); });
     go_on([](Progress& at) { ++at.done; });
     const int rows = int(chain_.weights_of(layer()).fan_in);  // those from there on are zero
     if (chain_.drifts()) take_off_exponent(h_, rows, batch_, layer_.scratch(), job_.exponent + now().index);

@@ -60,8 +60,8 @@ public:
             barrier();
             const Constants now = constants();
             const StreamPosition position{keys.keys, now.end - uint32_t(left), now.chain};
-            Rows next = product<tiles, case_of(number).law>(position, Standard(), operand_, width, place.strip, 0,
-                                                            place.seat);
+            Rows next =
+                product<tiles, case_of(number).law>(position, Standard(), operand_, width, place.strip, 0, place.seat);
             barrier();
             const RowParams params = constants().of_rows;
             next.for_rows(place.row, [&](RowPart<tiles>& part, int row) {
@@ -125,7 +125,8 @@ private:
     template <int number>
     PYRANK_INLINED void share(Rows rows, const Place& place, float inverse_batch) const {
         rows.for_rows(place.row, [&](RowPart<tiles>& part, int row) {
-            part.for_all(place.own, [](float& x, int) { x = activate<case_of(number).activation>(Scalar<float>(x)).v; });
+            part.for_all(place.own,
+                         [](float& x, int) { x = activate<case_of(number).activation>(Scalar<float>(x)).v; });
             if constexpr (case_of(number).recentre) recentre(part, place.own, inverse_batch);
             part.for_all(place.own, [&](float x, int column) { operand_.set(row, column, x); });
         });
