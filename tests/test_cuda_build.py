@@ -152,26 +152,23 @@ def test_registers_leave_room_for_the_promised_blocks(registers):
         assert used * threads * blocks <= REGISTERS, (kernel, arch)
 
 
-SPILLED = {
-    "advance, tensor, 128 columns": 8,
-    "advance, tensor, 256 columns": 8,
-    "advance, plain, double": 8,
-    "advance, cancelling, double": 12,
-}
-"""Bytes that the assembler spills for sm_90, once a layer or a measurement; no other kernel has any."""
+SPILLED = {("advance, tensor, 128 columns", 80): 24, ("advance, tensor, 256 columns", 80): 32}
+"""Bytes that the assembler spills for older devices; no other kernel has any."""
 
 
 @pytest.mark.validate
 def test_no_register_is_spilled_on_any_architecture(compiled):
-    """Neither in kernels nor in the functions that they call, but for a known rest."""
+    """Neither in kernels nor in what they call, but for a known rest; on Hopper tensor cores need no stack."""
     _, said = compiled
-    spilled = {}
+    spilled, stacks = {}, {}
     for report in said.split("Compiling entry function '")[1:]:
         name, arch = re.match(r"(\w+)' for 'sm_(\d+)'", report).groups()
         spilled[kernel_of(name), int(arch)] = sum(map(int, re.findall(r"(\d+) bytes spill stores", report)))
+        stacks[kernel_of(name), int(arch)] = sum(map(int, re.findall(r"(\d+) bytes stack frame", report)))
     assert spilled.keys() == {(kernel, arch) for kernel in KERNELS for arch in declared_architectures()[0]}
-    for (kernel, arch), found in spilled.items():
-        assert found <= (SPILLED.get(kernel, 0) if arch == 90 else 0), (kernel, arch)
+    for where, found in spilled.items():
+        assert found <= SPILLED.get(where, 0), where
+    assert not [kernel for (kernel, arch), found in stacks.items() if arch == 90 and "tensor" in kernel and found]
 
 
 @pytest.fixture(scope="module")
@@ -183,14 +180,12 @@ def disassembled(extracted):
 
 
 def test_no_register_is_spilled(disassembled):
-    """What the assembler spills, the disassembler marks. In loops over slabs there is none, the known rest included."""
+    """What the assembler spills, the disassembler marks. On tensor cores a thread has no memory of its own at all."""
     assert disassembled.keys() == KERNELS.keys()
     for name, kernel in disassembled.items():
-        loops = kernel.innermost(sass.GENERATOR)
-        watched = [None] if name not in SPILLED else [loop.body for loop in loops]
-        assert watched
-        for blocks in watched:
-            assert not [str(code) for code in kernel.code(blocks) if "Spill" in str(code)], name
+        code = list(kernel.code())
+        assert not [str(each) for each in code if "Spill" in str(each)], name
+        assert "tensor" not in name or not [str(each) for each in code if each.kind == "local memory"], name
 
 
 GAUSSIAN_SLAB = 300
@@ -208,13 +203,17 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("columns", [16, 32])
+@pytest.mark.parametrize("columns", [16, 32, 64])
 def test_layers_of_the_cases_are_lean(columns, disassembled):
     """Their loops call nothing, use no memory but that of the block, and branch for the next slab and layer alone."""
     kernel = disassembled[f"advance, tensor, {columns} columns"]
-    loops = {sass.case(kernel, layer): (layer, slabs) for layer, slabs in sass.slab_loops(kernel).items()}
-    assert loops.keys() >= CASES
-    for case in CASES:
+    largest_first = sorted(sass.slab_loops(kernel).items(), key=lambda found: -len(found[0].body))
+    found = largest_first[1:]  # the first is for any chain
+    loops = {sass.case(kernel, layer): (layer, slabs) for layer, slabs in found}
+    expected = CASES if columns < 64 else {case for case in CASES if "skip" not in case}
+    assert loops.keys() == expected
+    assert len(found) == len(expected)
+    for case in expected:
         layer, slabs = loops[case]
         assert len(slabs) == 1
         kinds = machine_code.by_kind(Counter(kernel.code(layer.body)))
@@ -230,6 +229,19 @@ def test_as_few_instructions_as_the_design_counts(disassembled):
         assert sum(counted[case].slab.values()) <= GAUSSIAN_SLAB, case
         if "rescale" in case:
             assert sum(counted[case].layer.values()) <= SMALL_LAYER, case
+
+
+RATES = {16: 1.3e9, 32: 3e8, 64: 7e7}
+"""Chain-layers a second that are promised of an H200 at 65 % of its issue slots, d = N, gaussian and rescaled."""
+
+
+@pytest.mark.parametrize("columns", RATES)
+def test_instructions_allow_the_promised_rate(columns, disassembled):
+    name = f"advance_kernelINS0_11TensorLayerILi{columns // 8}ELi1EEE"
+    counted = list(sass.count(name, disassembled[f"advance, tensor, {columns} columns"]))
+    found = {each.case: each.rate[0] for each in counted if re.match("gaussian, .*rescale", each.case)}
+    assert len(found) == (4 if columns < 64 else 2)
+    assert min(found.values()) * 0.65 >= RATES[columns]
 
 
 def test_the_extension_holds_the_declared_architectures(extension):

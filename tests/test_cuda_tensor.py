@@ -136,7 +136,7 @@ def test_blocks_devices_memories_and_orders_change_no_bit(emulated):
 @pytest.mark.parametrize("law", ["gaussian", "uniform"])
 def test_layers_of_the_cases_change_no_bit(law, activation, normalization, emulated):
     """They want the right-hand side in shared memory; without any, the other layers take their place."""
-    for gamma, (width, batch) in itertools.product((math.inf, 0.5), ((20, 13), (40, 32))):
+    for gamma, (width, batch) in itertools.product((math.inf, 0.5), ((20, 13), (40, 32), (35, 50))):
         chain = pyrank.Chain(width, batch, gamma=gamma, activation=activation, normalization=normalization, weights=law)
         plan = make_plan(chain, chains=2, burn_in=1, every=2)
         emulated.configure(shared_limit=227 << 10)
@@ -147,10 +147,13 @@ def test_layers_of_the_cases_change_no_bit(law, activation, normalization, emula
 
 @pytest.mark.parametrize("size", [8, 16, 32, 64])
 def test_three_blocks_have_room_on_a_multiprocessor(size, emulated):
-    """As many as the registers are shared out for; a Hopper has 228 kB, and takes 1 kB more for each block."""
+    """As many as the registers are shared out for; a Hopper has 228 kB, and takes 1 kB more for each block.
+
+    Where a block is and what it measures take 320 bytes there, as `-Xptxas -v` says.
+    """
     emulated.configure(shared_limit=227 << 10)
     on_tensor_cores(make_plan(pyrank.Chain(size), chains=1), [1])
-    assert 3 * (emulated.shared_bytes_of_last_launch() + 1024) <= 228 << 10
+    assert 3 * (emulated.shared_bytes_of_last_launch() + 320 + 1024) <= 228 << 10
 
 
 def test_the_law_is_that_of_the_cpu(gpus):

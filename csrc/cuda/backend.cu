@@ -32,7 +32,7 @@ struct Grid {
 
     template <class... P>
     static Grid of(void (*kernel)(P...), const Job& host_job, int64_t chains, int device) {
-        Workspace counted(nullptr, shared_limit(device), nullptr);
+        Workspace counted(nullptr, shared_limit(kernel, device), nullptr);
         BlockChain<Layer>::count(host_job, counted);
         const Measurement<Layer> of_measures(host_job, counted);
         const int64_t each = counted.global_used(), fit = free_memory() / 10 * 9 / std::max<int64_t>(each, 1);

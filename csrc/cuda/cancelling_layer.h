@@ -13,8 +13,8 @@ public:
     PYRANK_HD CancellingLayer(const ChainParams& chain, Workspace& workspace)
         : Plain(chain, workspace), noise_(workspace.take<T>(chain.batch)) {}
 
-    template <class Count>
-    PYRANK_DEVICE void advance(Matrix<T>& h, const WeightParams& weights, const StreamPosition& position, Count count) {
+    template <class Position, class Count>
+    PYRANK_DEVICE void advance(Matrix<T>& h, const WeightParams& weights, Position position, Count count) {
         find_noise(Plain::operand(h), weights);
         const auto clear = [&](const Lines<T>& z, int line) { clear_noise(z, line); };
         Plain::advance(h, weights, position, clear, count);

@@ -16,7 +16,8 @@ struct Case {
     }
 };
 
-// Every combination; the number of a case is what its machine code is marked with.
+// Every combination, first those without a skip connection; the number of a case is what its machine code is marked
+// with.
 constexpr int cases = 16;
 PYRANK_HD constexpr Case case_of(int number) {
     return {number & 1 ? Law::uniform : Law::gaussian, number & 2 ? Activation::relu : Activation::linear,
@@ -30,10 +31,10 @@ PYRANK_HD inline bool may_be_a_case(const ChainParams& chain) {
            chain.order == 2 && chain.alpha == 0;
 }
 
-// Call layers.run_case<number>() for the chain's case; false if it has none.
+// Call layers.run_case<number>() for the chain's case; false if it is none of the first Layers::cases.
 template <int number = 0, class Layers>
 PYRANK_INLINED bool run_case_of(const ChainParams& chain, const Layers& layers) {
-    if constexpr (number < cases) {
+    if constexpr (number < Layers::cases) {
         if (!case_of(number).is(chain)) return run_case_of<number + 1>(chain, layers);
         layers.template run_case<number>();
         return true;

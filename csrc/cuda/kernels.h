@@ -23,12 +23,10 @@ PYRANK_KERNEL(Layer::max_threads, Layer::blocks_abreast)
 advance_kernel(PYRANK_PARAMETER Job job, const BlockMemory memory, PYRANK_PARAMETER RoundKeys keys) {
     if constexpr (Layer::is_compiled) {
         Workspace workspace = memory.of_this_block();
-        Progress<Layer> progress;
-        keep_in_memory(progress);
-        BlockChain<Layer> block(job, workspace, progress);
+        BlockChain<Layer> block(job, workspace, of_block<Progress>());
         if constexpr (Layer::kept_in_memory) keep_in_memory(block);
-        const Measurement<Layer> measurement(job, workspace);
-        for (block.turn_to(block_index()); block.has_chain(); block.turn_to_next()) block.advance(keys, measurement);
+        const auto measurement = Measurement<Layer>::of_this_block(job, workspace);
+        for (block.begin(); block.has_chain(); block.turn_to_next()) block.advance(keys, measurement[0]);
     }
 }
 
@@ -37,14 +35,13 @@ PYRANK_KERNEL(PlainLayer<T>::max_threads, PlainLayer<T>::blocks_abreast)
 measure_kernel(PYRANK_PARAMETER Job job, const BlockMemory memory, double* values) {  // values: [measure, chain]
     const Array<double> out(values, job.measure_count * job.chains);
     Workspace workspace = memory.of_this_block();
-    Progress<PlainLayer<T>> progress;
-    keep_in_memory(progress);
-    BlockChain<PlainLayer<T>> block(job, workspace, progress);
-    const Measurement<PlainLayer<T>> measurement(job, workspace);
-    for (block.turn_to(block_index()); block.has_chain(); block.turn_to_next()) {
+    BlockChain<PlainLayer<T>> block(job, workspace, of_block<Progress>());
+    const auto measurement = Measurement<PlainLayer<T>>::of_this_block(job, workspace);
+    for (block.begin(); block.has_chain(); block.turn_to_next()) {
         block.load();
-        auto subject = block.subject();
-        measurement.measure(subject, [&](int m, double value) { out[m * int(job.chains) + subject.index] = value; });
+        const auto subject = block.subject();
+        const Measurement<PlainLayer<T>>& here = measurement[0];
+        here.measure(subject, [&](int m, double value) { out[m * int(job.chains) + subject.index] = value; });
     }
 }
 

@@ -12,10 +12,14 @@ PYRANK_HD inline int pieces(int count, int size) { return (count + size - 1) / s
 // The distance of two columns is odd, so that neither rows nor columns fall on one bank of shared memory.
 PYRANK_HD inline int stride_of(int rows) { return rows | 1; }
 
-// Room for a state on either side: as it is, or turned over, its smaller side first. A measurement needs it so.
+constexpr int most_threads = 256;  // of a block
+
+// Room for a state on either side, as it is, or turned over, its smaller side first, as a measurement needs it; and for
+// a number of each thread.
 PYRANK_HD inline int64_t rotated_size(int width, int batch) {
     const int64_t state = int64_t(batch) * stride_of(width), turned = int64_t(width) * stride_of(batch);
-    return state > turned ? state : turned;
+    const int64_t larger = state > turned ? state : turned;
+    return larger > most_threads ? larger : most_threads;
 }
 
 template <class T_>

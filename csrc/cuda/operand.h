@@ -20,51 +20,48 @@ struct SplitNumber {
 
 constexpr int slab = 16;  // rows that two instructions of depth 8 take together
 
-// Rows lie in fours, because that is what a lane takes of a column at once. The distance of two fours keeps the lanes
-// of such an access on different banks of shared memory.
+// Rows lie in fours, because that is what a lane takes of a column at once, and their following bits beside them. The
+// distance of two fours keeps the lanes of such an access on different banks of shared memory.
 template <int columns>
 class Operand {
 public:
     PYRANK_HD Operand(int rows, int64_t least_size, Workspace& workspace)
-        : leading_(take(rows, least_size, workspace)), following_(take(rows, 0, workspace)) {}
+        : memory_(workspace.take<float>(larger(pieces(rows, slab) * (slab / 4 * distance), least_size))) {}
 
     PYRANK_DEVICE void set(int row, int column, float x) const {
         const SplitNumber split(x);
-        leading_[place(row, column)] = split.leading;
-        following_[place(row, column)] = split.following;
+        memory_[place(row, column)] = split.leading;
+        memory_[place(row, column) + beside] = split.following;
     }
 
     // The same, known to lie in the memory of the block.
-    PYRANK_DEVICE Operand on_chip() const { return {cuda::on_chip(leading_), cuda::on_chip(following_)}; }
-    PYRANK_DEVICE bool lies_on_chip() const { return cuda::lies_on_chip(leading_) && cuda::lies_on_chip(following_); }
+    PYRANK_DEVICE Operand on_chip() const { return Operand(cuda::on_chip(memory_)); }
+    PYRANK_DEVICE bool lies_on_chip() const { return cuda::lies_on_chip(memory_); }
 
     // A place to keep a number until it is set.
-    PYRANK_DEVICE decltype(auto) kept(int row, int column) const { return leading_[place(row, column)]; }
+    PYRANK_DEVICE decltype(auto) kept(int row, int column) const { return memory_[place(row, column)]; }
 
     // Rows 4 four .. 4 four + 3 of a column.
-    PYRANK_DEVICE Four<float> leading(int four, int column) const { return leading_.four(place_of_four(four, column)); }
+    PYRANK_DEVICE Four<float> leading(int four, int column) const { return memory_.four(place_of_four(four, column)); }
     PYRANK_DEVICE Four<float> following(int four, int column) const {
-        return following_.four(place_of_four(four, column));
+        return memory_.four(place_of_four(four, column) + beside);
     }
 
-    PYRANK_DEVICE const Array<float>& memory() const { return leading_; }
+    PYRANK_DEVICE const Array<float>& memory() const { return memory_; }
 
 private:
-    static constexpr int distance = 4 * columns + 8;
+    static constexpr int beside = 4 * columns, distance = 2 * beside + 8;
     static_assert(distance % 32 == 8);
 
-    PYRANK_HD Operand(Array<float> leading, Array<float> following) : leading_(leading), following_(following) {}
+    PYRANK_DEVICE explicit Operand(Array<float> memory) : memory_(memory) {}
 
-    PYRANK_HD static Array<float> take(int rows, int64_t least_size, Workspace& workspace) {
-        const int64_t size = int64_t(pieces(rows, slab)) * (slab / 4 * distance);
-        return workspace.take<float>(size > least_size ? size : least_size);
-    }
+    PYRANK_HD static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
     PYRANK_DEVICE static int place_of_four(int four, int column) { return four * distance + column * 4; }
     PYRANK_DEVICE static int place(int row, int column) {
         return place_of_four(int(unsigned(row) / 4), column) + int(unsigned(row) % 4);
     }
 
-    Array<float> leading_, following_;
+    Array<float> memory_;
 };
 
 }  // namespace pyrank::cuda

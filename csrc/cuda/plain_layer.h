@@ -35,8 +35,8 @@ public:
     // F(H), as `advance` needs it.
     PYRANK_DEVICE void prepare(const State& h, int rows) const;
     // From H to H'. Rows that it does not have are left as they are; count() for each row of zeros.
-    template <class Count>
-    PYRANK_DEVICE void advance(State& h, const WeightParams& weights, const StreamPosition& position, Count count) {
+    template <class Position, class Count>
+    PYRANK_DEVICE void advance(State& h, const WeightParams& weights, Position position, Count count) {
         advance(h, weights, position, [](const Lines<T>&, int) {}, count);
     }
 
@@ -51,11 +51,10 @@ public:
 
 protected:
     // What the weights multiply.
-    PYRANK_DEVICE const Matrix<T>& operand(const State& h) const { return chain_.needs_f() ? f_ : h; }
+    PYRANK_DEVICE Matrix<T> operand(const State& h) const { return chain_.needs_f() ? f_ : h; }
     // clear(lines, line) may change a line before it is rescaled.
-    template <class Clear, class Count>
-    PYRANK_DEVICE void advance(State& h, const WeightParams& weights, const StreamPosition& position, Clear clear,
-                               Count count);
+    template <class Position, class Clear, class Count>
+    PYRANK_DEVICE void advance(State& h, const WeightParams& weights, Position position, Clear clear, Count count);
 
     const ChainParams& chain_;
     int width_, batch_;
@@ -68,11 +67,11 @@ private:
 };
 
 template <class T>
-template <class Clear, class Count>
-PYRANK_DEVICE void PlainLayer<T>::advance(State& h, const WeightParams& weights, const StreamPosition& position,
-                                          Clear clear, Count count) {
+template <class Position, class Clear, class Count>
+PYRANK_DEVICE void PlainLayer<T>::advance(State& h, const WeightParams& weights, Position position, Clear clear,
+                                          Count count) {
     const int rows = int(weights.fan_out);
-    multiply_weights(h, operand(h), weights, position);
+    multiply_weights(h, operand(h), weights, position());
     normalize(chain_.over_features ? feature_lines(next_, rows, batch_) : batch_lines(next_, rows, batch_), chain_,
               clear, count);
     const Matrix<T> before = h;

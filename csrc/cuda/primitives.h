@@ -162,6 +162,13 @@ private:
     friend PYRANK_DEVICE Array<U> on_chip(const Array<U>& array);
 };
 
+// The one object of a type that a block has: in its own memory, where nothing in registers has to lead to it.
+template <class T>
+PYRANK_DEVICE inline Array<T> of_block() {
+    __shared__ double2 memory[(sizeof(T) + sizeof(double2) - 1) / sizeof(double2)];
+    return Array<T>(reinterpret_cast<T*>(memory), 1);
+}
+
 // Whether numbers lie in the memory that a block has for itself; and the same numbers, known to lie there.
 template <class T>
 PYRANK_DEVICE inline bool lies_on_chip(const Array<T>& array) {

@@ -1,16 +1,36 @@
 // Layers of a chain that is one of the cases, to the same bits as those of tensor_layer.h: each warp keeps its sixteen
-// rows in registers from the first layer to the last, and shares F(H) alone.
+// rows in registers from one layer to the next, and shares F(H) alone.
 #pragma once
+#include <type_traits>
+
 #include "cases.h"
 #include "product.h"
 
 namespace pyrank::cuda {
 
+// The keys of the generator in registers, where there is room for them; otherwise they are fetched for every slab.
+struct KeysInRegisters {
+    RoundKeys keys;
+    PYRANK_INLINED explicit KeysInRegisters(const RoundKeys& from) : keys(from) {
+        PYRANK_UNROLL
+        for (int round = 0; round < 10; ++round)
+            for (int word = 0; word < 2; ++word) keys.key[round][word] = fetched_once(from.key[round][word]);
+    }
+};
+struct KeysInParameters {
+    const RoundKeys& keys;
+    PYRANK_INLINED explicit KeysInParameters(const RoundKeys& from) : keys(from) {}
+};
+
 // `operand` lies in the memory of the block; count(rows) where there are rows of zeros.
 template <int tiles, class Count>
 class ResidentLayers {
+    static constexpr bool has_room = tiles <= 4;  // in its registers
+
 public:
+    static constexpr int cases = has_room ? cuda::cases : cuda::cases / 2;  // H and a product at once are too much
     using Rows = Strip<tiles>;
+    using Keys = std::conditional_t<has_room, KeysInRegisters, KeysInParameters>;
     using State = RowMajor<tiles * tile_columns>;
 
     PYRANK_DEVICE ResidentLayers(const ChainParams& chain, const Operand<tiles * tile_columns>& operand, const State& h,
@@ -19,44 +39,61 @@ public:
 
     template <int number>
     PYRANK_INLINED void run_case() const {
-        const Seat seat = Seat::of_lane();
-        const OwnColumns own(seat, int(chain_.batch));
-        const RowParams params(chain_);
-        const float gamma = anew(float(chain_.gamma));
-        const int width = int(chain_.width), first = warp() * strip_rows, row = first + seat.row;
-        RoundKeys keys = position_.keys;
-        keep(keys, position_.keys);
-        StreamPosition position{keys, position_.layer, position_.chain};
+        const Constants kept{RowParams(chain_), anew(float(chain_.gamma)), position_.layer + uint32_t(layers_),
+                             position_.chain};
+        const Array<Constants> shared = of_block<Constants>();
+        if (!has_room && leader()) shared[0] = kept;
+        if (!has_room) barrier();
+        const auto constants = [&]() -> Constants {
+            if constexpr (has_room) return kept;
+            return shared[0];
+        };
+        const Keys keys(position_.keys);
         Rows rows = load();
         int zeros = 0;
+        const int width = int(chain_.width);
+        const Place place(chain_);
         leave_mark<number>();
         PYRANK_ROLLED
-        for (int left = layers_; left > 0; --left, ++position.layer) {
-            share<number>(rows, row, own, params);
+        for (int left = layers_; left > 0; --left) {
+            share<number>(rows, place, constants().of_rows.inverse_batch);
             barrier();
-            Rows next = product<tiles, case_of(number).law>(position, Standard(), operand_, width, first, 0, seat);
+            const Constants now = constants();
+            const StreamPosition position{keys.keys, now.end - uint32_t(left), now.chain};
+            Rows next =
+                product<tiles, case_of(number).law>(position, Standard(), operand_, width, place.strip, 0, place.seat);
             barrier();
-            next.for_rows(row, [&](RowPart<tiles>& part, int at) {
-                if constexpr (case_of(number).skip) part.add_to(gamma, rows.half[at != row]);
-                if constexpr (case_of(number).recentre) recentre(part, own, params.inverse_batch);
+            const RowParams params = constants().of_rows;
+            next.for_rows(place.row, [&](RowPart<tiles>& part, int row) {
+                if constexpr (case_of(number).skip) part.add_to(constants().gamma, rows.half[row != place.row]);
+                if constexpr (case_of(number).recentre) recentre(part, place.own, params.inverse_batch);
                 PaddedRow<RowPart<tiles>> padded{part};
-                zeros += rescale<2>(padded, own, params, chain_) == 0 && at < width;
-                part.for_all(own, [&](float& x, int) { x = at < width ? x : 0.0f; });
+                zeros += rescale<2>(padded, place.own, params, chain_) == 0 && row < width;
+                part.for_all(place.own, [&](float& x, int) { x = row < width ? x : 0.0f; });
             });
             rows = next;
         }
-        if (zeros && own.first == 0) count_(zeros);
+        if (zeros && lane() % 4 == 0) count_(zeros);
         store(rows);
         barrier();
     }
 
 private:
-    // In registers; otherwise they are fetched for every slab.
-    PYRANK_INLINED static void keep(RoundKeys& keys, const RoundKeys& from) {
-        PYRANK_UNROLL
-        for (int round = 0; round < 10; ++round)
-            for (int word = 0; word < 2; ++word) keys.key[round][word] = fetched_once(from.key[round][word]);
-    }
+    // Where the entries of a lane are.
+    struct Place {
+        Seat seat;
+        OwnColumns own;
+        int strip, row;  // the first of the warp, and of the lane
+        PYRANK_DEVICE explicit Place(const ChainParams& chain)
+            : seat(Seat::of_lane()), own(seat, int(chain.batch)), strip(warp() * strip_rows), row(strip + seat.row) {}
+    };
+
+    // What is asked for once a layer: in registers, or in shared memory.
+    struct Constants {
+        RowParams of_rows;
+        float gamma;
+        uint32_t end, chain;  // in the stream: the layer after the last
+    };
 
     // Where the lane's rows and columns are is asked anew before and after the layers, or their addresses would be kept
     // in registers meanwhile.
@@ -86,11 +123,12 @@ private:
 
     // F(H), recentred if H will be.
     template <int number>
-    PYRANK_INLINED void share(Rows rows, int first, const OwnColumns& own, const RowParams& params) const {
-        rows.for_rows(first, [&](RowPart<tiles>& part, int row) {
-            part.for_all(own, [](float& x, int) { x = activate<case_of(number).activation>(Scalar<float>(x)).v; });
-            if constexpr (case_of(number).recentre) recentre(part, own, params.inverse_batch);
-            part.for_all(own, [&](float x, int column) { operand_.set(row, column, x); });
+    PYRANK_INLINED void share(Rows rows, const Place& place, float inverse_batch) const {
+        rows.for_rows(place.row, [&](RowPart<tiles>& part, int row) {
+            part.for_all(place.own,
+                         [](float& x, int) { x = activate<case_of(number).activation>(Scalar<float>(x)).v; });
+            if constexpr (case_of(number).recentre) recentre(part, place.own, inverse_batch);
+            part.for_all(place.own, [&](float x, int column) { operand_.set(row, column, x); });
         });
     }
 

@@ -60,8 +60,13 @@ private:
     int before_ = 0;
 };
 
-// Shared memory that one block may ask for.
-inline int64_t shared_limit(int device) { return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device); }
+// Shared memory that one block of a kernel may ask for beside what the kernel has anyway.
+template <class... P>
+int64_t shared_limit(void (*kernel)(P...), int device) {
+    cudaFuncAttributes of_kernel;
+    check(cudaFuncGetAttributes(&of_kernel, kernel));
+    return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device) - int64_t(of_kernel.sharedSizeBytes);
+}
 
 inline bool lies_on_device(const void* memory, int device) {
     cudaPointerAttributes attributes;
@@ -107,7 +112,7 @@ inline void wait(Queue queue) { check(cudaStreamSynchronize(queue)); }
 // other threads of the host may need more of it than this one.
 template <class... P>
 int resident_blocks(void (*kernel)(P...), int device, int threads, int64_t shared_bytes) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_limit(device))));
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_limit(kernel, device))));
     int blocks = 0;
     check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, size_t(shared_bytes)));
     return blocks * attribute(cudaDevAttrMultiProcessorCount, device);

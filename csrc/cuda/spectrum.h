@@ -25,7 +25,7 @@ public:
 
     // Form M = H H^T / N or H^T H / N. `work` is room for rotated_size() numbers.
     template <class State>
-    PYRANK_CALLED void set(const State& state, const Array<T>& work) const {
+    PYRANK_CALLED void set(State state, Array<T> work) const {
         const Matrix<T> x{work, stride_of(n_)};
         rotate(state, x);
         const T factor = T(1) / T(batch_);
@@ -46,7 +46,7 @@ public:
     PYRANK_DEVICE void find_moments() const;
     // Fetched for each use: registers are short when eigenvalues are counted.
     PYRANK_DEVICE Moments moments() const { return {results_[0], results_[1]}; }
-    PYRANK_CALLED Count count(double tau, const Array<T>& work) const;
+    PYRANK_CALLED Count count(double tau, Array<T> work) const;
 
 private:
     template <class Other>
@@ -124,7 +124,7 @@ PYRANK_DEVICE void Spectrum<T>::find_moments() const {
 
 // L D L^T, a block of columns at a time; the sum over k of every entry runs in ascending order.
 template <class T>
-PYRANK_CALLED Count Spectrum<T>::count(double tau, const Array<T>& work) const {
+PYRANK_CALLED Count Spectrum<T>::count(double tau, Array<T> work) const {
     const Matrix<T> rest{work, stride_of(n_)};  // what is left of M - tau I
     for_lower([&](int i, int j) { rest(i, j) = T(gram_(i, j)); });
     for_each(0, n_, [&](int i) { row_sums_[i] = T(0); });

@@ -14,7 +14,7 @@ public:
     using T = float;
     static constexpr int panel_columns = tiles * tile_columns, columns = panels * panel_columns;
     using State = RowMajor<columns>;
-    static constexpr bool is_compiled = has_tensor_cores, has_cases = tiles <= 4;
+    static constexpr bool is_compiled = has_tensor_cores, has_cases = tiles <= 8;
     static constexpr bool kept_in_memory = false;
     // Room in the registers for the sums, and in shared memory for a measured state of as many rows as columns.
     static constexpr int max_threads = tiles > 8 ? 256 : 128;
@@ -34,9 +34,8 @@ public:
     // F(H), as `advance` needs it.
     PYRANK_DEVICE void prepare(const State& h, int rows) const;
     // From H to H'. Rows that it does not have are left as they are; count() for each row of zeros.
-    template <class Count>
-    PYRANK_DEVICE void advance(const State& h, const WeightParams& weights, const StreamPosition& position,
-                               Count count);
+    template <class Position, class Count>
+    PYRANK_DEVICE void advance(const State& h, const WeightParams& weights, Position position, Count count);
     PYRANK_DEVICE Array<T> scratch() const { return operand_.memory(); }
 
     // Whether there is faster code that gives the same bits, and took `layers` layers.
@@ -63,24 +62,23 @@ private:
 };
 
 template <int tiles, int panels>
-template <class Count>
-PYRANK_DEVICE void TensorLayer<tiles, panels>::advance(const State& h, const WeightParams& weights,
-                                                       const StreamPosition& position, Count count) {
+template <class Position, class Count>
+PYRANK_DEVICE void TensorLayer<tiles, panels>::advance(const State& h, const WeightParams& weights, Position position,
+                                                       Count count) {
     const int rows = int(weights.fan_out), depth = int(weights.fan_in);
     const Affine<float> affine(weights);
     const Operand<columns> operand = operand_;  // copies: to the compiler, a matrix instruction may write anywhere
-    const RowParams params(chain_);
-    const StreamPosition here{position.keys, anew(position.layer), anew(position.chain)};
     const auto count_if = [&](bool zeros) {
         if (zeros && lane() % 4 == 0) count();
     };
     for_strips(rows, [&](int first) {
         for (int start = 0; start < columns; start += panel_columns) {
             Strip<tiles> z = with_constant_law(chain_.law, [&](auto law) {
-                return product<tiles, law()>(here, affine, operand, depth, first, start, Seat::of_lane());
+                return product<tiles, law()>(position(), affine, operand, depth, first, start, Seat::of_lane());
             });
             const Seat seat = Seat::of_lane();
             const OwnColumns own(seat, batch_ - start);
+            const RowParams params(chain_);
             z.for_rows(first + seat.row, [&](RowPart<tiles>& part, int row) {
                 const bool exists = row < rows;
                 if (chain_.skip && exists) {
@@ -93,6 +91,7 @@ PYRANK_DEVICE void TensorLayer<tiles, panels>::advance(const State& h, const Wei
             });
         }
         if constexpr (panels > 1) {
+            const RowParams params(chain_);
             for (int row = first + lane() / 4; row < first + strip_rows; row += strip_rows / 2) {
                 RowInMemory<State> whole{h, row, row < rows};
                 count_if(normalize(whole, OwnColumns(Seat::of_lane(), batch_), params, chain_) && whole.exists);

@@ -111,6 +111,13 @@ private:
 };
 
 template <class T>
+inline constexpr char type_name = 0;
+template <class T>
+Array<T> of_block() {
+    return Array<T>(reinterpret_cast<T*>(machine().object(&type_name<T>, sizeof(T))), 1);
+}
+
+template <class T>
 bool lies_on_chip(const Array<T>& array) {
     return machine().is_shared(array.first_);
 }
@@ -128,7 +135,10 @@ inline int compute_capability(int) { return emulator::settings.compute_capabilit
 struct DeviceInUse {
     explicit DeviceInUse(int) {}
 };
-inline int64_t shared_limit(int) { return emulator::settings.shared_limit; }
+template <class... P>
+int64_t shared_limit(void (*)(P...), int) {
+    return emulator::settings.shared_limit;
+}
 inline bool lies_on_device(const void*, int) { return false; }
 inline int64_t free_memory() { return emulator::settings.free_memory; }
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <random>
 #include <source_location>
@@ -144,8 +145,11 @@ public:
         for (block_ = 0; !order.empty() && error_.empty(); order.pop_back()) {
             block_ = order.back();
             shared.forget();
+            for (const auto& [type, object] : objects_) object->region.forget();
             run_block(threads);
         }
+        for (const auto& [type, object] : objects_) remove(&object->region);
+        objects_.clear();
         remove(&shared);
         if (!error_.empty()) throw std::runtime_error(std::exchange(error_, ""));
     }
@@ -155,6 +159,15 @@ public:
     int block() const { return block_; }
     int blocks() const { return blocks_; }
     char* shared() const { return shared_; }
+    // The memory of an object that a block has once, whatever names its type.
+    char* object(const void* type, size_t bytes) {
+        std::unique_ptr<Object>& found = objects_[type];
+        if (!found) {
+            found.reset(new Object(bytes));
+            add(&found->region);
+        }
+        return found->region.first;
+    }
     bool is_shared(const void* memory) const { return memory >= shared_ && memory < shared_ + shared_bytes_; }
 
 private:
@@ -167,6 +180,11 @@ private:
         std::string waits_at;
         Numbers given[2];
         size_t exchanges = 0;
+    };
+    struct Object {
+        std::unique_ptr<char[]> memory;
+        Region region;
+        explicit Object(size_t bytes) : memory(new char[bytes]), region(memory.get(), bytes) {}
     };
     static constexpr size_t stack_bytes = 128 << 10;
 
@@ -260,6 +278,7 @@ private:
     static void enter();
 
     std::vector<Region*> regions_;
+    std::map<const void*, std::unique_ptr<Object>> objects_;
     std::vector<Fibre> fibres_;
     std::vector<std::unique_ptr<char[]>> stacks_;
     const std::function<void()>* kernel_ = nullptr;
