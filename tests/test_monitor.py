@@ -293,7 +293,7 @@ def test_a_tally_that_is_pushed_is_one_that_is_merged(values):
 def test_more_matrices_than_places(monkeypatch):
     from pyrank.networks import measuring
 
-    monkeypatch.setattr(measuring, "MOST_PLACES", 3)
+    monkeypatch.setattr(measuring, "PLACES", 3)
     model = nn.Sequential(*[nn.Identity() for _ in range(8)])
     with RankMonitor(model, "trace") as monitor:
         model(torch.full((4, 5), 2.0))

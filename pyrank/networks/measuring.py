@@ -27,8 +27,8 @@ SMALL = 2**18
 WAITING = 2**21
 """Numbers that wait at most."""
 
-MOST_PLACES = 64
-"""Matrices of one shape that wait at most. Memory of places that nothing is copied to is asked for, but not touched."""
+PLACES = 8
+"""Places for matrices of one shape at first; twice as many whenever these were too few."""
 
 
 class Stack:
@@ -66,6 +66,7 @@ class Measuring:
         self.thresholds = tuple(what for what in self.moments if what.argument is not None)
         kernels_do = not self.others and all(isinstance(what, Measure) for what in measures)
         self.by_kernel = kernels_do and not native.why_missing()
+        self.places: dict[tuple[torch.Size, torch.dtype], int] = {}
         self.waiting: dict[tuple[torch.Size, torch.dtype], Stack] = {}
         self.numbers = 0
 
@@ -77,11 +78,14 @@ class Measuring:
             return
         key = (X.shape, X.dtype)
         stack = self.waiting.get(key)
-        if stack is None:
-            stack = self.waiting[key] = Stack(X, min(MOST_PLACES, WAITING // size + 1))
+        if stack is None or stack.is_full:
+            if stack is not None:
+                self.places[key] = 2 * len(stack.cells)
+                self.finish()
+            stack = self.waiting[key] = Stack(X, min(self.places.get(key, PLACES), WAITING // size + 1))
         stack.add(X, cell, self.centre)
         self.numbers += size
-        if self.numbers > WAITING or stack.is_full:
+        if self.numbers > WAITING:
             self.finish()
 
     @unmoved
