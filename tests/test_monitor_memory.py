@@ -72,7 +72,7 @@ def test_no_activation_is_kept():
     assert most_living(watched=True) - most_living(watched=False) < 20 * MEGABYTE
 
 
-PASS = """
+PROGRAM = """
 import resource, sys, torch
 from pyrank import networks
 
@@ -92,7 +92,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 def test_a_resnet_of_full_size_takes_50_megabytes_more_at_most():
     """Peak memory of two processes that differ in nothing else."""
     plain, watched = (
-        float(subprocess.run([sys.executable, "-c", PASS, how], capture_output=True, text=True, check=True).stdout)
+        float(subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True).stdout)
         for how in ("plain", "watched")
     )
     assert watched - plain < 50
