@@ -17,6 +17,7 @@ import pyrank
 from pyrank.engine import native
 from pyrank.networks import RankMonitor
 from pyrank.networks.measuring import Measuring
+from pyrank.networks.tally import Tally
 from pyrank.support.errors import ArgumentError
 
 from tolerances import EXACT, gram_tolerance
@@ -250,6 +251,69 @@ def test_every_measures_the_first_and_skips():
             model(torch.full((1, 1), float(value)))
     assert list(monitor.table()["batches"]) == [3, 3]
     assert list(monitor.table()["mean"]) == pytest.approx([(1 + 16 + 49) / 3] * 2)
+
+
+def test_layers_are_not_asked_in_between(monkeypatch):
+    """What a batch that is not measured costs is a call of each hook, which hands nothing on."""
+    seen = []
+    monkeypatch.setattr(RankMonitor, "_see", lambda self, name, *given: seen.append((self.batches, name)))
+    model = nn.Sequential(nn.Identity(), nn.Identity())
+    with RankMonitor(model, every=3) as monitor:
+        for _ in range(5):
+            model(torch.ones(1, 1))
+    with monitor:  # again, in the middle of a pause
+        for _ in range(2):
+            model(torch.ones(1, 1))
+    assert seen == [(batch, name) for batch in (1, 4, 7) for name in ("0", "1")]
+
+
+def test_every_counts_in_compiled_networks():
+    """Also where the code is made in a batch that is not measured."""
+    torch._dynamo.reset()
+    model = seeded(mlp)
+    with RankMonitor(model, "trace", every=3) as monitor, torch.no_grad():
+        for _ in range(2):
+            model(torch.randn(6, 12))
+        compiled = torch.compile(model, backend="eager")
+        for _ in range(5):
+            compiled(torch.randn(6, 12))
+    assert set(monitor.table()["batches"]) == {3}
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("values", [[3.0, 1.0, 2.5, 7.0], [float("nan"), 2.0, 1.0], [2.0, float("nan"), 5.0], [4.0]])
+def test_a_tally_that_is_pushed_is_one_that_is_merged(values):
+    pushed, merged = Tally(), Tally()
+    for value in values:
+        pushed.push(value)
+        merged.merge(Tally(1, value, 0.0, value, value, value))
+    assert repr(pushed) == repr(merged)  # to the last bit, and NaN like NaN
+
+
+def test_more_matrices_than_places(monkeypatch):
+    from pyrank.networks import measuring
+
+    monkeypatch.setattr(measuring, "PLACES", 3)
+    model = nn.Sequential(*[nn.Identity() for _ in range(8)])
+    with RankMonitor(model, "trace") as monitor:
+        model(torch.full((4, 5), 2.0))
+    assert list(monitor.table()["mean"]) == [pytest.approx(20.0)] * 8
+    assert set(monitor.table()["batches"]) == {1}
+
+
+def test_a_pass_that_enters_and_leaves_inference_mode():
+    """Places that were made inside of it are written to outside of it, too."""
+    model = nn.Sequential(nn.Identity(), nn.Identity())
+
+    def forward(x):
+        with torch.inference_mode():
+            model[0](x)
+        return model[1](x)
+
+    model.forward = forward
+    with RankMonitor(model, "trace") as monitor:
+        model(torch.full((3, 2), 2.0))
+    assert list(monitor.table()["mean"]) == [pytest.approx(8.0)] * 2
 
 
 def test_layers_called_without_the_network_count_their_own_batches():

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 from torch._compile import _disable_dynamo  # the public one imports the compiler, which takes seconds
+from torch.compiler import is_compiling
 
 
 class Hook:
-    """Hands what a module is called with, or returns, to a function; copies of the module get one that does nothing."""
+    """Hands what a module is called with, or returns, to a function; copies of the module get one that does nothing.
+
+    While ``is_open`` is false nothing is handed on. The hook stays: compiled code would not see one that comes back.
+    """
 
     def __init__(self, module: nn.Module, receive: Callable[..., None]) -> None:
-        self.module, self.receive = module, receive
+        self.module, self.receive, self.is_open = module, receive, True
 
     def __call__(self, module: nn.Module, *seen: Any) -> None:
         """Do it, unless a copy has taken the hook over with it."""
-        if torch.compiler.is_compiling():
+        if is_compiling():
             _outside_of_graphs(self, module, seen)
-        elif module is self.module:
+        elif self.is_open and module is self.module:
             self.receive(*seen)
 
     def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:

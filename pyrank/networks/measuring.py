@@ -1,14 +1,14 @@
 """Hidden matrices become numbers: small ones together at the end of a pass, large ones at once.
 
-A small matrix is copied when its layer returns, which takes microseconds; then all of one shape are measured by the
-compiled kernels in one call. A large one, as in convolutions, or one on a GPU, becomes its second moments at once,
-piece by piece, so that it is never copied as a whole.
+A small matrix is copied when its layer returns, which takes microseconds, to a place beside the others of its shape,
+and all of one shape are measured by the compiled kernels in one call. A large one, as in convolutions, or one on a GPU,
+becomes its second moments at once, piece by piece, so that it is never copied as a whole.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -27,6 +27,34 @@ SMALL = 2**18
 WAITING = 2**21
 """Numbers that wait at most."""
 
+PLACES = 8
+"""Places for matrices of one shape at first; twice as many whenever these were too few."""
+
+
+class Stack:
+    """Matrices of one shape side by side, (places, samples, features), and the cell that each one is for."""
+
+    @unmoved
+    def __init__(self, X: Tensor, places: int) -> None:
+        rows = X.numel() // X.shape[-1]
+        self.room = torch.empty(places, rows, X.shape[-1], dtype=X.dtype, device="cpu")
+        self.places = self.room.view(places, *X.shape).unbind()
+        self.cells: list[Cell] = []
+
+    def add(self, X: Tensor, cell: Cell, centre: bool) -> None:
+        """Copy a matrix to the next place."""
+        place = self.places[len(self.cells)]
+        if centre:
+            torch.sub(X, X.mean(tuple(range(X.ndim - 1))), out=place)
+        else:
+            place.copy_(X)
+        self.cells.append(cell)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no place is left."""
+        return len(self.cells) == len(self.places)
+
 
 class Measuring:
     """Takes matrices, and hands their measures to cells, at the latest when `finish` is called."""
@@ -38,21 +66,25 @@ class Measuring:
         self.thresholds = tuple(what for what in self.moments if what.argument is not None)
         kernels_do = not self.others and all(isinstance(what, Measure) for what in measures)
         self.by_kernel = kernels_do and not native.why_missing()
-        self._forget()
-
-    def _forget(self) -> None:
-        self.waiting: dict[tuple[torch.Size, torch.dtype], list[tuple[Tensor, Cell]]] = defaultdict(list)
+        self.places: dict[tuple[torch.Size, torch.dtype], int] = {}
+        self.waiting: dict[tuple[torch.Size, torch.dtype], Stack] = {}
         self.numbers = 0
 
     def take(self, X: Tensor, cell: Cell) -> None:
         """Take a matrix (samples, features) or (items, places, features), which may change as soon as this returns."""
-        if not self.by_kernel or X.numel() > SMALL or X.device.type != "cpu":
+        size = X.numel()
+        if not self.by_kernel or size > SMALL or X.device.type != "cpu":
             cell.push(self.at_once(X))
             return
-        rows = X if X.ndim == 2 else X.reshape(-1, X.shape[-1])
-        rows = (rows - rows.mean(0)) if self.centre else rows.clone()
-        self.waiting[rows.shape, rows.dtype].append((rows, cell))
-        self.numbers += rows.numel()
+        key = (X.shape, X.dtype)
+        stack = self.waiting.get(key)
+        if stack is None or stack.is_full:
+            if stack is not None:
+                self.places[key] = 2 * len(stack.cells)
+                self.finish()
+            stack = self.waiting[key] = Stack(X, min(self.places.get(key, PLACES), WAITING // size + 1))
+        stack.add(X, cell, self.centre)
+        self.numbers += size
         if self.numbers > WAITING:
             self.finish()
 
@@ -69,23 +101,29 @@ class Measuring:
             found |= {what: _other(H, what) for what in self.others if isinstance(what, Measure)}
         return [found[what] for what in self.measures]
 
-    @unmoved
     def finish(self) -> None:
         """Measure what waits."""
-        waiting = self.waiting
-        self._forget()
-        for (_, dtype), group in waiting.items():
-            spectra = self._by_kernel(torch.stack([rows for rows, _ in group]))
-            for (rows, cell), spectrum in zip(group, spectra, strict=True):
-                safe = 1 / SAFE[dtype] < spectrum.size < SAFE[dtype]
-                cell.push([spectrum.value(what) for what in self.measures] if safe else self.at_once(rows))
+        if self.waiting:
+            waiting, self.waiting, self.numbers = self.waiting, {}, 0
+            self._measure(waiting.values())
 
-    def _by_kernel(self, stack: Tensor) -> list[Spectrum]:
+    @unmoved
+    def _measure(self, stacks: Iterable[Stack]) -> None:
+        for stack in stacks:
+            matrices = stack.room[: len(stack.cells)]
+            most = SAFE[matrices.dtype]
+            for number, (cell, spectrum) in enumerate(zip(stack.cells, self._by_kernel(matrices), strict=True)):
+                if 1 / most < spectrum.size < most:
+                    cell.push([spectrum.value(what) for what in self.measures])
+                else:
+                    cell.push(self.at_once(matrices[number]))
+
+    def _by_kernel(self, matrices: Tensor) -> list[Spectrum]:
         """Measure matrices (n, samples, features), which are H^T: eigenvalues are N / d times those of M."""
-        scale = stack.shape[1] / stack.shape[2]
+        scale = matrices.shape[1] / matrices.shape[2]
         thresholds = [Measure("soft_rank", (what.argument or 0.0) * scale) for what in self.thresholds]
         asked = (Measure("trace"), Measure("participation_ratio"), *thresholds)
-        values = native.measure(stack, asked, threads=torch.get_num_threads())[0].T.tolist()
+        values = native.measure(matrices, asked, threads=torch.get_num_threads())[0].T.tolist()
         return [
             Spectrum(size / scale, ratio, dict(zip(self.thresholds, counts, strict=True)))
             for size, ratio, *counts in values

@@ -99,6 +99,7 @@ class RankMonitor:
         self._calls: dict[str, int] = defaultdict(int)
         self._due, self._is_called = True, False
         self._measuring = Measuring(self.measures, centre)
+        self._hooks: list[Hook] = []
         self._handles: list[RemovableHandle] = []
 
     def start(self) -> Self:
@@ -109,6 +110,8 @@ class RankMonitor:
             return self
         for name, module in self._layers.items():
             hook = Hook(module, partial(self._see, name))
+            hook.is_open = self._due
+            self._hooks.append(hook)
             if self.where == "input":
                 self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
             else:
@@ -122,6 +125,7 @@ class RankMonitor:
         """Leave the network as it was found; what was measured stays."""
         while self._handles:
             self._handles.pop().remove()
+        self._hooks.clear()
         self._finish()
 
     def __enter__(self) -> Self:
@@ -133,7 +137,11 @@ class RankMonitor:
     def _begin(self, *_: Any) -> None:
         """Begin a batch: the network is called."""
         self._finish()
-        self._due = self.batches % self.every == 0
+        due = self.batches % self.every == 0
+        if due != self._due:
+            self._due = due
+            for hook in self._hooks:
+                hook.is_open = due
         self._is_called = True
         self.batches += 1
         self._calls.clear()
@@ -143,10 +151,8 @@ class RankMonitor:
 
     def _see(self, name: str, *seen: Any) -> None:
         """Measure what a layer was given, (args, kwargs), or returned, (args, output)."""
-        if self._is_called and not self._due:
-            return
         call = self._calls[name]
-        self._calls[name] += 1
+        self._calls[name] = call + 1
         if not self._is_called:  # somebody calls the layers alone: each call is a batch
             if call % self.every:
                 return
@@ -155,11 +161,14 @@ class RankMonitor:
         if isinstance(X, str):
             self.skipped[name] = X
             return
+        cell = self._cells[name].get(call)
+        if cell is None:
+            cell = self._cells[name][call] = Cell([Tally() for _ in self.measures])
         X = X.detach()
-        cell = self._cells[name].setdefault(call, Cell([Tally() for _ in self.measures]))
-        if not X.numel():
+        if not (size := X.numel()):
             return
-        cell.saw(X.shape[-1], X.numel() // X.shape[-1])
+        features = X.shape[-1]
+        cell.saw(features, size // features)
         if self.pooled:
             self._pool(name, X, cell)
         else:
@@ -208,7 +217,7 @@ class RankMonitor:
     def __getstate__(self) -> dict[str, Any]:
         """Send what was measured, and not the network."""
         self._finish()
-        return self.__dict__ | {"model": None, "_layers": {}, "_handles": []}
+        return self.__dict__ | {"model": None, "_layers": {}, "_hooks": [], "_handles": []}
 
     def _rows(self) -> list[Row]:
         """Return what is known of each call of each layer, in the order of `named_modules`."""

@@ -133,4 +133,4 @@ class Normalize(nn.Module):
             if value is not None:
                 assert running is not None
                 share = 1.0 / self.num_batches_tracked.to(running.dtype) if self.momentum is None else self.momentum
-                running.lerp_(value.flatten().to(running.dtype), share)
+                running.lerp_(value.view(-1).to(running.dtype), share)

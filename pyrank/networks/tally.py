@@ -24,8 +24,19 @@ class Tally:
     last: float = math.nan
 
     def push(self, value: float) -> None:
-        """Add a value; NaN makes the mean NaN, but neither end of the range."""
-        self.merge(Tally(1, value, 0.0, value, value, value))
+        """Add a value; NaN makes the mean NaN, but neither end of the range.
+
+        It is `merge` of a tally with one value, without making one: every layer of every batch comes here.
+        """
+        if not self.count:
+            self.mean = self.low = self.high = value
+        else:
+            step, total = value - self.mean, self.count + 1
+            self.squares += step * step * self.count / total
+            self.mean += step / total
+            self.low = self.low if self.low <= value or math.isnan(value) else value
+            self.high = self.high if self.high >= value or math.isnan(value) else value
+        self.count, self.last = self.count + 1, value
 
     def merge(self, other: Tally) -> None:
         """Add what another one has seen (Chan, Golub, LeVeque 1983)."""

@@ -43,8 +43,10 @@ def mean_power(Z: Tensor, order: float, along: tuple[int, ...]) -> Tensor:
 
 def size_of(power: Tensor, order: float, eps: float) -> Tensor:
     """(power + eps)^(1/p), or power + eps for p = inf: the size of lines with this mean power; infinite for zero."""
-    power = power + eps
-    return torch.where(power == 0, math.inf, power) ** (1.0 if math.isinf(order) else 1.0 / order)
+    power = power + eps if eps else torch.where(power == 0, math.inf, power)
+    if order == 2:
+        return power.sqrt()
+    return power if math.isinf(order) else power ** (1.0 / order)
 
 
 CANCELLATION_ROUNDINGS = 8.0
