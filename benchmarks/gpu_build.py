@@ -17,7 +17,7 @@ from pyrank.engine import native
 names, missing = native.cuda_devices()
 if native.why_missing() or missing:
     raise SystemExit(native.why_missing() or missing)
-print(native.build_info()["cuda_architectures"], "on", ", ".join(names))
+print(native.build_info()["cuda_architectures"], "on", *names)
 """
 
 

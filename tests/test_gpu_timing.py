@@ -21,6 +21,8 @@ from cases import GPU_CHAINS, ON_GPU, WIDTHS, Case, select
 from contenders import cupy_loop, torch_graph, torch_loop
 from roofline import Roofline
 
+from pyrank.engine.native import Gpu
+
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = Case(8, 8, chains=40)
 LIMIT = Roofline(1e12, "", 1e13, "")
@@ -123,7 +125,7 @@ def test_every_kernel_is_watched(emulator, monkeypatch, capsys):
             return getattr(self._kernels, name)
 
     spied = types.ModuleType("spied")
-    spied.__dict__.update(Cuda=Cuda, Chain=emulator.Chain, cuda_devices=emulator.cuda_devices)
+    spied.__dict__.update(vars(emulator) | {"Cuda": Cuda, "__name__": "spied"})
     monkeypatch.setattr("pyrank.engine.native._cuda_extension", lambda: spied)
     monkeypatch.setattr(every_kernel, "SHAPES", ((8, 8), (17, 5)))
     every_kernel.main()
@@ -296,7 +298,7 @@ def test_rehearsal_of_a_whole_report(monkeypatch, tmp_path):
     rates = (1e12, 1e11, 1e13, 1e14)
     invented = {kind: ceilings.Ceiling(rate, "1/s", "invented") for kind, rate in zip(kinds, rates, strict=True)}
     monkeypatch.setattr(ceilings, "measure", lambda seconds: invented)
-    monkeypatch.setattr("pyrank.engine.native.cuda_devices", lambda: (["H200"], ""))
+    monkeypatch.setattr("pyrank.engine.native.cuda_devices", lambda: ([Gpu("H200", 90)], ""))
     monkeypatch.setattr("cases.GPU_SELECTIONS", {"core": (SMALL, Case(8, 8, "none", chains=40))})
     names = ("pyrank", "torch batched", "torch graph", "cupy")
     monkeypatch.setattr(contenders, "names", lambda case, compiled: names)
