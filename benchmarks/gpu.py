@@ -36,6 +36,9 @@ from steps import Outcome  # noqa: E402
 TOTAL = 360.0
 """Seconds for everything; the budgets of the steps add up to as much."""
 
+NEEDED_TO_RUN = ("numpy", "scipy", "torch", "pytest")
+NEEDED_TO_BUILD = ("pip", "setuptools", "pybind11", "scikit_build_core")
+
 
 @dataclass(frozen=True)
 class Step:
@@ -139,15 +142,17 @@ def _place(options: argparse.Namespace, arguments: Sequence[str] | None, name: s
 
 def why_not(place: Place) -> str:
     """Return in one line what is missing on this machine; empty if nothing is."""
-    if not has_torch():
-        return "this needs torch, which the package runs with"
-    if gpu_build.is_built(ROOT, place.package, place.architecture) or machine.find_cuda_tool("nvcc"):
+    built = gpu_build.is_built(ROOT, place.package, place.architecture)
+    wanted = NEEDED_TO_RUN if built else NEEDED_TO_RUN + NEEDED_TO_BUILD
+    if missing := [name for name in wanted if not has(name)]:
+        return f"this needs {', '.join(missing)}: packages of Python that are not on this machine"
+    if built or machine.find_cuda_tool("nvcc"):
         return ""
     return "this needs nvcc, the compiler for CUDA: put it on the PATH, or set CUDA_HOME"
 
 
-def has_torch() -> bool:
-    return importlib.util.find_spec("torch") is not None
+def has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def run_steps(wanted: Sequence[Step], place: Place, deadline: float) -> None:

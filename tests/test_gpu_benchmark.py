@@ -430,15 +430,15 @@ def test_the_figure_may_need_more_than_one_run(code, verdict, monkeypatch, place
     assert gpu_steps.figure(place, 9.0).verdict == verdict
 
 
-def test_without_a_gpu_torch_or_a_compiler_nothing_begins(monkeypatch, tmp_path, capsys):
+def test_without_what_is_needed_nothing_begins(monkeypatch, tmp_path, capsys):
     def begin(missing):
         monkeypatch.setattr(machine, "_driver", lambda: driver(count=0 if missing == "a GPU" else 1))
-        monkeypatch.setattr(gpu, "has_torch", lambda: missing != "torch")
+        monkeypatch.setattr(gpu, "has", lambda package: missing != package)
         nvcc = None if missing == "nvcc" else Path("/bin/nvcc")
         monkeypatch.setattr(machine, "find_cuda_tool", lambda name: nvcc)
         return gpu.main(["--out", str(tmp_path / "out"), "--package", str(tmp_path / "package")])
 
-    for missing in ("a GPU", "torch", "nvcc"):
+    for missing in ("a GPU", "torch", "pybind11", "nvcc"):
         assert begin(missing) == 2
         printed = capsys.readouterr()
         assert printed.out == ""
@@ -449,6 +449,7 @@ def test_without_a_gpu_torch_or_a_compiler_nothing_begins(monkeypatch, tmp_path,
 
 def test_a_package_that_is_built_needs_no_compiler_and_a_build_needs_no_gpu(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "_driver", lambda: driver(count=0))
+    monkeypatch.setattr(gpu, "has", lambda package: True)
     monkeypatch.setattr(steps, "run", finished(0, ""))
     out, package = tmp_path / "out", tmp_path / "package"
     arguments = ["--out", str(out), "--package", str(package), "--only", "build", "--architecture", "90"]
@@ -457,6 +458,8 @@ def test_a_package_that_is_built_needs_no_compiler_and_a_build_needs_no_gpu(monk
     monkeypatch.setattr(machine, "find_cuda_tool", lambda name: None)
     assert gpu.main(arguments) == 0
     assert "the sources are those of the last build" in (out / "gpu.md").read_text()
+    monkeypatch.setattr(gpu, "has", lambda package: package not in gpu.NEEDED_TO_BUILD)
+    assert gpu.main(arguments) == 0
     assert gpu.main([*arguments[:-1], "80"]) == 2
 
 

@@ -6,7 +6,9 @@
 namespace pyrank::cuda {
 namespace {
 
-[[noreturn]] void refuse() { throw std::runtime_error("this build of pyrank has no CUDA kernels; build it where nvcc is found"); }
+[[noreturn]] void refuse() {
+    throw std::runtime_error("this build of pyrank has no CUDA kernels; build it where nvcc is found");
+}
 
 }  // namespace
 
