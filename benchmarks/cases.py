@@ -94,13 +94,14 @@ QUICK = tuple(case for case in CORE if case.width in (8, 32, 128))
 
 SELECTIONS = {"core": CORE, "quick": QUICK, "all": CORE + EXTENDED}
 
-GPU_CHAINS = {8: 4224, 16: 4224, 32: 3168, 64: 792, 128: 264, 256: 132, 512: 132}
+GPU_CHAINS = {16: 4224, 32: 3168, 64: 792, 128: 264, 8: 4224, 256: 132, 512: 132, 1024: 132}
 """Chains by width, few enough that states and records are soon copied, and as many as an H200 advances in whole waves.
 
-Each of its 132 multiprocessors holds 16, 16, 6, 3, 1, 1 and 1 of the blocks at a time, as registers allow.
+Each of its 132 multiprocessors holds 16 of the blocks at a time up to width 16, 6 at 32, 3 at 64 and 1 beyond, as
+registers allow. The widths are in the order of their worth, in which they are measured until the time is up.
 """
 
-ON_GPU = tuple(Case(d, d, m, chains=GPU_CHAINS[d], device="cuda") for d in WIDTHS for m in ("none", "rank"))
+ON_GPU = tuple(Case(d, d, m, chains=n, device="cuda") for d, n in GPU_CHAINS.items() for m in ("none", "rank"))
 GPU_SELECTIONS = {"core": ON_GPU, "quick": tuple(case for case in ON_GPU if case.width in (8, 32)), "all": ON_GPU}
 
 

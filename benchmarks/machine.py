@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import re
@@ -57,6 +58,35 @@ def describe_gpu() -> dict[str, str]:
         "nvcc": "not found" if nvcc is None else _said(str(nvcc), "--version", pattern=r"release (\S+),"),
         **versions(GPU_LIBRARIES),
     }
+
+
+def first_gpu() -> tuple[str, int]:
+    """Return the name of the first GPU and its compute capability, 90 for 9.0; ask the driver, which is enough.
+
+    Raises
+    ------
+    OSError
+        If there is no driver, or it shows no GPU.
+    """
+    driver = _driver()
+    count, device, major, minor = (ctypes.c_int() for _ in range(4))
+    name = ctypes.create_string_buffer(256)
+    if status := driver.cuInit(0):
+        raise OSError(f"the driver cannot be used, its error {status}")
+    if driver.cuDeviceGetCount(ctypes.byref(count)) or count.value < 1:
+        raise OSError("the driver shows none")
+    driver.cuDeviceGet(ctypes.byref(device), 0)
+    driver.cuDeviceGetName(name, len(name), device)
+    driver.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device)
+    driver.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
+    return name.value.decode(), 10 * major.value + minor.value
+
+
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+
+
+def _driver() -> ctypes.CDLL:
+    return ctypes.CDLL("libcuda.so.1")
 
 
 def find_cuda_tool(name: str) -> Path | None:

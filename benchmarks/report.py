@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import one_core
+import steps
 
 if TYPE_CHECKING:
     from cases import Case
@@ -83,30 +84,42 @@ def measure(
 
 
 def _on_gpu(wanted: Sequence[Case], options: argparse.Namespace, deadline: float, report: dict[str, Any]) -> None:
-    """Fill the report, and write it before and after each case: who runs out of time keeps what there is."""
-    import ceilings
+    """Fill the report, and write it before, after and within each case: who runs out of time keeps what there is."""
     import measuring
-    from roofline import Roofline
 
-    if options.resume:
+    measured = measuring.Measured(dropped=[str(case) for case in wanted])
+    report |= {"ceilings": {}, "limits": {}}
+    if (options.resume or options.ceilings) and (options.out / NAME).is_file():
         earlier = json.loads((options.out / NAME).read_text(encoding="utf-8"))
-        report |= {key: earlier[key] for key in ("ceilings", "limits")}
+        report |= {key: earlier[key] for key in ("ceilings", "limits", "settings")}
         measured = measuring.Measured(earlier["results"], earlier["failed"], earlier["dropped"])
         if earlier["begun"]:
             measured.failed[earlier["begun"]] = "the program ended, or was stopped because it stood still"
-    else:
-        found = ceilings.measure(options.seconds)
-        report["ceilings"] = {name: ceiling.to_dict() for name, ceiling in found.items()}
-        report["limits"] = {"float32": ceilings.limit(found).to_dict()}
-        measured = measuring.Measured(dropped=[str(case) for case in wanted])
 
     def publish() -> None:
         report.update(vars(measured))
         _publish(report, options.out)
 
-    limit = Roofline(**report["limits"]["float32"])
-    measuring.measure_within(wanted, limit, options.rounds, options.seconds, deadline, measured, publish)
+    if options.ceilings:
+        report |= _ceilings(measured.results, options.seconds)
+    else:
+        measuring.measure_within(wanted, options.rounds, options.seconds, deadline, measured, publish)
     publish()
+
+
+def _ceilings(results: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """Measure the ceilings of a GPU, and add the limit that they make to the results."""
+    import ceilings
+    from cases import Case
+
+    found = ceilings.measure(seconds)
+    limit = ceilings.limit(found)
+    for result in results:
+        result |= limit.of(Case(**result["case"]))
+    return {
+        "ceilings": {name: ceiling.to_dict() for name, ceiling in found.items()},
+        "limits": {"float32": limit.to_dict()},
+    }
 
 
 def _publish(report: dict[str, Any], out: Path) -> str:
@@ -114,8 +127,8 @@ def _publish(report: dict[str, Any], out: Path) -> str:
 
     text = tables.markdown(report)
     out.mkdir(parents=True, exist_ok=True)
-    (out / NAME).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (out / "benchmarks.md").write_text(text, encoding="utf-8")
+    steps.write(out / NAME, json.dumps(report, indent=1) + "\n")
+    steps.write(out / "benchmarks.md", text)
     return text
 
 
@@ -135,15 +148,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--compiled", action="store_true", help="also time torch.compile, which takes long to build")
     parser.add_argument("--rounds", type=int, default=None, help="rounds of all contenders (11; quick: 7; GPU: 6)")
     parser.add_argument(
-        "--seconds", type=float, default=None, help="length of a contender's round (0.5; quick: 0.05; GPU: 0.08)"
+        "--seconds", type=float, default=None, help="length of a contender's round (0.5; quick: 0.05; GPU: 0.05)"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="one core (default), or one GPU")
     parser.add_argument("--within", type=float, default=300, help="on a GPU: seconds after which no case begins (300)")
     parser.add_argument("--resume", action="store_true", help="on a GPU: go on with the report that ended in --out")
+    parser.add_argument("--ceilings", action="store_true", help="on a GPU: no times, but the ceilings of that report")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write to (results)")
     options = parser.parse_args(arguments)
     options.select = options.select or ("quick" if options.quick else "core")
-    rounds, seconds = (6, 0.08) if options.device != "cpu" else (7, 0.05) if options.quick else (11, 0.5)
+    rounds, seconds = (6, 0.05) if options.device != "cpu" else (7, 0.05) if options.quick else (11, 0.5)
     options.rounds = options.rounds or rounds
     options.seconds = options.seconds or seconds
     return options

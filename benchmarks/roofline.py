@@ -47,6 +47,14 @@ class Roofline:
         parts = self.parts(case)
         return max(parts, key=parts.__getitem__)
 
+    def of(self, case: Case) -> dict[str, Any]:
+        """Return what a result says of the limit."""
+        return {
+            "limit_seconds": self.seconds(case),
+            "limit_in_turn_seconds": self.seconds_in_turn(case),
+            "limit_from": self.binds(case),
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)

@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+BEAT = 2.0
+"""Seconds between two looks at a program."""
 
 TAIL = 12
 """Lines of a failed program's output that are shown."""
@@ -32,7 +35,11 @@ class Finished:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step: ``passed``, ``failed``, ``absent`` (cannot be done here) or ``not run``, and why."""
+    """What became of a step, and why.
+
+    ``passed`` or ``failed``; ``absent`` if it cannot be done here; ``not run``; ``stopped`` if it went well as long
+    as there was time.
+    """
 
     name: str
     verdict: str
@@ -44,20 +51,33 @@ class Outcome:
         return asdict(self)
 
 
+def write(path: Path, text: str) -> None:
+    """Write a file at once: who is stopped in the middle leaves the one before."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
 def run(
-    command: Sequence[str | Path], limit: float, log: Path, cwd: Path, environment: Mapping[str, str] | None = None
-) -> Finished:
-    """Run a program and its children for at most ``limit`` seconds, with all of its output in a file."""
+    command: Sequence[str | Path], limit: float, log: Path, cwd: Path, environment: Mapping[str, str] | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Finished:  # fmt: skip
+    """Run a program and its children for at most ``limit`` seconds, with all of its output in a file.
+
+    ``meanwhile`` is called every two seconds.
+    """
     began = time.monotonic()
     with log.open("w", encoding="utf-8") as output:
         program = subprocess.Popen(  # noqa: S603
             [str(part) for part in command], cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=output,
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
+        code = None
         try:
-            code = program.wait(timeout=max(limit, 0))
-        except subprocess.TimeoutExpired:
-            code = None
+            while code is None and (left := began + limit - time.monotonic()) > 0:
+                with suppress(subprocess.TimeoutExpired):
+                    code = program.wait(timeout=min(left, BEAT))
+                meanwhile()
         finally:
             _end(program)
     return Finished(code, time.monotonic() - began, log.read_text(encoding="utf-8", errors="replace"))
@@ -73,7 +93,8 @@ def _end(program: subprocess.Popen[bytes]) -> None:
             with suppress(OSError):
                 if os.getsid(number) == program.pid:
                     os.kill(number, signal.SIGKILL)
-        program.wait()
+        with suppress(subprocess.TimeoutExpired):  # a driver may keep a program for ever
+            program.wait(timeout=5 * BEAT)
 
 
 def stopped(finished: Finished, limit: float) -> str:

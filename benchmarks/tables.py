@@ -60,12 +60,14 @@ def _table(title: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
 def _row(result: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     case, times = result["case"], result["times"]
     job = [str(case[key]) for key in ("width", "batch", "activation", "chains", "dtype")]
-    limit = f"{microseconds(result['limit_seconds'])} ({result['limit_from']})"
-    limits = (result["limit_seconds"], result["limit_in_turn_seconds"])
-    fractions = [percent(share_of_limit(times[PYRANK], seconds).median) for seconds in limits]
+    limits = ["-", "-", "-"]  # of a GPU they are measured after the times
+    if "limit_seconds" in result:
+        least = (result["limit_seconds"], result["limit_in_turn_seconds"])
+        shares_of_it = [percent(share_of_limit(times[PYRANK], seconds).median) for seconds in least]
+        limits = [f"{microseconds(least[0])} ({result['limit_from']})", *shares_of_it]
     peer = best_peer(times)
     against = ["-", "-"] if peer is None else [peer, _ratio(ratio(times, peer))]
-    return [*job, *(_cell(result, name) for name in names), *against, limit, *fractions]
+    return [*job, *(_cell(result, name) for name in names), *against, *limits]
 
 
 def _cell(result: Mapping[str, Any], name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,21 +46,28 @@ def calibrate(run: Callable[[int], object], seconds: float, least: int = 1) -> i
         layers *= 4
 
 
-def interleave(contenders: Sequence[Contender], rounds: int, seconds: float, least: int = 1) -> dict[str, list[float]]:
+def interleave(
+    contenders: Sequence[Contender], rounds: int, seconds: float, least: int = 1, deadline: float = math.inf,
+    tell: Callable[[dict[str, list[float]]], object] = lambda times: None,
+) -> dict[str, list[float]]:  # fmt: skip
     """Time all contenders in turn, each for at least ``least`` layers; seconds per layer and chain in each round.
 
     A round of a contender takes ``seconds`` times its patience.
-    Each round begins with another contender, so that nobody always runs after the same one.
+    Each round begins with another contender, so that nobody always runs after the same one. After the ``deadline``, by
+    `time.monotonic`, only pyrank goes on: a peer keeps the rounds that it has. ``tell`` hears the times of each round.
     """
     layers = {who.name: calibrate(who.run, who.patience * seconds, least) for who in contenders}
     times: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
         first = number % len(contenders)
         for contender in (*contenders[first:], *contenders[:first]):
+            if times[contender.name] and contender.name != PYRANK and time.monotonic() > deadline:
+                continue
             began = time.perf_counter()
             contender.run(layers[contender.name])
             elapsed = time.perf_counter() - began
             times[contender.name].append(elapsed / layers[contender.name] / contender.chains)
+        tell(times)
     return times
 
 
@@ -70,8 +78,9 @@ def best_peer(times: Mapping[str, Sequence[float]]) -> str | None:
 
 
 def ratio(times: Mapping[str, Sequence[float]], peer: str) -> Band:
-    """How many times as long as pyrank a peer takes, round by round."""
-    return Band.of(np.divide(times[peer], times[PYRANK]).tolist())
+    """How many times as long as pyrank a peer takes, in each of the rounds that both have."""
+    both = zip(times[peer], times[PYRANK], strict=False)
+    return Band.of([theirs / own for theirs, own in both])
 
 
 def rate(times: Sequence[float]) -> Band:

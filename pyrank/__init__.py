@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pyrank.specs.normalization import Normalization
     from pyrank.specs.weights import Weights
     from pyrank.studies import Study, Task, grid
-    from pyrank.support.errors import ArgumentError
+    from pyrank.support.errors import ArgumentError, GpuError
     from pyrank.support.files import NotWritten
 
 _HOMES = {
@@ -62,7 +62,7 @@ _HOMES = {
     "specs.normalization": "Normalization",
     "specs.weights": "Weights",
     "studies": "Study Task grid",
-    "support.errors": "ArgumentError",
+    "support.errors": "ArgumentError GpuError",
     "support.files": "NotWritten",
 }
 
@@ -71,6 +71,7 @@ __all__ = [
     "Chain",
     "CheckpointError",
     "Estimate",
+    "GpuError",
     "Interrupted",
     "LyapunovSpectrum",
     "Measure",

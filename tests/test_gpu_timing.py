@@ -16,10 +16,13 @@ import numpy as np
 import pytest
 import report
 import steps
+import timing
 import torch
 from cases import GPU_CHAINS, ON_GPU, WIDTHS, Case, select
 from contenders import cupy_loop, torch_graph, torch_loop
 from roofline import Roofline
+
+from pyrank.engine.native import Gpu
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = Case(8, 8, chains=40)
@@ -54,30 +57,33 @@ def rehearsal(monkeypatch):
 
 
 def test_every_width_is_timed_with_and_without_measures():
-    assert {(c.width, c.batch, c.measures) for c in ON_GPU} == {(d, d, m) for d in WIDTHS for m in ("none", "rank")}
+    assert set(GPU_CHAINS) == {*WIDTHS, 1024}
+    assert {(c.width, c.batch, c.measures) for c in ON_GPU} == {(d, d, m) for d in GPU_CHAINS for m in ("none", "rank")}
+    assert [c.width for c in ON_GPU[:8:2]] == [16, 32, 64, 128], "those of most worth come first"
     assert {c.device for c in ON_GPU} == {"cuda"}
     assert {c.activation for c in ON_GPU} | {c.dtype for c in ON_GPU} == {"linear", "float32"}
-    at_a_time = {8: 16, 16: 16, 32: 6, 64: 3, 128: 1, 256: 1, 512: 1}
+    at_a_time = {8: 16, 16: 16, 32: 6, 64: 3, 128: 1, 256: 1, 512: 1, 1024: 1}
     assert all(c.chains % (132 * at_a_time[c.width]) == 0 for c in ON_GPU), "whole waves"
-    assert all(c.chains * c.width**2 * 4 < 2**27 * 1.1 for c in ON_GPU), "states that are soon copied"
+    assert all(c.chains * c.width**2 * 4 < 2**27 * 1.1 for c in ON_GPU if c.width < 1024), "states that are soon copied"
     assert all(GPU_CHAINS[d] >= 1000 for d in WIDTHS if d <= 32)
     assert [str(c) for c in select("16x16", "cuda")] == [
         "16x16-linear-none-4224-float32-cuda", "16x16-linear-rank-4224-float32-cuda",
     ]  # fmt: skip
     with pytest.raises(SystemExit, match="3168-float32-cuda"):
-        select("1024", "cuda")
+        select("2048", "cuda")
 
 
 def test_peers_of_a_gpu_take_enough_chains_and_not_too_many():
     for case in ON_GPU:
         names = contenders.names(case)
-        assert names == ("pyrank", "torch batched", "torch graph", "torch compiled", "jax vmap", "cupy")
+        assert names == ("pyrank", "torch batched", "torch graph", "jax vmap", "cupy", "torch compiled")
         for name in names:
             chains = contenders.chains_together(case, name)
             assert (chains == case.chains) if name == "pyrank" else (32 <= chains <= 65_535)
-            assert chains * case.width**2 * 4 < 2**28
+            assert chains * case.width**2 * 4 < 2**28 * (3 if case.width == 1024 else 1)
     many = Case(64, 64, "rank", device="cuda")
     assert [contenders.chains_together(many, name) for name in ("torch batched", "cupy")] == [32, 4096]
+    assert contenders.chains_together(Case(512, 512, "rank", device="cuda"), "cupy") == 32, "each takes long enough"
 
 
 @pytest.mark.parametrize("measures", ["none", "r"])
@@ -123,7 +129,7 @@ def test_every_kernel_is_watched(emulator, monkeypatch, capsys):
             return getattr(self._kernels, name)
 
     spied = types.ModuleType("spied")
-    spied.__dict__.update(Cuda=Cuda, Chain=emulator.Chain, cuda_devices=emulator.cuda_devices)
+    spied.__dict__.update(vars(emulator) | {"Cuda": Cuda, "__name__": "spied"})
     monkeypatch.setattr("pyrank.engine.native._cuda_extension", lambda: spied)
     monkeypatch.setattr(every_kernel, "SHAPES", ((8, 8), (17, 5)))
     every_kernel.main()
@@ -185,12 +191,15 @@ def test_a_red_gate_or_a_broken_pyrank_costs_one_case(monkeypatch):
     monkeypatch.setattr(contenders, "build", build)
     monkeypatch.setattr(gate, "check", check)
     monkeypatch.setattr(measuring.timing, "interleave", lambda present, *_: {who.name: [1e-9] for who in present})
-    wanted = [Case(d, d, "none", chains=4, device="cuda") for d in (32, 8, 16)]
+    wanted = [Case(d, d, "none", chains=4, device="cuda") for d in (8, 16, 32)]
     measured, seen = not_begun(wanted), []
-    measuring.measure_within(
-        wanted, LIMIT, 6, 0.1, math.inf, measured,
-        lambda: seen.append((measured.begun, len(measured.results), len(measured.failed), len(measured.dropped))),
-    )  # fmt: skip
+
+    def publish():
+        now = (measured.begun, len(measured.results), len(measured.failed), len(measured.dropped))
+        if now not in seen:
+            seen.append(now)
+
+    measuring.measure_within(wanted, 6, 0.1, measuring.time.monotonic() + 1000, measured, publish)
     names = [f"{d}x{d}-linear-none-4-float32-cuda" for d in (8, 16, 32)]
     assert measured.failed == {
         f"{names[0]}, cupy": "8x8, cupy: state is off",
@@ -202,23 +211,61 @@ def test_a_red_gate_or_a_broken_pyrank_costs_one_case(monkeypatch):
     assert [result["missing"] for result in measured.results] == [
         {"cupy": "8x8, cupy: state is off"}, {"jax vmap": "MemoryError: no workspace"},
     ]  # fmt: skip
-    assert seen == [(names[0], 0, 0, 2), (None, 1, 1, 2), (names[1], 1, 1, 1), (None, 1, 2, 1), (names[2], 1, 2, 0),
-                    (None, 2, 2, 0)]  # fmt: skip
+    assert seen == [
+        (names[0], 0, 0, 2), (names[0], 1, 0, 2), (names[0], 1, 1, 2), (None, 1, 1, 2),
+        (names[1], 1, 1, 1), (None, 1, 2, 1),
+        (names[2], 1, 2, 0), (names[2], 2, 2, 0), (None, 2, 2, 0),
+    ]  # fmt: skip
 
 
 def not_begun(cases):
     return measuring.Measured(dropped=[str(case) for case in cases])
 
 
-def test_cases_that_do_not_fit_into_the_time_are_dropped_the_most_expensive_ones_first(monkeypatch):
-    clock = iter((0.0, 10.0, 10.0, 25.0, 25.0))
-    monkeypatch.setattr(measuring.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(measuring, "measure_case", lambda case, *_, **__: {"name": str(case)})
+def test_cases_that_do_not_fit_into_the_time_are_dropped_those_of_least_worth_first(monkeypatch):
+    now, shares = [0.0], []
+
+    def measure_case(case, limit, rounds, seconds, names, red, deadline, tell):
+        shares.append(deadline - now[0])
+        now[0] += 10
+        return {"name": str(case)}
+
+    monkeypatch.setattr(measuring.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(measuring, "measure_case", measure_case)
     wanted = [Case(d, d, m, device="cuda") for d in (64, 8) for m in ("rank", "none")]
     measured = not_begun(wanted)
-    measuring.measure_within(wanted, LIMIT, 6, 0.1, 39.0, measured, lambda: None)
-    assert [result["name"][:8] for result in measured.results] == ["8x8-line", "8x8-line"]
-    assert set(measured.dropped) == {"64x64-linear-none-16-float32-cuda", "64x64-linear-rank-16-float32-cuda"}
+    measuring.measure_within(wanted, 6, 0.1, 35.0, measured, lambda: None)
+    assert [result["name"] for result in measured.results] == [str(case) for case in wanted[:3]]
+    assert measured.dropped == [str(wanted[3])]
+    assert shares == [2 * 35 / 4, 2 * 25 / 3, 15], "twice what each of those left would have, and no more than there is"
+
+
+def test_slow_peers_cost_themselves_and_not_pyrank(monkeypatch):
+    """Late ones are not built, later rounds are pyrank's alone, and what was timed is told from the first round on."""
+    now, told = [0.0], []
+    layer_seconds = {"pyrank": 1.0, "torch batched": 1.0, "cupy": 30.0, "torch compiled": 1.0}
+
+    def build(case, name):
+        def run(layers):
+            now[0] += layer_seconds[name] * layers
+
+        now[0] += 1
+        return contenders.Contender(name, 1, None, run)
+
+    monkeypatch.setattr(contenders, "build", build)
+    monkeypatch.setattr(gate, "check", lambda *_: None)
+    monkeypatch.setattr(measuring.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(measuring.timing.time, "perf_counter", lambda: now[0])
+    result = measuring.measure_case(
+        Case(8, 8, device="cuda"), None, 6, 1.0, tuple(layer_seconds), {}, deadline=5.5,
+        tell=lambda result: told.append({name: len(times) for name, times in result["times"].items()}),
+    )  # fmt: skip
+    assert result["missing"] == {"torch compiled": measuring.NO_TIME}
+    assert {name: len(times) for name, times in result["times"].items()} == {"pyrank": 6, "torch batched": 1, "cupy": 1}
+    assert told[0] == {"pyrank": 1}
+    assert [counts["pyrank"] for counts in told[1:]] == [1, 2, 3, 4, 5, 6]
+    assert timing.ratio(result["times"], "cupy").rounds == 1
+    assert not [key for key in result if key.startswith("limit")]
 
 
 def test_a_lost_gpu_ends_the_program_after_the_case(monkeypatch):
@@ -233,7 +280,7 @@ def test_a_lost_gpu_ends_the_program_after_the_case(monkeypatch):
     wanted = [Case(d, d, "none", device="cuda") for d in (8, 16)]
     measured = not_begun(wanted)
     with pytest.raises(RuntimeError, match="illegal"):
-        measuring.measure_within(wanted, LIMIT, 6, 0.1, math.inf, measured, lambda: None)
+        measuring.measure_within(wanted, 6, 0.1, math.inf, measured, lambda: None)
     assert (list(measured.failed), measured.dropped, measured.begun) == ([str(wanted[0])], [str(wanted[1])], None)
 
 
@@ -246,7 +293,7 @@ measuring.CASE_SECONDS = 0.5
 measuring.measure_case = lambda *_: time.sleep(60)
 case = Case(8, 8, device="cuda")
 measured = measuring.Measured(dropped=[str(case)])
-measuring.measure_within([case], None, 6, 0.1, math.inf, measured, lambda: print(measured.begun, flush=True))
+measuring.measure_within([case], 6, 0.1, math.inf, measured, lambda: print(measured.begun, flush=True))
 """
     ended = steps.run([sys.executable, "-c", code], 50.0, tmp_path / "log", ROOT / "benchmarks")
     assert ended.code == 1
@@ -296,17 +343,22 @@ def test_rehearsal_of_a_whole_report(monkeypatch, tmp_path):
     rates = (1e12, 1e11, 1e13, 1e14)
     invented = {kind: ceilings.Ceiling(rate, "1/s", "invented") for kind, rate in zip(kinds, rates, strict=True)}
     monkeypatch.setattr(ceilings, "measure", lambda seconds: invented)
-    monkeypatch.setattr("pyrank.engine.native.cuda_devices", lambda: (["H200"], ""))
+    monkeypatch.setattr("pyrank.engine.native.cuda_devices", lambda: ([Gpu("H200", 90)], ""))
     monkeypatch.setattr("cases.GPU_SELECTIONS", {"core": (SMALL, Case(8, 8, "none", chains=40))})
     names = ("pyrank", "torch batched", "torch graph", "cupy")
     monkeypatch.setattr(contenders, "names", lambda case, compiled: names)
     arguments = ["--device", "cuda", "--rounds", "2", "--seconds", "0.001", "--out", str(tmp_path)]
     assert report.main(arguments) == 0
     written = json.loads((tmp_path / "benchmarks.json").read_text())
-    assert [set(result["times"]) for result in written["results"]] == [set(names), set(names) - {"torch graph"}]
-    assert (written["failed"], written["dropped"]) == ({}, [])
-    assert written["limits"]["float32"]["flops_from"].startswith("tf32 in three terms")
+    assert [set(result["times"]) for result in written["results"]] == [set(names) - {"torch graph"}, set(names)]
+    assert (written["failed"], written["dropped"], written["limits"]) == ({}, [], {})
     assert written["machine"]["GPU, memory, compute capability, driver"]
+    assert "of limit" in (tmp_path / "benchmarks.md").read_text()
+    assert report.main([*arguments, "--ceilings"]) == 0
+    completed = json.loads((tmp_path / "benchmarks.json").read_text())
+    assert completed["limits"]["float32"]["flops_from"].startswith("tf32 in three terms")
+    assert [result["times"] for result in completed["results"]] == [result["times"] for result in written["results"]]
+    assert all(result["limit_seconds"] > 0 for result in completed["results"])
     assert "## Ceilings of the GPU" in (tmp_path / "benchmarks.md").read_text()
     assert report.main([*arguments, "--within", "0"]) == 0
     none = json.loads((tmp_path / "benchmarks.json").read_text())

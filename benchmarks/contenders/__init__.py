@@ -74,7 +74,7 @@ _MODULES = {
 NAMES = tuple(_MODULES)
 _SINGLE = (PYRANK, "numpy", "torch", "jax")
 _BATCHED = (PYRANK, "numpy", "numpy batched", "torch", "torch batched", "torch compiled", "jax", "jax vmap")
-_ON_GPU = (PYRANK, "torch batched", "torch graph", "torch compiled", "jax vmap", "cupy")
+_ON_GPU = (PYRANK, "torch batched", "torch graph", "jax vmap", "cupy", "torch compiled")
 SLOW_TO_BUILD = ("torch compiled",)
 
 
@@ -104,10 +104,10 @@ def chains_together(case: Case, name: str) -> int:
 def _chains_on_gpu(case: Case, name: str) -> int:
     """Enough work in each kernel that starting it costs little, as far as the libraries take so many matrices.
 
-    Products fail beyond 65,535 matrices in some versions. Eigenvalues need workspace, and torch takes them one matrix
-    after the other beyond width 32, so that more chains would only take longer.
+    Products fail beyond 65,535 matrices in some versions. Eigenvalues need workspace, and are soon slow: torch
+    takes them one matrix after the other beyond width 32, and of large matrices nobody needs many to be busy.
     """
-    if case.measures == "rank" and name.startswith("torch") and case.width > 32:
+    if case.measures == "rank" and case.width > (32 if name.startswith("torch") else 128):
         return 32
     most = 8192 if case.measures == "rank" else 65_535
     return min(most, max(132, 2**24 // case.width**2))

@@ -6,11 +6,13 @@
 namespace pyrank::cuda {
 namespace {
 
-[[noreturn]] void refuse() { throw std::runtime_error("this build of pyrank has no CUDA kernels"); }
+[[noreturn]] void refuse() {
+    throw std::runtime_error("this build of pyrank has no CUDA kernels; build it where nvcc is found");
+}
 
 }  // namespace
 
-std::vector<std::string> devices() { refuse(); }
+std::vector<Device> devices() { refuse(); }
 Kernel kernel_for(const ChainParams&, Precision, const Options&) { refuse(); }
 void advance(const Job&, Precision, const Options&) { refuse(); }
 void measure(const Job&, Precision, const Options&, double*) { refuse(); }

@@ -118,41 +118,49 @@ void check_chain(const ChainParams& chain) {
         throw std::invalid_argument("CUDA: expected fewer than 2^31 entries in a state");
 }
 
-// work(part, device, queue) for the chains of each device, side by side.
+// work(number) for each device, each in a thread of its own: the device in use is a thread's, and the caller keeps his.
+template <class Work>
+void side_by_side(const std::vector<int>& devices, Work work) {
+    std::vector<std::exception_ptr> failed(devices.size());
+    const auto run = [&](size_t number) {
+        try {
+            use(devices[number]);
+            work(number);
+        } catch (...) {
+            failed[number] = std::current_exception();
+        }
+    };
+    {
+        std::vector<std::jthread> threads;
+        for (size_t number = 0; number < devices.size(); ++number) threads.emplace_back(run, number);
+    }
+    for (const auto& failure : failed)
+        if (failure) std::rethrow_exception(failure);
+}
+
+// work(part, device, queue) for the chains of each device.
 template <class Work>
 void for_devices(const Job& job, Precision precision, const Options& options, Work work) {
     check_chain(job.chain);
     const size_t number = precision == Precision::single ? sizeof(float) : sizeof(double);
     const int64_t devices = int64_t(options.devices.size());
-    std::vector<std::exception_ptr> failed(options.devices.size());
-    const auto run = [&](int64_t d) {
-        try {
-            const int64_t first = job.chains * d / devices, last = job.chains * (d + 1) / devices;
-            if (first == last) return;
-            const Queue queue = reinterpret_cast<Queue>(options.queues[size_t(d)]);
-            const int device = options.devices[size_t(d)];
-            const DeviceInUse use(device);
-            DevicePart part(job, first, last - first, number, device, queue);
-            work(part, device, queue);
-            part.give_back();
-        } catch (...) {
-            failed[size_t(d)] = std::current_exception();
-        }
-    };
-    std::vector<std::thread> threads;
-    for (int64_t d = 1; d < devices; ++d) threads.emplace_back(run, d);
-    run(0);
-    for (auto& thread : threads) thread.join();
-    for (const auto& failure : failed)
-        if (failure) std::rethrow_exception(failure);
+    side_by_side(options.devices, [&](size_t d) {
+        const int64_t first = job.chains * int64_t(d) / devices, last = job.chains * int64_t(d + 1) / devices;
+        if (first == last) return;
+        const Queue queue = reinterpret_cast<Queue>(options.queues[d]);
+        DevicePart part(job, first, last - first, number, options.devices[d], queue);
+        work(part, options.devices[d], queue);
+        part.give_back();
+    });
 }
 
 }  // namespace
 
-std::vector<std::string> devices() {
-    std::vector<std::string> names;
-    for (int device = 0; device < device_count(); ++device) names.push_back(device_name(device));
-    return names;
+std::vector<Device> devices() {
+    std::vector<Device> found;
+    for (int device = 0; device < device_count(); ++device)
+        found.emplace_back(device_name(device), compute_capability(device));
+    return found;
 }
 
 Kernel kernel_for(const ChainParams& chain, Precision precision, const Options& options) {
@@ -191,20 +199,21 @@ void weights(const ChainParams& chain, Precision precision, const Options& optio
     const WeightParams& w = chain.weights_of(layer);
     if (double(w.fan_out) * double(w.fan_in) >= 0x1p31)
         throw std::invalid_argument("CUDA: expected fewer than 2^31 weights in a layer that is drawn to be looked at");
-    const DeviceInUse use(options.devices.front());
-    with_type(precision, [&]<class T>(T) {
-        Workspace counted(nullptr, shared_anywhere, nullptr);
-        counted.take_matrix<T>(panel_rows, panel_depth);
-        const size_t bytes = size_t(w.fan_out * w.fan_in) * sizeof(T), listed = size_t(chain.period) * sizeof(w);
-        const Buffer result(bytes), weights(listed);
-        copy_rows(weights.data(), listed, chain.weights, listed, listed, 1, queue);
-        ChainParams there = chain;
-        there.weights = static_cast<const WeightParams*>(weights.data());
-        const BlockMemory memory{counted.shared_used(), nullptr, 0};
-        launch(weights_kernel<T>, 1, PlainLayer<T>::max_threads, memory.shared_bytes, queue, there, layer, index,
-               memory, RoundKeys(chain.seed), static_cast<T*>(result.data()));
-        copy_rows(out, bytes, result.data(), bytes, bytes, 1, queue);
-        wait(queue);
+    side_by_side({options.devices.front()}, [&](size_t) {
+        with_type(precision, [&]<class T>(T) {
+            Workspace counted(nullptr, shared_anywhere, nullptr);
+            counted.take_matrix<T>(panel_rows, panel_depth);
+            const size_t bytes = size_t(w.fan_out * w.fan_in) * sizeof(T), listed = size_t(chain.period) * sizeof(w);
+            const Buffer result(bytes), weights(listed);
+            copy_rows(weights.data(), listed, chain.weights, listed, listed, 1, queue);
+            ChainParams there = chain;
+            there.weights = static_cast<const WeightParams*>(weights.data());
+            const BlockMemory memory{counted.shared_used(), nullptr, 0};
+            launch(weights_kernel<T>, 1, PlainLayer<T>::max_threads, memory.shared_bytes, queue, there, layer, index,
+                   memory, RoundKeys(chain.seed), static_cast<T*>(result.data()));
+            copy_rows(out, bytes, result.data(), bytes, bytes, 1, queue);
+            wait(queue);
+        });
     });
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../core/params.h"
@@ -16,8 +17,11 @@ struct Options {
     Kernel kernel = Kernel::automatic;  // the tensor cores where they can be used, or as asked for
 };
 
-// The names of the devices; throws std::runtime_error where there is no driver.
-std::vector<std::string> devices();
+// Name and compute capability, 90 for 9.0.
+using Device = std::pair<std::string, int>;
+
+// Those that CUDA sees; throws std::runtime_error where there is no driver, or one that is too old.
+std::vector<Device> devices();
 
 // The kernel that advances a chain; throws std::invalid_argument if it cannot be the one asked for.
 Kernel kernel_for(const ChainParams& chain, Precision precision, const Options& options);

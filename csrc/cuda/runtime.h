@@ -1,20 +1,33 @@
-// What the backend asks of the CUDA runtime. The emulator of the tests has the same names.
+// What the backend asks of the CUDA runtime: the calls that are made, and what is said when one fails. The emulator of
+// the tests has the same calls, and can have any of them fail.
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <new>
 #include <stdexcept>
 #include <string>
 
-#ifndef PYRANK_EMULATOR
+#include "failure.h"
 
 namespace pyrank::cuda {
 
-inline void check(cudaError_t status) {
+// What the device in use has left, for a message.
+inline std::string told_free() {
+    size_t available = 0, total = 0;
+    if (cudaMemGetInfo(&available, &total) != cudaSuccess) return "";
+    return ", " + told_bytes(available) + " of " + told_bytes(total) + " free";
+}
+
+// Throw if a call has failed; `asked` are the bytes that it wanted.
+inline void check(cudaError_t status, size_t asked = 0) {
     if (status == cudaSuccess) return;
     cudaGetLastError();  // or the next launch would be blamed for it
-    if (status == cudaErrorMemoryAllocation) throw std::bad_alloc();
-    throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(status));
+    int number = 0;
+    const std::string device = "cuda:" + std::to_string(cudaGetDevice(&number) == cudaSuccess ? number : 0);
+    if (status == cudaErrorMemoryAllocation) {
+        const std::string wanted = asked ? told_bytes(asked) + " asked" : "too little for the kernels themselves";
+        throw OutOfMemory(device + ": " + wanted + told_free());
+    }
+    throw std::runtime_error(told(status, device, cudaGetErrorString(status)));
 }
 
 inline int attribute(cudaDeviceAttr name, int device) {
@@ -23,14 +36,28 @@ inline int attribute(cudaDeviceAttr name, int device) {
     return value;
 }
 
-// Throws where there is no driver.
+// "13.0", of a version as CUDA counts them.
+inline std::string told_version(int version) {
+    return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+// Throws where there is no driver, or where nothing can be asked of it; 0 if it sees no device.
 inline int device_count() {
-    int count = 0;
+    int count = 0, known = 0;
     const cudaError_t status = cudaGetDeviceCount(&count);
-    if (status == cudaErrorInsufficientDriver)
-        throw std::runtime_error("there is no NVIDIA driver, or one too old for CUDA " +
-                                 std::to_string(CUDART_VERSION / 1000));
-    if (status != cudaErrorNoDevice) check(status);
+    if (status == cudaErrorInsufficientDriver) {
+        cudaGetLastError();
+        if (cudaDriverGetVersion(&known) != cudaSuccess || known == 0)
+            throw std::runtime_error("there is no NVIDIA driver");
+        throw std::runtime_error("the NVIDIA driver knows CUDA " + told_version(known) +
+                                 ", and this build is for CUDA " + told_version(CUDART_VERSION) +
+                                 "; update the driver, or build with its CUDA");
+    }
+    if (status == cudaErrorNoDevice) {
+        cudaGetLastError();
+        return 0;
+    }
+    check(status);
     return count;
 }
 
@@ -46,19 +73,8 @@ inline int compute_capability(int device) {
            attribute(cudaDevAttrComputeCapabilityMinor, device);
 }
 
-// As long as it lives, what this thread asks for is about one device.
-class DeviceInUse {
-public:
-    explicit DeviceInUse(int device) {
-        check(cudaGetDevice(&before_));
-        check(cudaSetDevice(device));
-    }
-    DeviceInUse(const DeviceInUse&) = delete;
-    ~DeviceInUse() { cudaSetDevice(before_); }
-
-private:
-    int before_ = 0;
-};
+// From here on, what this thread asks for is about one device.
+inline void use(int device) { check(cudaSetDevice(device)); }
 
 // Shared memory that one block of a kernel may ask for beside what the kernel has anyway.
 template <class... P>
@@ -84,7 +100,7 @@ inline int64_t free_memory() {
 class Buffer {
 public:
     explicit Buffer(size_t bytes) {
-        if (bytes) check(cudaMalloc(&memory_, bytes));
+        if (bytes) check(cudaMalloc(&memory_, bytes), bytes);
     }
     Buffer(Buffer&& other) noexcept : memory_(other.memory_) { other.memory_ = nullptr; }
     ~Buffer() { cudaFree(memory_); }
@@ -120,10 +136,12 @@ int resident_blocks(void (*kernel)(P...), int device, int threads, int64_t share
 
 template <class... P, class... A>
 void launch(void (*kernel)(P...), int blocks, int threads, int64_t shared_bytes, Queue queue, A... arguments) {
-    kernel<<<unsigned(blocks), unsigned(threads), size_t(shared_bytes), queue>>>(arguments...);
-    check(cudaGetLastError());
+    cudaLaunchConfig_t shape{};
+    shape.gridDim = dim3(unsigned(blocks));
+    shape.blockDim = dim3(unsigned(threads));
+    shape.dynamicSmemBytes = size_t(shared_bytes);
+    shape.stream = queue;
+    check(cudaLaunchKernelEx(&shape, kernel, arguments...));
 }
 
 }  // namespace pyrank::cuda
-
-#endif

@@ -15,7 +15,7 @@ from typing import Any
 from pyrank.cli.arguments import MISUSED, new_parser
 from pyrank.specs.chain import Chain
 from pyrank.specs.weights import INITIALIZATIONS, Weights
-from pyrank.support.errors import ArgumentError, as_choice, invalid
+from pyrank.support.errors import ArgumentError, GpuError, as_choice, invalid
 from pyrank.support.files import NotWritten, check_file, json_text, write_all
 from pyrank.support.signals import number_of, raised
 
@@ -90,7 +90,7 @@ def _dispatch(argv: Sequence[str] | None) -> int:
         if error.filename is None:  # it is of no file, but of what is printed
             raise
         return _fail(error, FAILED)
-    except (ImportError, FloatingPointError, MemoryError) as error:
+    except (ImportError, FloatingPointError, MemoryError, GpuError) as error:
         return _fail(error, FAILED)
     except RuntimeError as error:
         from pyrank.engine.checkpoint import CheckpointError

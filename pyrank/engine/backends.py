@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyrank import reference
-from pyrank.engine import native
+from pyrank.engine import gpus, native
 from pyrank.engine.initial import Normals
 from pyrank.estimate import Accumulator
 from pyrank.reference.stream import initial_normals
@@ -24,7 +23,6 @@ from pyrank.support.errors import as_choice, as_integer, invalid
 
 NAMES = ("auto", "cpu", "cuda", "reference")
 _ALL_CORES = "leave it out to use all cores"
-_DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")
 
 if hasattr(os, "register_at_fork"):
     # The threads that torch computes with do not survive a fork: a child that asked them would wait for ever.
@@ -55,7 +53,7 @@ def choose(chain: Chain, device: str = "cpu", backend: str = "auto", threads: in
     chain
         The specification.
     device
-        ``"cpu"``, ``"cuda"`` (all GPUs share the chains) or ``"cuda:1"`` (that one).
+        ``"cpu"``, ``"cuda"`` (all GPUs that this build has kernels for share the chains) or ``"cuda:1"`` (that one).
     backend
         ``"auto"``, ``"cpu"`` and ``"cuda"`` (compiled) or ``"reference"`` (pure torch, float64, on the CPU). ``"cuda"``
         uses all GPUs unless ``device`` names one.
@@ -91,35 +89,14 @@ def _reference(reason: str) -> Backend:
     return Backend("reference", "reference", reason, torch.float64, reference.advance, initial_normals)
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that is misspelt or not there, before anything is computed."""
-    if str(device) != "cpu":
-        _gpus(str(device), "auto")
-
-
-def _gpus(device: str, backend: str) -> dict[int, str]:
-    """Return the GPUs that are asked for, with their names."""
-    if not (named := _DEVICE.fullmatch(device)):
-        raise invalid("device", device, "'cpu', 'cuda' or 'cuda:N'", "check the spelling")
-    if backend not in ("auto", "cuda"):
-        raise invalid("backend", backend, f"'auto' or 'cuda' with device={device!r}", "or use device='cpu'")
-    names, missing = native.cuda_devices()
-    if missing:
-        asked = ("backend", backend) if device == "cpu" else ("device", device)
-        raise invalid(*asked, f"a GPU, but {missing}", "use device='cpu'")
-    if named[1] and int(named[1]) >= len(names):
-        raise invalid("device", device, f"cuda:0 to cuda:{len(names) - 1}", "that is all this machine has")
-    return {int(named[1]): names[int(named[1])]} if named[1] else dict(enumerate(names))
-
-
 def _on_gpus(chain: Chain, device: str, backend: str) -> Backend:
-    found = _gpus(device, backend)
+    found = gpus.chosen(device, backend)
     _check_has_kernel(chain)
-    gpus = tuple(found)
-    kernel = native.cuda_kernel(chain, gpus)
-    where = ", ".join(f"{name} (cuda:{gpu})" for gpu, name in found.items())
+    numbers = tuple(found)
+    kernel = native.cuda_kernel(chain, numbers)
+    where = ", ".join(f"{gpu.name} (cuda:{number})" for number, gpu in found.items())
     reason = f"compiled {'tensor-core' if kernel == 'tensor' else kernel} kernels for CUDA on {where}"
-    advance = functools.partial(native.advance, gpus=gpus, cuda_kernel=kernel)
+    advance = functools.partial(native.advance, gpus=numbers, cuda_kernel=kernel)
     # With every call the state and the record go to the GPU and back.
     dtype, normals = getattr(torch, chain.dtype), native.initial_normals
     return Backend("cuda", f"cuda {kernel}", reason, dtype, advance, normals, call_seconds=0.8)

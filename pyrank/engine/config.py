@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from pyrank._version import __version__
-from pyrank.engine import native
+from pyrank.engine import gpus, native
 
 
 def show_config() -> str:
-    """Describe versions, the backends built, the instruction set in use, and CUDA architectures.
+    """Describe versions, backends, the instruction set in use, CUDA architectures, and what would run on each GPU.
 
     Returns
     -------
@@ -26,12 +26,12 @@ def show_config() -> str:
         lines["backends"] = f"reference ({missing})"
     else:
         build = native.build_info()
-        names, no_gpu = native.cuda_devices()
-        lines["backends"] = "cpu, reference" if no_gpu else "cpu, cuda, reference"
+        seen = gpus.describe()
+        lines["backends"] = "cpu, reference" if "GPUs" in seen else "cpu, cuda, reference"
         lines["instruction set"] = f"{native.isa_in_use()} (available: {', '.join(native.isas())})"
         lines["compiler"] = build["compiler"]
         lines["CUDA architectures"] = build["cuda_architectures"]
-        lines["GPUs"] = ", ".join(names) or f"none ({no_gpu})"
+        lines |= seen
     lines["processor"] = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads by default"
     lines["python"] = f"{sys.version.split()[0]}, numpy {np.__version__}, torch {torch.__version__}"
     width = max(map(len, lines))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from pyrank.estimate import Accumulator
 from pyrank.specs.chain import Chain
 from pyrank.specs.measures import Measure
 from pyrank.specs.plan import COUNTERS, Plan
-from pyrank.support.errors import ArgumentError
+from pyrank.support.errors import ArgumentError, GpuError
 
 LAYOUTS = ("auto", "lanes", "rows")
 CUDA_KERNELS = ("auto", "plain", "tensor")
@@ -73,21 +75,62 @@ def build_info() -> dict[str, str]:
     return {"compiler": module.compiler, "cuda_architectures": module.cuda_architectures or "none"}
 
 
-def cuda_devices() -> tuple[list[str], str]:
-    """Return the names of the GPUs, and why there is none, in one line; empty if there is one."""
+class Gpu(NamedTuple):
+    """A GPU that CUDA sees: its name, and its compute capability, 90 for 9.0."""
+
+    name: str
+    capability: int
+
+    def __str__(self) -> str:
+        return f"{self.name} (compute capability {self.capability // 10}.{self.capability % 10})"
+
+
+def cuda_devices() -> tuple[list[Gpu], str]:
+    """Return the GPUs, and why there is none, in one line; empty if there is one."""
     if missing := why_missing():
         return [], missing
     try:
-        names = list(_cuda_extension().cuda_devices())
+        found = [Gpu(*device) for device in _cuda_extension().cuda_devices()]
     except RuntimeError as error:
         return [], str(error)
-    return names, "" if names else "this machine has no GPU"
+    return found, "" if found else _why_none()
+
+
+def _why_none() -> str:
+    """Say why a driver shows no GPU: the usual reason is a variable, or a slice that nobody made."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return f"CUDA_VISIBLE_DEVICES = {visible!r} names none that is there; unset it, or see nvidia-smi -L"
+    return "CUDA sees none on this machine; see nvidia-smi -L, in MIG mode there has to be an instance"
+
+
+def cuda_architectures() -> str:
+    """Return what the kernels for CUDA were built for, as CMake was told: ``"80-real,90"``."""
+    return str(_cuda_extension().cuda_architectures)
+
+
+@contextmanager
+def _on_gpus(gpus: tuple[int, ...], what: str) -> Iterator[None]:
+    """Tell in one line that GPUs have failed, or have too little memory for ``what``."""
+    try:
+        yield
+    except MemoryError as error:
+        if not gpus:
+            raise
+        raise MemoryError(
+            f"too little memory for {what}; run fewer at a time, or free what else is on the GPU ({error})"
+        ) from None
+    except RuntimeError as error:
+        if not gpus:
+            raise
+        raise GpuError(str(error)) from None
 
 
 def cuda_kernel(chain: Chain, gpus: tuple[int, ...]) -> str:
     """Return which kernel advances a chain on these GPUs: ``"plain"``, or ``"tensor"`` for the tensor cores."""
     module, options = _kernels("", "auto", 1, gpus)
-    return CUDA_KERNELS[options.kernel_for(codes.params(module, chain, 0), chain.dtype == "float64")]
+    with _on_gpus(gpus, "anything"):
+        return CUDA_KERNELS[options.kernel_for(codes.params(module, chain, 0), chain.dtype == "float64")]
 
 
 def _kernels(isa: str, layout: str, threads: int, gpus: tuple[int, ...], cuda_kernel: str = "auto") -> tuple[Any, Any]:
@@ -96,9 +139,9 @@ def _kernels(isa: str, layout: str, threads: int, gpus: tuple[int, ...], cuda_ke
         module = _extension()
         return module, module.Cpu(isa or isa_in_use(), LAYOUTS.index(layout), threads)
     module = _cuda_extension()
-    # The kernels follow what the caller has asked of torch on these devices.
-    present = torch.cuda.is_available()
-    streams = [torch.cuda.current_stream(gpu).cuda_stream if present else 0 for gpu in gpus]
+    # The kernels follow what the caller has asked of torch on these devices, if anything.
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    streams = [torch.cuda.current_stream(gpu).cuda_stream if in_use else 0 for gpu in gpus]
     return module, module.Cuda(list(gpus), streams, CUDA_KERNELS.index(cuda_kernel))
 
 
@@ -123,7 +166,7 @@ def advance(
     faster that can be used.
     """
     module, options = _kernels(isa, layout, threads, gpus, cuda_kernel)
-    try:
+    with _on_gpus(gpus, f"{state.shape[0]} chains of {plan.chain.width} x {plan.chain.batch}"):
         options.advance(
             chain=codes.params(module, plan.chain, plan.seed),
             state=state,
@@ -137,13 +180,6 @@ def advance(
             **accumulator.arrays(),
             counters=counters,
         )
-    except MemoryError:
-        if not gpus:
-            raise
-        raise MemoryError(
-            f"the GPU has too little free memory for {state.shape[0]} chains of {plan.chain.width} x "
-            f"{plan.chain.batch}; run fewer at a time, or free what else is on it"
-        ) from None
 
 
 @functools.lru_cache(maxsize=256)
@@ -173,13 +209,14 @@ def measure(
     counters = np.zeros((len(COUNTERS), chains), dtype=np.int64)
     values = np.full((len(measures), chains), np.nan)
     module, options = _kernels(isa, layout, threads, gpus)
-    options.measure(
-        chain=_matrix(module, width, batch),
-        state=state.contiguous(),
-        measures=codes.measures_of(measures),
-        counters=counters,
-        values=values,
-    )
+    with _on_gpus(gpus, f"{chains} matrices of {width} x {batch}"):
+        options.measure(
+            chain=_matrix(module, width, batch),
+            state=state.contiguous(),
+            measures=codes.measures_of(measures),
+            counters=counters,
+            values=values,
+        )
     return values, dict(zip(COUNTERS, counters, strict=True))
 
 
@@ -189,7 +226,8 @@ def draw_weights(
     """Return the compiled twin of `pyrank.draw_weights` for independent entries, (fan_out, fan_in)."""
     out = np.full((chain.width_at(layer + 1), chain.width_at(layer)), np.nan, dtype=chain.dtype)
     module, options = _kernels(isa, "auto", 1, gpus)
-    options.draw_weights(codes.params(module, chain, seed), layer, index, out)
+    with _on_gpus(gpus, f"{out.shape[0]} x {out.shape[1]} weights"):
+        options.draw_weights(codes.params(module, chain, seed), layer, index, out)
     return out
 
 

@@ -163,7 +163,7 @@ def _reproduce_all(
 def _require(device: str) -> None:
     """Raise unless there is what draws and what simulates."""
     plotting.require()
-    from pyrank.engine.backends import check_device  # with torch, which mistakes found so far do not need
+    from pyrank.engine.gpus import check_device  # with torch, which mistakes found so far do not need
 
     check_device(device)
 

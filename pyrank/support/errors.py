@@ -10,6 +10,10 @@ class ArgumentError(ValueError):
     """An argument has a value that cannot be used."""
 
 
+class GpuError(RuntimeError):
+    """A GPU is busy, lost, or cannot be used for another reason, which the message tells with the remedy."""
+
+
 def invalid(argument: str, value: object, wanted: str, remedy: str) -> ArgumentError:
     """Return the error for ``argument``; the caller raises it."""
     shown = " ".join(repr(value).split())

@@ -2,6 +2,8 @@
 #pragma once
 #include "device.h"
 
+#include "../../csrc/cuda/runtime.h"
+
 namespace pyrank::emulator {
 
 using cuda::Array, cuda::barrier, cuda::block_index, cuda::block_size, cuda::thread_index;

@@ -1,4 +1,4 @@
-// The names of csrc/cuda/primitives.h and runtime.h, for the machine of machine.h.
+// The names of csrc/cuda/primitives.h, for the machine of machine.h.
 #pragma once
 #define PYRANK_EMULATOR
 #define PYRANK_DEVICE
@@ -8,6 +8,7 @@
 #define PYRANK_KERNEL(threads, blocks) inline void
 
 #include "machine.h"
+#include "runtime_calls.h"
 #include "tensor_core.h"
 
 namespace pyrank::cuda {
@@ -125,59 +126,6 @@ template <class T>
 Array<T> on_chip(const Array<T>& array) {
     if (!lies_on_chip(array)) machine().fail("takes global memory for its own");
     return array;
-}
-
-using Queue = void*;
-
-inline int device_count() { return emulator::settings.devices; }
-inline std::string device_name(int) { return "emulator"; }
-inline int compute_capability(int) { return emulator::settings.compute_capability; }
-struct DeviceInUse {
-    explicit DeviceInUse(int) {}
-};
-template <class... P>
-int64_t shared_limit(void (*)(P...), int) {
-    return emulator::settings.shared_limit;
-}
-inline bool lies_on_device(const void*, int) { return false; }
-inline int64_t free_memory() { return emulator::settings.free_memory; }
-
-class Buffer {
-public:
-    explicit Buffer(size_t bytes) {
-        if (int64_t(bytes) > free_memory()) throw std::bad_alloc();
-        memory_.reset(new char[bytes + 1]);
-        region_.reset(new emulator::Region(memory_.get(), bytes));
-        machine().add(region_.get());
-    }
-    Buffer(Buffer&&) noexcept = default;
-    ~Buffer() { machine().remove(region_.get()); }
-    void* data() const { return memory_.get(); }
-
-private:
-    std::unique_ptr<char[]> memory_;
-    std::unique_ptr<emulator::Region> region_;
-};
-
-inline void copy_rows(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t bytes, size_t rows,
-                      Queue) {
-    for (size_t row = 0; row < rows && bytes; ++row) {
-        std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, bytes);
-        machine().host_writes(static_cast<char*>(to) + row * to_pitch, bytes);
-    }
-}
-
-inline void wait(Queue) {}
-
-template <class... P>
-int resident_blocks(void (*)(P...), int, int, int64_t) {
-    return emulator::settings.resident_blocks;
-}
-
-template <class... P, class... A>
-void launch(void (*kernel)(P...), int blocks, int threads, int64_t shared_bytes, Queue, A... arguments) {
-    emulator::shared_bytes_of_last_launch = shared_bytes;
-    machine().launch(blocks, threads, shared_bytes, [&] { kernel(arguments...); });
 }
 
 }  // namespace pyrank::cuda

@@ -27,7 +27,7 @@ namespace pyrank::emulator {
 struct Settings {
     uint64_t seed = 0;
     int64_t shared_limit = 48 << 10, free_memory = int64_t(1) << 40;
-    int devices = 1, resident_blocks = 2, compute_capability = 90;
+    int devices = 1, resident_blocks = 2, compute_capability = 90, driver = 13000;
 };
 inline Settings settings;
 inline std::atomic<int64_t> shared_bytes_of_last_launch;
