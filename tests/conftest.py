@@ -1,6 +1,7 @@
 """Options, markers, packages that may be missing, and the backends as fixtures."""
 
 import importlib.util
+import signal
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "validate: a long statistical test, run with --validate")
     if hasattr(config, "workerinput"):  # one of several processes, which would wait for each other's threads
         torch.set_num_threads(1)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells leave it to what they run in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):

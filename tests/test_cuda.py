@@ -132,7 +132,7 @@ def test_lines_that_are_zero_but_for_rounding(dtype, gpus):
     """Weights of which sums may cancel have a kernel of their own, and each of these chains meets lines of zeros."""
     for change in FAMILY:
         chain = pyrank.Chain(**{"width": 8, "batch": 1, "dtype": dtype, **SIGNS, **change})
-        if chain.weights.law != "orthogonal":
+        if chain.weights.law != "orthogonal" and not chain.normalization.whiten:
             plan = make_plan(chain, 8, measures=())
             expected = advance(plan, [4])
             assert expected["counters"][0].any()
