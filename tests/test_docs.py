@@ -89,11 +89,16 @@ def test_wide_code_is_found(tmp_path):
     assert wide_lines(page) == [wide, wide]
 
 
+def whole_lines(code):
+    """Those that a backslash continues are one."""
+    return re.sub(r"\\\n *", "", code).splitlines()
+
+
 def commands(page):
     """Lines of shell blocks, fenced or indented, from `pyrank ...` on."""
     text = page.read_text(encoding="utf-8")
     lines = re.findall(r"^ {4}(\S.*)", text, re.M)
-    lines += [line for language, code in examples(page) if language == "sh" for line in code.splitlines()]
+    lines += [line for language, code in examples(page) if language == "sh" for line in whole_lines(code)]
     return [m[1] for line in lines if (m := re.search(r"(?:^|&& )(pyrank .*)", line))]
 
 

@@ -49,7 +49,9 @@ constexpr DLDataType type_code<int32_t>{0, 32, 1};
 class Tensor {
 public:
     Tensor(const py::object& object, const char* name, bool may_be_on_gpu = false) : name_(name) {
-        py::object capsule = py::hasattr(object, "__dlpack__") ? object.attr("__dlpack__")() : object;
+        // one name for ever: Python's cache of attributes keeps a reference to each new one it is asked with
+        static const py::handle dlpack = PyUnicode_InternFromString("__dlpack__");
+        py::object capsule = py::hasattr(object, dlpack) ? object.attr(dlpack)() : object;
         capsule_ = capsule;
         auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
         if (!managed) throw py::error_already_set();
