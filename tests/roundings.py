@@ -58,15 +58,16 @@ def layer(chain, seed, number, H, zeros):
     """Bound layer ``number`` from states H (chains, d, N) in float64; whitening found ``zeros`` directions to be so."""
     norm, rounding = chain.normalization, FLOOR_ULPS * epsilon(chain.dtype)
     F = activated(H, chain)
+    limit = noise(F.value, chain, number)
     if norm.recentre and norm.over == "batch":
         F = recentred(F, "batch", rounding)
     Z = with_skip(H, product(chain, seed, number, F), chain.gamma, rounding)
     if norm.recentre:
         Z = recentred(Z, norm.over, FLOOR_ULPS * epsilon("float64") if norm.whiten else rounding)
     if norm.whiten:
-        return whitened(without_noise(Z, noise(F.value, chain, number)), norm, zeros, rounding)
+        return whitened(without_noise(Z, limit), norm, zeros, rounding)
     if norm.rescale:
-        return rescaled(Z, noise(F.value, chain, number), norm, rounding)
+        return rescaled(Z, limit, norm, rounding)
     none = torch.zeros(H.shape[0], dtype=torch.int64)
     return Layer(Z, torch.zeros(1, dtype=torch.bool), none, none)
 
@@ -164,8 +165,10 @@ def by_factor(chain, seed, number, F):
 def noise(F, chain, number):
     """What rounding may leave of a sum that is zero, in each column; see `pyrank.reference.layer.clear_cancelled`."""
     roundings = CANCELLATION_ROUNDINGS + math.sqrt(F.shape[-2] + F.shape[-1])
-    size = largest_of_few(chain, number) * F.abs().amax(dim=-2, keepdim=True)
-    return roundings * F.shape[-2] * float(np.finfo(chain.dtype).eps) / 2 * size
+    largest, norm = F.abs().amax(dim=-2, keepdim=True), chain.normalization
+    if norm.recentre and norm.over == "batch":
+        largest = largest + largest.mean(dim=-1, keepdim=True)
+    return roundings * F.shape[-2] * float(np.finfo(chain.dtype).eps) / 2 * largest_of_few(chain, number) * largest
 
 
 def within(Z, bound, over="batch"):
@@ -226,10 +229,11 @@ def whitened(Z, norm, zeros, rounding):
     moved = (amplified + turned).nan_to_num(math.inf).clamp_max(2.0 * math.sqrt(batch))
     bound = torch.where(kept.any(dim=-1), moved, 0.0)[:, None, None] + rounding * exact.abs()
 
-    error, gram = torch.linalg.matrix_norm(Z.error).unsqueeze(-1), gram.unsqueeze(-1)
+    exists = torch.arange(n) < batch - norm.recentre  # of N directions recentring leaves N - 1, in float64
+    error, gram = torch.where(exists, torch.linalg.matrix_norm(Z.error).unsqueeze(-1), 0.0), gram.unsqueeze(-1)
     cut = WHITENING_CUTOFF * max(width, batch) * size.square().norm(dim=-1, keepdim=True)
     surely = (size - error).clamp_min(0.0).square() - gram > cut
-    surely_not = ((size + error).square() + gram < cut) | (size.square() <= gram)
+    surely_not = ((size + error).square() + gram < cut) | ((size + error).square() <= gram)
     none = torch.zeros(1, dtype=torch.bool)
     return Layer(Bounded(exact, bound), none, surely_not.sum(dim=-1), (~surely).sum(dim=-1))
 

@@ -104,6 +104,22 @@ def test_a_line_is_zero_up_to_the_rounding_of_its_sum_and_no_further(dtype, kern
                 np.testing.assert_array_equal(result["state"][:, :, 0] == 0, zero)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_recentring_spreads_rounding_to_columns_that_have_none(dtype, kernels):
+    """Rows a, b and a + b, rounded, of which the first column is the mean: there F(H), centred, all but vanishes."""
+    batch = 16
+    a, b = torch.from_numpy(np.random.default_rng(0).normal(size=(2, batch)))
+    rows = torch.stack([a, b, a + b])
+    rows[:, 0] = rows[:, 1:].mean(dim=1)
+    chain = pyrank.Chain(3, batch, normalization="batch", dtype=dtype, **SIGNS)
+    plan = make_plan(chain, 40, measures=(), start=rows.to(getattr(torch, dtype)))
+    signs = weights(chain, plan.seed, 0, torch.arange(40)).sign()
+    zero = ((signs[..., 0] == signs[..., 1]) & (signs[..., 0] == -signs[..., 2])).numpy()
+    result = advance(plan, [1], **kernels)
+    np.testing.assert_array_equal((result["state"] == 0).all(axis=-1), zero)
+    np.testing.assert_array_equal(result["counters"][0], zero.sum(axis=-1))
+
+
 FAMILY = [
     *({"activation": activation} for activation in ACTIVATIONS),
     {"normalization": pyrank.Normalization(order=math.inf, alpha=0.5, beta=-2.0)},

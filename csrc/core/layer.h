@@ -27,8 +27,9 @@ PYRANK_HD inline bool sums_cancel(const ChainParams& chain) {
     return false;
 }
 
-// A line is zero if none of its entries is above this, which depends on the largest |f| of the entry's column. An
-// overflow must be seen, and hides nothing.
+// A line is zero if none of its entries is above this, which depends on the largest |f| of the entry's column, before
+// the row means are taken off: what rounding did to F(H) is still there after it. To that recentring over the batch
+// adds the mean over the columns. An overflow must be seen, and hides nothing.
 template <class V>
 PYRANK_HD inline V noise_of_column(V largest, double cancellation) {
     using T = typename V::T;

@@ -58,7 +58,7 @@ private:
     template <Activation activation>
     void activate_all();
     void activate_state();
-    const T* centred_activation();
+    const T* activation();
     void apply_weights(const T* f, int64_t layer);
     void multiply_weights(const T* f, int64_t f_stride, int64_t inner, const WeightParams& weights,
                           const StreamPosition<Layout>& position);
@@ -143,13 +143,11 @@ void GroupChain<Layout>::clear_below(T* z, int64_t row) const {
         for (int64_t p = row * Layout::unit; p < stride_; ++p) z[j * stride_ + p] = 0;
 }
 
-// What the weights multiply: F(H). Before a recentring its row means are taken off, which changes nothing exactly and
-// saves the digits that a common offset of all samples would cost.
+// F(H): what the weights multiply, but for its row means.
 template <class Layout>
-const typename Layout::T* GroupChain<Layout>::centred_activation() {
+const typename Layout::T* GroupChain<Layout>::activation() {
     if (!chain_.needs_f()) return h_;
     activate_state();
-    if (chain_.centres_f()) recentre(f_, BatchLines<Layout>(stride_, width_, batch_));
     return f_;
 }
 
@@ -213,10 +211,17 @@ void GroupChain<Layout>::rotate(const T* f, const WeightParams& weights, const S
 
 template <class Layout>
 void GroupChain<Layout>::find_noise(const T* f, const WeightParams& weights) {
-    const double roundings = cancellation(chain_, weights);
+    V sum = V(T(0));
     for (int64_t j = 0; j < batch_; ++j) {
         const V largest = largest_of_rows<Layout>(largest_of_column<Layout>(f + j * stride_, weights.fan_in));
-        typename Layout::Entry(noise_of_column(largest, roundings)).store(noise_ + j * Layout::unit);
+        typename Layout::Entry(largest).store(noise_ + j * Layout::unit);
+        sum = sum + largest;
+    }
+    const V spread = chain_.centres_f() ? sum / V(T(batch_)) : V(T(0));
+    const double roundings = cancellation(chain_, weights);
+    for (int64_t j = 0; j < batch_; ++j) {
+        T* const noise = noise_ + j * Layout::unit;
+        typename Layout::Entry(noise_of_column(V(Layout::spread(noise)) + spread, roundings)).store(noise);
     }
 }
 
@@ -230,8 +235,9 @@ void GroupChain<Layout>::clear_noise_of_rows() {
 
 template <class Layout>
 void GroupChain<Layout>::step(int64_t layer) {
-    const T* const f = centred_activation();
+    const T* const f = activation();
     if (noise_) find_noise(f, chain_.weights_of(layer));
+    if (chain_.centres_f()) recentre(f_, BatchLines<Layout>(stride_, width_, batch_));
     apply_weights(f, layer);
     rows_ = chain_.weights_of(layer).fan_out;
     const int chains = int(group_.count);

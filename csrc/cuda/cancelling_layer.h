@@ -11,32 +11,52 @@ class CancellingLayer : public PlainLayer<T> {
 
 public:
     PYRANK_HD CancellingLayer(const ChainParams& chain, Workspace& workspace)
-        : Plain(chain, workspace), noise_(workspace.take<T>(chain.batch)) {}
+        : Plain(chain, workspace), largest_(workspace.take<T>(chain.batch)), noise_(workspace.take<T>(chain.batch)) {}
+
+    PYRANK_DEVICE void prepare(const Matrix<T>& h, int rows) const {
+        Plain::activate(h, rows);
+        find_largest(Plain::operand(h), rows);
+        Plain::centre(rows);
+    }
 
     template <class Position, class Count>
     PYRANK_DEVICE void advance(Matrix<T>& h, const WeightParams& weights, Position position, Count count) {
-        find_noise(Plain::operand(h), weights);
+        find_noise(weights);
         const auto clear = [&](const Lines<T>& z, int line) { clear_noise(z, line); };
         Plain::advance(h, weights, position, clear, count);
     }
 
 private:
-    PYRANK_DEVICE void find_noise(const Matrix<T>& f, const WeightParams& weights) const;
+    PYRANK_DEVICE void find_largest(const Matrix<T>& f, int rows) const;
+    PYRANK_DEVICE void find_noise(const WeightParams& weights) const;
     PYRANK_DEVICE void clear_noise(const Lines<T>& z, int line) const;
 
-    Array<T> noise_;  // what rounding may leave of a sum W F that is zero, in each column
+    Array<T> largest_;  // |f| in each column
+    Array<T> noise_;    // what rounding may leave of a sum W F that is zero, in each column
 };
 
-// Seen by all threads after the barriers of the product.
 template <class T>
-PYRANK_DEVICE void CancellingLayer<T>::find_noise(const Matrix<T>& f, const WeightParams& weights) const {
+PYRANK_DEVICE void CancellingLayer<T>::find_largest(const Matrix<T>& f, int rows) const {
     for_each(0, Plain::batch_, [&](int column) {
         T largest = 0;
-        for (int k = 0; k < weights.fan_in; ++k) {
+        for (int k = 0; k < rows; ++k) {
             const T x = abs(T(f(k, column)));
             largest = x > largest ? x : largest;
         }
-        noise_[column] = noise_of_column(Scalar<T>(largest), cancellation(Plain::chain_, weights)).v;
+        largest_[column] = largest;
+    });
+    barrier();
+}
+
+// Seen by all threads after the barriers of the product.
+template <class T>
+PYRANK_DEVICE void CancellingLayer<T>::find_noise(const WeightParams& weights) const {
+    T sum = 0;
+    for (int column = 0; column < Plain::batch_; ++column) sum += T(largest_[column]);
+    const T spread = Plain::chain_.centres_f() ? sum / T(Plain::batch_) : T(0);
+    const double roundings = cancellation(Plain::chain_, weights);
+    for_each(0, Plain::batch_, [&](int column) {
+        noise_[column] = noise_of_column(Scalar<T>(T(largest_[column]) + spread), roundings).v;
     });
 }
 

@@ -32,8 +32,11 @@ public:
         return {workspace.take<T>(rotated_size(width, batch)), stride_of(width)};
     }
 
-    // F(H), as `advance` needs it.
-    PYRANK_DEVICE void prepare(const State& h, int rows) const;
+    // F(H), as `advance` needs it: with its row means taken off if that changes nothing exactly.
+    PYRANK_DEVICE void prepare(const State& h, int rows) const {
+        activate(h, rows);
+        centre(rows);
+    }
     // From H to H'. Rows that it does not have are left as they are; count() for each row of zeros.
     template <class Position, class Count>
     PYRANK_DEVICE void advance(State& h, const WeightParams& weights, Position position, Count count) {
@@ -50,6 +53,8 @@ public:
     PYRANK_DEVICE Array<T> scratch() const { return next_.data; }
 
 protected:
+    PYRANK_DEVICE void activate(const State& h, int rows) const;
+    PYRANK_DEVICE void centre(int rows) const;
     // What the weights multiply.
     PYRANK_DEVICE Matrix<T> operand(const State& h) const { return chain_.needs_f() ? f_ : h; }
     // clear(lines, line) may change a line before it is rescaled.
@@ -79,17 +84,19 @@ PYRANK_DEVICE void PlainLayer<T>::advance(State& h, const WeightParams& weights,
     next_ = before;
 }
 
-// With the row means taken off if that changes nothing exactly.
 template <class T>
-PYRANK_DEVICE void PlainLayer<T>::prepare(const State& h, int rows) const {
+PYRANK_DEVICE void PlainLayer<T>::activate(const State& h, int rows) const {
     if (!chain_.needs_f()) return;
     for_entries(rows, batch_, [&](int i, int j) { f_(i, j) = activated(chain_.activation, T(h(i, j))); });
     barrier();
-    if (chain_.centres_f()) {
-        const Lines<T> lines = batch_lines(f_, rows, batch_);
-        for_each(0, rows, [&](int row) { recentre(lines, row); });
-        barrier();
-    }
+}
+
+template <class T>
+PYRANK_DEVICE void PlainLayer<T>::centre(int rows) const {
+    if (!chain_.centres_f()) return;
+    const Lines<T> lines = batch_lines(f_, rows, batch_);
+    for_each(0, rows, [&](int row) { recentre(lines, row); });
+    barrier();
 }
 
 // next = H + gamma W F, one panel of W at a time; the sum over k runs in ascending order whatever the panels.

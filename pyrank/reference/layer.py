@@ -56,7 +56,8 @@ CANCELLATION_ROUNDINGS = 8.0
 def clear_cancelled(Z: Tensor, F: Tensor, weight: float, normalization: Normalization) -> Tensor:
     """Make lines of Z = H + gamma W F zero that are so but for rounding, which rescaling would blow up to full size.
 
-    That is: no entry, recentred if need be, is above what rounding may leave of a sum of F's rows in its column.
+    That is: no entry, recentred if need be, is above what rounding may leave of a sum of F's rows in its column, and,
+    where rows are recentred over the batch, in the mean over the columns.
 
     Parameters
     ----------
@@ -69,8 +70,12 @@ def clear_cancelled(Z: Tensor, F: Tensor, weight: float, normalization: Normaliz
     """
     fan_in, batch = F.shape[-2:]
     roundings = CANCELLATION_ROUNDINGS + math.sqrt(fan_in + batch)
-    noise = roundings * fan_in * weight * torch.finfo(F.dtype).eps / 2 * F.abs().amax(dim=-2, keepdim=True)
+    largest = F.abs().amax(dim=-2, keepdim=True)
+    if normalization.recentre and normalization.over == "batch":
+        largest = largest + largest.mean(dim=-1, keepdim=True)
+    noise = roundings * fan_in * weight * torch.finfo(F.dtype).eps / 2 * largest
     seen = recentre(Z, normalization.over) if normalization.recentre else Z
+    noise = torch.where(noise < math.inf, noise, 0.0)
     return torch.where((seen.abs() <= noise).all(dim=LINES[normalization.over], keepdim=True), 0.0, Z)
 
 
