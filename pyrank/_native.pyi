@@ -44,7 +44,13 @@ class _Backend:
         counters: Any,
     ) -> None: ...
     def measure(
-        self, chain: Chain, state: Any, measures: list[tuple[int, float]], counters: Any, values: Any
+        self,
+        chain: Chain,
+        state: Any,
+        measures: list[tuple[int, float]],
+        counters: Any,
+        values: Any,
+        samples_first: bool = False,
     ) -> None: ...
     def draw_weights(self, chain: Chain, layer: int, index: int, out: Any) -> None: ...
 

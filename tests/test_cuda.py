@@ -28,7 +28,7 @@ LAWS = ("gaussian", "uniform", "rademacher")
 
 @pytest.fixture(scope="module", autouse=True)
 def _the_cpu_fuses():
-    if native.isas() == ["baseline"] and platform.machine() != "aarch64":
+    if native.isas() == ("baseline",) and platform.machine() != "aarch64":
         pytest.skip("this CPU has no fused product and sum, which the CUDA kernels use")
 
 

@@ -641,6 +641,24 @@ def test_what_waits_is_bounded(monkeypatch):
     assert set(monitor.table()["batches"]) == {1}
 
 
+def test_places_are_used_again_and_given_up():
+    """From batch to batch the same memory; none for a shape that came no more, nor for what is stopped or sent away."""
+    model = nn.Sequential(nn.Identity(), nn.Identity())
+    with RankMonitor(model, "trace") as monitor:
+        places = monitor._measuring.waiting
+        rooms = []
+        for samples in (4, 4, 5, 5):
+            model(torch.ones(samples, 3))
+            places = monitor._measuring.waiting
+            rooms.append({shape: stack.room.data_ptr() for (shape, _), stack in places.items()})
+        assert rooms[0] == rooms[1]
+        assert [set(room) for room in rooms] == [{(4, 3)}, {(4, 3)}, {(5, 3)}, {(5, 3)}]
+        assert not copy.deepcopy(monitor)._measuring.waiting
+        model(torch.ones(4, 3))
+    assert not monitor._measuring.waiting
+    assert set(monitor.table()["batches"]) == {5}
+
+
 def test_shows_itself():
     model = mlp()
     with RankMonitor(model) as monitor:

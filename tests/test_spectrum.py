@@ -54,6 +54,21 @@ def test_planted_spectra(shape, dtype, kernels):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (8, 8), (17, 5), (5, 17), (128, 128), (140, 129), (129, 140)])
+def test_a_transposed_view_is_read_as_it_lies(shape, dtype, kernels):
+    """The same bits as from a copy, also where counts are left open and done again."""
+    rng = np.random.default_rng(shape)
+    eigenvalues = rng.choice([0.5, 1.0], min(shape))  # ties with two thresholds
+    states = torch.stack([with_eigenvalues(rng, eigenvalues, *shape) for _ in range(3)]).to(dtype)
+    view = states.mT.contiguous().mT
+    measures = parse_measures(["trace", "participation_ratio", "soft_rank(0.5)", "soft_rank(0.7)", "soft_rank(1.0)"])
+    (read, events), (copied, other_events) = (native.measure(H, measures, **kernels) for H in (view, states))
+    np.testing.assert_array_equal(read, copied)
+    for name in events:
+        np.testing.assert_array_equal(events[name], other_events[name])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_gap_around_tau_gives_the_exact_count(dtype, kernels):
     rng = np.random.default_rng(7)
     for tau in TAUS:

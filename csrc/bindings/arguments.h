@@ -55,13 +55,15 @@ struct Accumulators {
     }
 };
 
-inline Job job_on(const Chain& chain, const Tensor& state, const Tensor& counters,
-                  const std::vector<Measure>& measures) {
+inline Job job_on(const Chain& chain, const Tensor& state, const Tensor& counters, const std::vector<Measure>& measures,
+                  bool samples_first = false) {
     Job job{};
     job.chain = chain.view();
     job.chains = state.size(0);
     job.every = 1;
-    const std::vector<int64_t> shape{job.chains, job.chain.width, job.chain.batch};
+    job.samples_first = samples_first;
+    std::vector<int64_t> shape{job.chains, job.chain.width, job.chain.batch};
+    if (samples_first) std::swap(shape[1], shape[2]);
     job.state = state.is_double() ? static_cast<void*>(state.data<double>(shape)) : state.data<float>(shape);
     int64_t* counts = counters.data<int64_t>({4, job.chains});
     job.degenerate_rows = counts;

@@ -36,11 +36,12 @@ void call_advance(const Options& options, const Chain& chain, const py::object& 
 
 template <class Options>
 void call_measure(const Options& options, const Chain& chain, const py::object& state_object, const MeasureList& list,
-                  const py::object& counters_object, const py::object& values_object) {
+                  const py::object& counters_object, const py::object& values_object, bool samples_first) {
+    if (samples_first && reaches_gpu<Options>) throw py::value_error("samples_first: expected False on a GPU");
     const Tensor state(state_object, "state", reaches_gpu<Options>), counters(counters_object, "counters"),
         values(values_object, "values");
     const auto measures = measures_of(list);
-    const Job job = job_on(chain, state, counters, measures);
+    const Job job = job_on(chain, state, counters, measures, samples_first);
     double* out = values.data<double>({job.measure_count, job.chains});
     py::gil_scoped_release release;
     measure(job, precision_of(state), options, out);
@@ -65,7 +66,7 @@ py::class_<Options> define_backend(py::module_& m, const char* name) {
              py::arg("every"), py::arg("measures"), py::arg("moments"), py::arg("histogram"), py::arg("trace"),
              py::arg("rank_index"), py::arg("counters"))
         .def("measure", &call_measure<Options>, py::arg("chain"), py::arg("state"), py::arg("measures"),
-             py::arg("counters"), py::arg("values"))
+             py::arg("counters"), py::arg("values"), py::arg("samples_first") = false)
         .def("draw_weights", &call_weights<Options>, py::arg("chain"), py::arg("layer"), py::arg("index"),
              py::arg("out"));
 }

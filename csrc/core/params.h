@@ -67,13 +67,17 @@ struct Job {
     int64_t burn_in, every;   // layer l is recorded if l >= burn_in and (l - burn_in) % every == 0
     const Measure* measures;
     int32_t measure_count;
-    void* state;  // [chains, d, N], float or double
+    void* state;         // [chains, d, N], float or double
+    bool samples_first;  // [chains, N, d] instead, to be measured alone
     AccumulatorView accumulator;
     int64_t* degenerate_rows;  // [chains]
     int64_t* flagged;          // [chains]
     int64_t* ambiguous;        // [chains]
     int64_t* exponent;         // [chains], powers of two taken off a drifting state
 
+    // Distances of two rows and of two columns of a state.
+    PYRANK_HD int64_t row_step() const { return samples_first ? 1 : chain.batch; }
+    PYRANK_HD int64_t column_step() const { return samples_first ? chain.width : 1; }
     // Whether a layer is recorded, of which `samples` were before it.
     PYRANK_HD bool records(int64_t layer, int64_t samples) const {
         return measure_count && layer == burn_in + samples * every;

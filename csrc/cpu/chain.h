@@ -42,12 +42,17 @@ public:
     void load();
     void store() const;
     void step(int64_t layer);
-    const double* measure();  // [measure, Layout::chains]
+    const double* measure();        // [measure, Layout::chains]
+    const double* measure_given();  // the same of the caller's states
     void advance();
 
 private:
     using PerChain = double[Layout::chains];
     using Exact = Spectrum<Rows<Vec<double>>>;  // redoes one chain's count in double
+    struct Seen {                               // what is measured, and the distances of its rows and columns
+        const T* entries;
+        int64_t row, column;
+    };
 
     bool observes_f() const { return job_.observe_activation && chain_.activation != Activation::linear; }
     int64_t state_size() const {
@@ -66,9 +71,10 @@ private:
     void clear_below(T* z, int64_t row) const;
     void find_noise(const T* f, const WeightParams& weights);
     void clear_noise_of_rows();
-    void settle_counts(const T* seen, double tau, const PerChain& trace, const PerChain& purity, const PerChain& S,
+    void settle_counts(const Seen& seen, double tau, const PerChain& trace, const PerChain& purity, const PerChain& S,
                        PerChain& count);
-    int64_t certain_count(const T* seen, int chain, double tau, const CountRule& rule);
+    int64_t certain_count(const Seen& seen, int chain, double tau, const CountRule& rule);
+    const double* measure(const Seen& seen);
     template <class N>
     void record(int64_t sample);
 
@@ -105,7 +111,8 @@ void GroupChain<Layout>::load() {
     for (int64_t chain = 0; chain < group_.count; ++chain)
         for (int64_t i = 0; i < width_; ++i)
             for (int64_t j = 0; j < batch_; ++j)
-                h_[j * stride_ + i * Layout::unit + chain] = state_of(chain)[i * batch_ + j];
+                h_[j * stride_ + i * Layout::unit + chain] =
+                    state_of(chain)[i * job_.row_step() + j * job_.column_step()];
 }
 
 template <class Layout>
@@ -258,13 +265,13 @@ void GroupChain<Layout>::step(int64_t layer) {
 
 // The count of one chain that was left open: factored in double, then summed in double as well, then on both sides.
 template <class Layout>
-int64_t GroupChain<Layout>::certain_count(const T* seen, int chain, double tau, const CountRule& rule) {
+int64_t GroupChain<Layout>::certain_count(const Seen& seen, int chain, double tau, const CountRule& rule) {
     ++job_.flagged[group_.first + chain];
     double count[1], S[1], upper[1];
     exact_.set(spectrum_, chain, exact_room_);
     exact_.count(tau, count, S);
     if (rule.accepts<T, double>(S[0])) return int64_t(count[0]);
-    exact_.set(seen + chain, Layout::unit, stride_, exact_room_);
+    exact_.set(seen.entries + chain, seen.row, seen.column, exact_room_);
     exact_.count(tau, count, S);
     if (rule.accepts<double, double>(S[0])) return int64_t(count[0]);
     exact_.count(tau * (1 - tie_width), count, S);
@@ -277,7 +284,7 @@ int64_t GroupChain<Layout>::certain_count(const T* seen, int chain, double tau, 
 
 // Redo the counts that the first factorisation leaves open.
 template <class Layout>
-void GroupChain<Layout>::settle_counts(const T* seen, double tau, const PerChain& trace, const PerChain& purity,
+void GroupChain<Layout>::settle_counts(const Seen& seen, double tau, const PerChain& trace, const PerChain& purity,
                                        const PerChain& S, PerChain& count) {
     const auto rule = [&](int c) { return CountRule(tau, trace[c], purity[c], spectrum_.inner()); };
     bool settled = true;
@@ -289,10 +296,22 @@ void GroupChain<Layout>::settle_counts(const T* seen, double tau, const PerChain
 
 template <class Layout>
 const double* GroupChain<Layout>::measure() {
-    PerChain trace, purity, count = {}, S;
     if (observes_f()) activate_state();
-    const T* const seen = observes_f() ? f_ : h_;
-    spectrum_.set(seen, Layout::unit, stride_, next_);
+    return measure({observes_f() ? f_ : h_, Layout::unit, stride_});
+}
+
+// What is measured once need not be loaded, where the caller's matrix can be read as it lies.
+template <class Layout>
+const double* GroupChain<Layout>::measure_given() {
+    if constexpr (Layout::chains == 1) return measure({state_of(0), job_.row_step(), job_.column_step()});
+    load();
+    return measure();
+}
+
+template <class Layout>
+const double* GroupChain<Layout>::measure(const Seen& seen) {
+    PerChain trace, purity, count = {}, S;
+    spectrum_.set(seen.entries, seen.row, seen.column, next_);
     spectrum_.moments(trace, purity);
     double counted_tau = __builtin_nan("");
     for (int m = 0; m < job_.measure_count; ++m) {

@@ -29,8 +29,7 @@ static void advance(const Job& job, Precision precision, Group group, void* bloc
 static void measure(const Job& job, Precision precision, Group group, double* values, void* block, cpu::Team& team) {
     with_layout(precision, group.layout, [&]<class L>(L) {
         GroupChain<L> chain(job, group, Workspace(block), team);
-        chain.load();
-        const double* const measured = chain.measure();
+        const double* const measured = chain.measure_given();
         for (int m = 0; m < job.measure_count; ++m)
             for (int64_t c = 0; c < group.count; ++c)
                 values[m * job.chains + group.first + c] = measured[m * L::chains + c];

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pyrank.engine import native
 from pyrank.networks.measures import NetworkMeasure
-from pyrank.networks.moments import FROM_MOMENTS, SAFE, Spectrum, spectrum_of
+from pyrank.networks.moments import FROM_MOMENTS, SAFE, spectrum_of
 from pyrank.networks.tally import Cell
 from pyrank.reference.snapshots import snapshot
 from pyrank.specs.measures import Measure
@@ -63,9 +63,9 @@ class Measuring:
         self.measures, self.centre = measures, centre
         self.moments = tuple(what for what in measures if what.name in FROM_MOMENTS)
         self.others = tuple(what for what in measures if what.name not in FROM_MOMENTS)
-        self.thresholds = tuple(what for what in self.moments if what.argument is not None)
-        kernels_do = not self.others and all(isinstance(what, Measure) for what in measures)
-        self.by_kernel = kernels_do and not native.why_missing()
+        kernels = tuple(what for what in self.moments if isinstance(what, Measure))
+        self.by_kernel = kernels == measures and not native.why_missing()
+        self._asked = (Measure("trace"), *kernels)
         self.places: dict[tuple[torch.Size, torch.dtype], int] = {}
         self.waiting: dict[tuple[torch.Size, torch.dtype], Stack] = {}
         self.numbers = 0
@@ -73,7 +73,7 @@ class Measuring:
     def take(self, X: Tensor, cell: Cell) -> None:
         """Take a matrix (samples, features) or (items, places, features), which may change as soon as this returns."""
         size = X.numel()
-        if not self.by_kernel or size > SMALL or X.device.type != "cpu":
+        if not self.by_kernel or size > SMALL or not X.is_cpu:
             cell.push(self.at_once(X))
             return
         key = (X.shape, X.dtype)
@@ -102,32 +102,26 @@ class Measuring:
         return [found[what] for what in self.measures]
 
     def finish(self) -> None:
-        """Measure what waits."""
-        if self.waiting:
-            waiting, self.waiting, self.numbers = self.waiting, {}, 0
-            self._measure(waiting.values())
+        """Measure what waits. Its places are used again; those of a shape that has not come since are given up."""
+        if self.numbers:
+            self.waiting = {key: stack for key, stack in self.waiting.items() if stack.cells}
+            self.numbers = 0
+            self._measure(self.waiting.values())
+
+    def release(self) -> None:
+        """Measure what waits, and give up all places."""
+        self.finish()
+        self.waiting = {}
 
     @unmoved
     def _measure(self, stacks: Iterable[Stack]) -> None:
         for stack in stacks:
-            matrices = stack.room[: len(stack.cells)]
+            cells, stack.cells = stack.cells, []
+            matrices = stack.room[: len(cells)]
             most = SAFE[matrices.dtype]
-            for number, (cell, spectrum) in enumerate(zip(stack.cells, self._by_kernel(matrices), strict=True)):
-                if 1 / most < spectrum.size < most:
-                    cell.push([spectrum.value(what) for what in self.measures])
-                else:
-                    cell.push(self.at_once(matrices[number]))
-
-    def _by_kernel(self, matrices: Tensor) -> list[Spectrum]:
-        """Measure matrices (n, samples, features), which are H^T: eigenvalues are N / d times those of M."""
-        scale = matrices.shape[1] / matrices.shape[2]
-        thresholds = [Measure("soft_rank", (what.argument or 0.0) * scale) for what in self.thresholds]
-        asked = (Measure("trace"), Measure("participation_ratio"), *thresholds)
-        values = native.measure(matrices, asked, threads=torch.get_num_threads())[0].T.tolist()
-        return [
-            Spectrum(size / scale, ratio, dict(zip(self.thresholds, counts, strict=True)))
-            for size, ratio, *counts in values
-        ]
+            found = native.measure(matrices.mT, self._asked, threads=torch.get_num_threads())[0].T.tolist()
+            for number, (cell, (size, *values)) in enumerate(zip(cells, found, strict=True)):
+                cell.push(values if 1 / most < size < most else self.at_once(matrices[number]))
 
 
 def _other(H: Tensor, what: Measure) -> float:

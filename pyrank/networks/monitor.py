@@ -126,7 +126,7 @@ class RankMonitor:
         while self._handles:
             self._handles.pop().remove()
         self._hooks.clear()
-        self._finish()
+        self._measuring.release()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -216,7 +216,7 @@ class RankMonitor:
 
     def __getstate__(self) -> dict[str, Any]:
         """Send what was measured, and not the network."""
-        self._finish()
+        self._measuring.release()
         return self.__dict__ | {"model": None, "_layers": {}, "_hooks": [], "_handles": []}
 
     def _rows(self) -> list[Row]:

@@ -42,6 +42,7 @@ def run(module, case):
         layer += layers
     values = np.zeros((len(measures), case.chains))
     options.measure(params, state, measures, counters, values)
+    options.measure(params, np.ascontiguousarray(state.swapaxes(1, 2)), measures, counters, values, samples_first=True)
     module.accumulate(**record.arrays(), values=values[None], sample=2)
     if chain.weights.law not in ("orthogonal", "gram"):
         fans = chain.width_at(layer + 1), chain.width_at(layer)
