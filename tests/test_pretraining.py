@@ -40,7 +40,7 @@ def ranks(model, x):
 def test_raises_the_rank_that_a_monitor_sees(build, shape, schedule):
     model, x = build(), torch.rand(shape)
     before = ranks(model, x)
-    report = increase_rank(model, x, schedule=schedule, steps=30, learning_rate=3e-3)
+    report = increase_rank(model, x, schedule=schedule, steps=30, learning_rate=6e-3)
     after = ranks(model, x)
     np.testing.assert_allclose(report.before, before, rtol=1e-4)
     np.testing.assert_allclose(report.after, after, rtol=1e-4)

@@ -25,12 +25,12 @@ from pyrank.support.text import text_table
 SCHEDULES = {"layerwise": 50, "last": 1000}
 """Steps of each schedule: of every layer, or in all."""
 
-RELATIVE_RATE, PLAIN_RATE = 0.02, 0.1
-"""Learning rate of Adam, relative to the weights, because r does not know their scale; and of other optimisers. At the
-rate that is right for torch's own weights, 32 layers of He's reach the same r with gradients that explode."""
+RELATIVE_RATE, PLAIN_RATE = 0.05, 0.1
+"""Learning rate of Adam at its height, relative to the weights, because r does not know their scale; and of other
+optimisers."""
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": partial(torch.optim.Adam, foreach=True), "sgd": torch.optim.SGD,
+    "adam": partial(torch.optim.Adam, fused=True), "sgd": torch.optim.SGD,
 }  # fmt: skip
 
 Optimizer = str | Callable[[list[nn.Parameter], float], torch.optim.Optimizer]
@@ -112,11 +112,12 @@ def increase_rank(
     steps
         For each layer (50 if not given), or in all (1,000).
     learning_rate
-        Of the optimiser. If not given, for Adam a fiftieth of the size of a weight, the median over layers of their
+        Of the optimiser. If not given, for Adam a twentieth of the size of a weight, the median over layers of their
         root mean squares, and 0.1 for others.
     optimizer
         ``"adam"``, ``"sgd"``, or a function of the parameters and the rate. Adam, whose steps do not depend on the size
-        of gradients, ascends log(r - 1): the same direction, and nothing vanishes where r is nearly 1.
+        of gradients, ascends log(r - 1): the same direction, and nothing vanishes where r is nearly 1. Its rate rises
+        in the first tenth of the steps, and falls to nothing like half a cosine.
     batch
         Samples of a step, at most.
     rescale
