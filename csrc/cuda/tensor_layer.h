@@ -148,8 +148,9 @@ PYRANK_INLINED bool TensorLayer<tiles, panels>::run(const State& h, const Stream
     } else {
         const bool one_strip_a_warp = chain_.width <= max_threads / warp_size * strip_rows;
         if (!one_strip_a_warp || !may_be_a_case(chain_) || !operand_.lies_on_chip()) return false;
-        return run_case_of(chain_,
-                           ResidentLayers<tiles, Count>(chain_, operand_.on_chip(), h, position, layers, count));
+        using Layers = ResidentLayers<tiles, Count>;
+        return run_case_of(chain_, Layers(chain_, operand_.on_chip(), h, position, layers, count),
+                           std::make_integer_sequence<int, Layers::cases>());
     }
 }
 
