@@ -152,13 +152,9 @@ def test_registers_leave_room_for_the_promised_blocks(registers):
         assert used * threads * blocks <= REGISTERS, (kernel, arch)
 
 
-SPILLED = {("advance, tensor, 128 columns", 80): 24, ("advance, tensor, 256 columns", 80): 32}
-"""Bytes that the assembler spills for older devices; no other kernel has any."""
-
-
 @pytest.mark.validate
 def test_no_register_is_spilled_on_any_architecture(compiled):
-    """Neither in kernels nor in what they call, but for a known rest; on Hopper tensor cores need no stack."""
+    """Neither in kernels nor in what they call; on Hopper tensor cores need no stack."""
     _, said = compiled
     spilled, stacks = {}, {}
     for report in said.split("Compiling entry function '")[1:]:
@@ -166,8 +162,7 @@ def test_no_register_is_spilled_on_any_architecture(compiled):
         spilled[kernel_of(name), int(arch)] = sum(map(int, re.findall(r"(\d+) bytes spill stores", report)))
         stacks[kernel_of(name), int(arch)] = sum(map(int, re.findall(r"(\d+) bytes stack frame", report)))
     assert spilled.keys() == {(kernel, arch) for kernel in KERNELS for arch in declared_architectures()[0]}
-    for where, found in spilled.items():
-        assert found <= SPILLED.get(where, 0), where
+    assert not {where: found for where, found in spilled.items() if found}
     assert not [kernel for (kernel, arch), found in stacks.items() if arch == 90 and "tensor" in kernel and found]
 
 

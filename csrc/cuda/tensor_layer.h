@@ -15,7 +15,8 @@ public:
     static constexpr int panel_columns = tiles * tile_columns, columns = panels * panel_columns;
     using State = RowMajor<columns>;
     static constexpr bool is_compiled = has_tensor_cores, has_cases = tiles <= 8;
-    static constexpr bool kept_in_memory = false;
+    // The registers of the largest hold nothing but sums, where the compiler cannot spare any.
+    static constexpr bool kept_in_memory = !has_cases && !spares_registers;
     // Room in the registers for the sums, and in shared memory for a measured state of as many rows as columns.
     static constexpr int max_threads = tiles > 8 ? 256 : 128;
     static constexpr int blocks_abreast = tiles > 8 ? 1 : tiles == 2 && spares_registers ? 4 : 3;
