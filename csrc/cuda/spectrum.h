@@ -20,8 +20,8 @@ public:
         : n_(width < batch ? width : batch), inner_(width < batch ? batch : width), over_samples_(n_ < width),
           batch_(batch), gram_(workspace.take_matrix<T>(n_, n_, place)),
           minus_u_(workspace.take_matrix<T>(n_, block_columns, place)),
-          l_(workspace.take_matrix<T>(n_, block_columns, place)), pivots_(workspace.take<T>(n_, place)),
-          row_sums_(workspace.take<T>(n_, place)), results_(workspace.take<double>(4, place)) {}
+          l_(workspace.take_matrix<T>(n_, block_columns, place)), row_sums_(workspace.take<T>(n_, place)),
+          results_(workspace.take<double>(4, place)) {}
 
     // Form M = H H^T / N or H^T H / N. `work` is room for rotated_size() numbers.
     template <class State>
@@ -59,16 +59,28 @@ private:
             if (i >= j) body(i, j);
         });
     }
-    PYRANK_DEVICE void factor_column(const Matrix<T>& rest, int block, int column) const;
+    // What the pivots tell, taken in their order.
+    struct Pivots {
+        int positive = 0;
+        T sizes = 0;
+        PYRANK_DEVICE void take(T pivot) {
+            const T size = abs(pivot);
+            positive += pivot > 0;
+            sizes = sizes + (size > 0 ? size : std::numeric_limits<T>::quiet_NaN());  // after zero nothing is known
+        }
+    };
+    template <class Left>
+    PYRANK_DEVICE void factor_columns(int block, Left left, Pivots& pivots) const;
 
-    static constexpr int block_columns = 16;  // factored before the rest of the matrix is brought up to date
+    // Factored before the rest of the matrix is brought up to date: as many as there are registers for.
+    static constexpr int block_columns = 64 / sizeof(T);
 
     int n_, inner_;
     bool over_samples_;  // M is H^T H / N
     int batch_;
     Matrix<T> gram_;
-    Matrix<T> minus_u_, l_;  // -L D and L in the columns of a block
-    Array<T> pivots_, row_sums_;
+    Matrix<T> minus_u_, l_;  // -L D and L in the columns of a block, below its diagonal
+    Array<T> row_sums_;
     Array<double> results_;  // trace and purity; positive pivots and S of the last count
 };
 
@@ -125,60 +137,66 @@ PYRANK_DEVICE void Spectrum<T>::find_moments() const {
 // L D L^T, a block of columns at a time; the sum over k of every entry runs in ascending order.
 template <class T>
 PYRANK_CALLED Count Spectrum<T>::count(double tau, Array<T> work) const {
-    const Matrix<T> rest{work, stride_of(n_)};  // what is left of M - tau I
-    for_lower([&](int i, int j) { rest(i, j) = T(gram_(i, j)); });
-    for_each(0, n_, [&](int i) { row_sums_[i] = T(0); });
-    barrier();
+    const Matrix<T> rest{work, stride_of(n_)};
+    Pivots pivots;
     for (int block = 0; block < n_; block += block_columns) {
         const int end = smaller(block + block_columns, n_);
-        if (block % shifted_columns == 0) {
-            for_each(block, smaller(block + shifted_columns, n_), [&](int i) { rest(i, i) = T(rest(i, i)) - T(tau); });
-            barrier();
-        }
-        for (int column = block; column < end; ++column) factor_column(rest, block, column);
+        // what the columns before the block leave of M - tau I
+        const Matrix<T> from = block == 0 ? gram_ : rest;
+        const int shifted = block % shifted_columns == 0 ? block + shifted_columns : 0;
+        const T shift = T(tau);
+        const auto left = [=](int i, int j) -> T {
+            const T x = from(i, j);
+            return i == j && i < shifted ? x - shift : x;
+        };
+        factor_columns(block, left, pivots);
+        barrier();
         multiply<Part::lower, T>(
-            n_ - end, n_ - end, end - block, [&](int i, int k) -> T { return minus_u_(end + i, k); },
-            [&](int k, int j) -> T { return l_(end + j, k); },
-            [&](int i, int j) -> T { return rest(end + i, end + j); },
+            n_ - end, n_ - end, block_columns, [&](int i, int k) -> T { return minus_u_(end + i, k); },
+            [&](int k, int j) -> T { return l_(end + j, k); }, [&](int i, int j) { return left(end + i, end + j); },
             [&](int i, int j, T sum) { rest(end + i, end + j) = sum; });
         barrier();
     }
     if (leader()) {
-        int positive = 0;
-        T sizes = 0;
-        for (int i = 0; i < n_; ++i) {
-            const T pivot = pivots_[i], size = abs(pivot);
-            positive += pivot > 0;
-            // after a zero pivot nothing is known
-            sizes = sizes + (size > 0 ? size : std::numeric_limits<T>::quiet_NaN());
-        }
-        double S = sizes;
+        double S = pivots.sizes;
         for (int i = 0; i < n_; ++i) S += T(row_sums_[i]);
-        results_[2] = positive;
+        results_[2] = pivots.positive;
         results_[3] = S;
     }
     barrier();
     return {results_[2], results_[3]};
 }
 
-// One column below its pivot: what earlier columns of the block take off it, then L.
+// Some columns from their diagonal down, a row a lane. Each warp factors the square on the diagonal for itself in its
+// first lanes, and takes along rows below it in the others: no warp waits for another. The first one knows the pivots.
 template <class T>
-PYRANK_DEVICE void Spectrum<T>::factor_column(const Matrix<T>& rest, int block, int column) const {
-    const int c = column - block;
-    for_each(column, n_, [&](int i) {
-        T u = rest(i, column);
-        for (int k = 0; k < c; ++k) u = fma(T(minus_u_(i, k)), T(l_(column, k)), u);
-        minus_u_(i, c) = -u;
-        if (i == column) pivots_[column] = u;
-    });
-    barrier();
-    const T inverse = T(1) / T(pivots_[column]);
-    for_each(column + 1, n_, [&](int i) {
-        const T minus_u = minus_u_(i, c), l = -minus_u * inverse;
-        l_(i, c) = l;
-        row_sums_[i] = fma(abs(minus_u), abs(l), T(row_sums_[i]));
-    });
-    barrier();
+template <class Left>
+PYRANK_DEVICE void Spectrum<T>::factor_columns(int block, Left left, Pivots& pivots) const {
+    constexpr int strip_rows = warp_size - block_columns;
+    const int end = block + block_columns;
+    const bool below = lane() >= block_columns;
+    for (int strip = warp(); strip == 0 || end + strip * strip_rows < n_; strip += block_size() / warp_size) {
+        const int row = block + lane() + (below ? strip * strip_rows : 0);
+        const bool own = row < n_ && (below || strip == 0);
+        T u[block_columns];
+        PYRANK_UNROLL
+        for (int j = 0; j < block_columns; ++j) u[j] = row < n_ && block + j <= row ? left(row, block + j) : T(0);
+        T sum = own && block > 0 ? T(row_sums_[row]) : T(0);
+        PYRANK_UNROLL
+        for (int k = 0; k < block_columns; ++k) {
+            const T pivot = from_lane(u[k], k), l = u[k] * (T(1) / pivot);
+            if (strip == 0 && block + k < n_) pivots.take(pivot);
+            if (block + k < row) sum = fma(abs(u[k]), abs(l), sum);
+            PYRANK_UNROLL
+            for (int j = 0; j < block_columns; ++j)
+                if (j > k) u[j] = fma(-u[k], from_lane(l, j), u[j]);
+            if (below && own) {
+                minus_u_(row, k) = -u[k];
+                l_(row, k) = l;
+            }
+        }
+        if (own) row_sums_[row] = sum;
+    }
 }
 
 }  // namespace pyrank::cuda
