@@ -19,20 +19,20 @@ public:
     PYRANK_HD Spectrum(int width, int batch, Place place, Workspace& workspace)
         : n_(width < batch ? width : batch), inner_(width < batch ? batch : width), over_samples_(n_ < width),
           batch_(batch), gram_(workspace.take_matrix<T>(n_, n_, place)),
-          minus_u_(workspace.take_matrix<T>(n_, block_columns, place)),
+          u_(workspace.take_matrix<T>(n_, block_columns, place)),
           l_(workspace.take_matrix<T>(n_, block_columns, place)), row_sums_(workspace.take<T>(n_, place)),
           results_(workspace.take<double>(4, place)) {}
 
+    // Whether everything lies in the memory of the block, so that the compiler may be told so by `on_chip`.
+    PYRANK_DEVICE bool lies_on_chip() const {
+        return cuda::lies_on_chip(gram_.data) && cuda::lies_on_chip(u_.data) && cuda::lies_on_chip(l_.data) &&
+               cuda::lies_on_chip(row_sums_) && cuda::lies_on_chip(results_);
+    }
+
     // Form M = H H^T / N or H^T H / N. `work` is room for rotated_size() numbers.
-    template <class State>
+    template <bool on_chip, class State>
     PYRANK_CALLED void set(State state, Array<T> work) const {
-        const Matrix<T> x{work, stride_of(n_)};
-        rotate(state, x);
-        const T factor = T(1) / T(batch_);
-        multiply<Part::lower, T>(
-            n_, n_, inner_, [&](int i, int k) -> T { return x(i, k); }, [&](int k, int j) -> T { return x(j, k); },
-            [](int, int) { return T(0); }, [&](int i, int j, T sum) { gram_(i, j) = sum * factor; });
-        barrier();
+        copy<on_chip>().form(known<on_chip>(state), {known<on_chip>(work), stride_of(n_)});
     }
 
     // Take over M from a spectrum of another precision.
@@ -43,16 +43,48 @@ public:
     }
 
     PYRANK_DEVICE int inner() const { return inner_; }
-    PYRANK_DEVICE void find_moments() const;
+    template <bool on_chip>
+    PYRANK_DEVICE void find_moments() const {
+        copy<on_chip>().sum_squares();
+    }
     // Fetched for each use: registers are short when eigenvalues are counted.
     PYRANK_DEVICE Moments moments() const { return {results_[0], results_[1]}; }
-    PYRANK_CALLED Count count(double tau, Array<T> work) const;
+    // Count the eigenvalues of M above tau.
+    template <bool on_chip>
+    PYRANK_CALLED Count count(double tau, Array<T> work) const {
+        return copy<on_chip>().factor(tau, {known<on_chip>(work), stride_of(n_)});
+    }
 
 private:
     template <class Other>
     friend class Spectrum;
+    template <bool on_chip, class U>
+    PYRANK_DEVICE static Array<U> known(const Array<U>& array) {
+        if constexpr (on_chip) return cuda::on_chip(array);
+        return array;
+    }
+    template <bool on_chip, class Entries>
+    PYRANK_DEVICE static Entries known(Entries entries) {
+        entries.data = known<on_chip>(entries.data);
+        return entries;
+    }
+    // In registers: to the compiler, what is written may be what the places are read from.
+    template <bool on_chip>
+    PYRANK_DEVICE Spectrum copy() const {
+        Spectrum own = *this;
+        own.gram_ = known<on_chip>(gram_);
+        own.u_ = known<on_chip>(u_);
+        own.l_ = known<on_chip>(l_);
+        own.row_sums_ = known<on_chip>(row_sums_);
+        own.results_ = known<on_chip>(results_);
+        return own;
+    }
+    template <class State>
+    PYRANK_DEVICE void form(const State& state, const Matrix<T>& x) const;
     template <class State>
     PYRANK_DEVICE void rotate(const State& state, const Matrix<T>& x) const;
+    PYRANK_DEVICE void sum_squares() const;
+    PYRANK_DEVICE Count factor(double tau, const Matrix<T>& rest) const;
     template <class Body>
     PYRANK_DEVICE void for_lower(Body body) const {
         for_entries(n_, n_, [&](int i, int j) {
@@ -69,8 +101,17 @@ private:
             sizes = sizes + (size > 0 ? size : std::numeric_limits<T>::quiet_NaN());  // after zero nothing is known
         }
     };
-    template <class Left>
-    PYRANK_DEVICE void factor_columns(int block, Left left, Pivots& pivots) const;
+    // What earlier columns leave of M - tau I, of which tau has yet to be taken from the rows before `shifted`.
+    struct Left {
+        Matrix<T> entries;
+        int shifted;
+        T tau;
+        PYRANK_DEVICE T operator()(int i, int j) const {
+            const T x = entries(i, j);
+            return i == j && i < shifted ? x - tau : x;
+        }
+    };
+    PYRANK_DEVICE void factor_columns(int block, const Left& left, Pivots& pivots) const;
 
     // Factored before the rest of the matrix is brought up to date: as many as there are registers for.
     static constexpr int block_columns = 64 / sizeof(T);
@@ -79,10 +120,21 @@ private:
     bool over_samples_;  // M is H^T H / N
     int batch_;
     Matrix<T> gram_;
-    Matrix<T> minus_u_, l_;  // -L D and L in the columns of a block, below its diagonal
+    Matrix<T> u_, l_;  // L D and L in the columns of a block, below its diagonal
     Array<T> row_sums_;
     Array<double> results_;  // trace and purity; positive pivots and S of the last count
 };
+
+template <class T>
+template <class State>
+PYRANK_DEVICE void Spectrum<T>::form(const State& state, const Matrix<T>& x) const {
+    rotate(state, x);
+    const T factor = T(1) / T(batch_);
+    multiply<Part::lower, T>(
+        n_, n_, inner_, [&](int i, int k) -> T { return x(i, k); }, [&](int k, int j) -> T { return x(j, k); },
+        [](int, int) { return T(0); }, [&](int i, int j, T sum) { gram_(i, j) = sum * factor; });
+    barrier();
+}
 
 // x(i, k) for i < n, k < inner: pairs (i, i + n/2) turned by a fixed angle.
 template <class T>
@@ -91,21 +143,20 @@ PYRANK_DEVICE void Spectrum<T>::rotate(const State& state, const Matrix<T>& x) c
     const T c = T(rotation_cosine), s = T(rotation_sine), minus_s = T(-rotation_sine);
     const auto entry = [&](int i, int k) { return T(typename State::T(over_samples_ ? state(k, i) : state(i, k))); };
     const int half = n_ / 2;
-    for_entries(n_ - half, inner_, [&](int i, int k) {
-        if (i == half) {
-            x(n_ - 1, k) = entry(n_ - 1, k);
-            return;
+    for_each(0, inner_, [&](int k) {
+        for (int i = 0; i < half; ++i) {
+            const T a = entry(i, k), b = entry(i + half, k);
+            x(i, k) = fma(s, b, c * a);
+            x(i + half, k) = fma(minus_s, a, c * b);
         }
-        const T a = entry(i, k), b = entry(i + half, k);
-        x(i, k) = fma(s, b, c * a);
-        x(i + half, k) = fma(minus_s, a, c * b);
+        if (n_ % 2) x(n_ - 1, k) = entry(n_ - 1, k);
     });
     barrier();
 }
 
 // Squares are taken of M / Tr M, whose entries are at most 1: none overflows or vanishes if M itself does not.
 template <class T>
-PYRANK_DEVICE void Spectrum<T>::find_moments() const {
+PYRANK_DEVICE void Spectrum<T>::sum_squares() const {
     if (leader()) {
         double trace = 0;
         for (int i = 0; i < n_; ++i) trace += T(gram_(i, i));
@@ -136,23 +187,15 @@ PYRANK_DEVICE void Spectrum<T>::find_moments() const {
 
 // L D L^T, a block of columns at a time; the sum over k of every entry runs in ascending order.
 template <class T>
-PYRANK_CALLED Count Spectrum<T>::count(double tau, Array<T> work) const {
-    const Matrix<T> rest{work, stride_of(n_)};
+PYRANK_DEVICE Count Spectrum<T>::factor(double tau, const Matrix<T>& rest) const {
     Pivots pivots;
     for (int block = 0; block < n_; block += block_columns) {
         const int end = smaller(block + block_columns, n_);
-        // what the columns before the block leave of M - tau I
-        const Matrix<T> from = block == 0 ? gram_ : rest;
-        const int shifted = block % shifted_columns == 0 ? block + shifted_columns : 0;
-        const T shift = T(tau);
-        const auto left = [=](int i, int j) -> T {
-            const T x = from(i, j);
-            return i == j && i < shifted ? x - shift : x;
-        };
+        const Left left{block == 0 ? gram_ : rest, block % shifted_columns == 0 ? block + shifted_columns : 0, T(tau)};
         factor_columns(block, left, pivots);
         barrier();
         multiply<Part::lower, T>(
-            n_ - end, n_ - end, block_columns, [&](int i, int k) -> T { return minus_u_(end + i, k); },
+            n_ - end, n_ - end, block_columns, [&](int i, int k) -> T { return -u_(end + i, k); },
             [&](int k, int j) -> T { return l_(end + j, k); }, [&](int i, int j) { return left(end + i, end + j); },
             [&](int i, int j, T sum) { rest(end + i, end + j) = sum; });
         barrier();
@@ -170,32 +213,38 @@ PYRANK_CALLED Count Spectrum<T>::count(double tau, Array<T> work) const {
 // Some columns from their diagonal down, a row a lane. Each warp factors the square on the diagonal for itself in its
 // first lanes, and takes along rows below it in the others: no warp waits for another. The first one knows the pivots.
 template <class T>
-template <class Left>
-PYRANK_DEVICE void Spectrum<T>::factor_columns(int block, Left left, Pivots& pivots) const {
+PYRANK_DEVICE void Spectrum<T>::factor_columns(int block, const Left& left, Pivots& pivots) const {
     constexpr int strip_rows = warp_size - block_columns;
-    const int end = block + block_columns;
-    const bool below = lane() >= block_columns;
+    const int end = block + block_columns, own_lane = lane();
+    const bool below = own_lane >= block_columns;
     for (int strip = warp(); strip == 0 || end + strip * strip_rows < n_; strip += block_size() / warp_size) {
-        const int row = block + lane() + (below ? strip * strip_rows : 0);
+        const int row = block + own_lane + (below ? strip * strip_rows : 0);
+        const int entries = row >= n_ ? 0 : below ? block_columns : own_lane + 1;  // up to the diagonal
         const bool own = row < n_ && (below || strip == 0);
-        T u[block_columns];
+        T u[block_columns], l[block_columns];
         PYRANK_UNROLL
-        for (int j = 0; j < block_columns; ++j) u[j] = row < n_ && block + j <= row ? left(row, block + j) : T(0);
+        for (int j = 0; j < block_columns; ++j) {
+            u[j] = j < entries ? T(left.entries(row, block + j)) : T(0);
+            if (j == own_lane && row < left.shifted) u[j] = u[j] - left.tau;
+        }
         T sum = own && block > 0 ? T(row_sums_[row]) : T(0);
         PYRANK_UNROLL
         for (int k = 0; k < block_columns; ++k) {
-            const T pivot = from_lane(u[k], k), l = u[k] * (T(1) / pivot);
+            const T pivot = from_lane(u[k], k);
+            l[k] = u[k] * (T(1) / pivot);
             if (strip == 0 && block + k < n_) pivots.take(pivot);
-            if (block + k < row) sum = fma(abs(u[k]), abs(l), sum);
+            if (block + k < row) sum = fma(abs(u[k]), abs(l[k]), sum);
             PYRANK_UNROLL
             for (int j = 0; j < block_columns; ++j)
-                if (j > k) u[j] = fma(-u[k], from_lane(l, j), u[j]);
-            if (below && own) {
-                minus_u_(row, k) = -u[k];
-                l_(row, k) = l;
-            }
+                if (j > k) u[j] = fma(-u[k], from_lane(l[k], j), u[j]);
         }
         if (own) row_sums_[row] = sum;
+        if (!below || !own) continue;
+        PYRANK_UNROLL
+        for (int k = 0; k < block_columns; ++k) {
+            u_(row, k) = u[k];
+            l_(row, k) = l[k];
+        }
     }
 }
 
