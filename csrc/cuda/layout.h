@@ -12,6 +12,9 @@ PYRANK_HD inline int pieces(int count, int size) { return (count + size - 1) / s
 // The distance of two columns is odd, so that neither rows nor columns fall on one bank of shared memory.
 PYRANK_HD inline int stride_of(int rows) { return rows | 1; }
 
+// The same for columns of which four rows are taken at once: an odd number of fours.
+PYRANK_HD inline int stride_of_fours(int rows) { return 4 * (pieces(rows, 4) | 1); }
+
 constexpr int most_threads = 256;  // of a block
 
 // Room for a state on either side, as it is, or turned over, its smaller side first, as a measurement needs it; and for

@@ -55,4 +55,29 @@ PYRANK_DEVICE inline void multiply(int rows, int columns, int depth, A a, B b, S
     });
 }
 
+// The lower part of a product whose sources give four rows, or columns, at once; beyond the last there has to be room
+// for them. Row tiles p and `even` - 1 - p have even + 1 tiles together, so that no thread is without work.
+template <class T, class A, class B, class Start, class Finish>
+PYRANK_DEVICE inline void multiply_fours(int rows, int depth, A a, B b, Start start, Finish finish) {
+    const int row_tiles = pieces(rows, tile), even = row_tiles + row_tiles % 2;
+    for_entries(even + 1, even / 2, [&](int place, int pair) {
+        const int row_tile = place < even - pair ? even - 1 - pair : pair;
+        const int row = row_tile * tile, column = (place < even - pair ? place : place - (even - pair)) * tile;
+        if (row >= rows) return;
+        const auto asked_for = [&](int r, int c) { return row + r < rows && row + r >= column + c; };
+        T sum[tile][tile];
+        for (int c = 0; c < tile; ++c)
+            for (int r = 0; r < tile; ++r) sum[c][r] = asked_for(r, c) ? T(start(row + r, column + c)) : T(0);
+        PYRANK_ROLLED
+        for (int k = 0; k < depth; ++k) {
+            const Four<T> x = a(row, k), y = b(k, column);
+            for (int c = 0; c < tile; ++c)
+                for (int r = 0; r < tile; ++r) sum[c][r] = fma(x[r], y[c], sum[c][r]);
+        }
+        for (int c = 0; c < tile; ++c)
+            for (int r = 0; r < tile; ++r)
+                if (asked_for(r, c)) finish(row + r, column + c, sum[c][r]);
+    });
+}
+
 }  // namespace pyrank::cuda

@@ -19,9 +19,9 @@ public:
     PYRANK_HD Spectrum(int width, int batch, Place place, Workspace& workspace)
         : n_(width < batch ? width : batch), inner_(width < batch ? batch : width), over_samples_(n_ < width),
           batch_(batch), gram_(workspace.take_matrix<T>(n_, n_, place)),
-          u_(workspace.take_matrix<T>(n_, block_columns, place)),
-          l_(workspace.take_matrix<T>(n_, block_columns, place)), row_sums_(workspace.take<T>(n_, place)),
-          results_(workspace.take<double>(4, place)) {}
+          u_{workspace.take<T>(block_columns * stride_of_fours(n_), place), stride_of_fours(n_)},
+          l_{workspace.take<T>(block_columns * stride_of_fours(n_), place), stride_of_fours(n_)},
+          row_sums_(workspace.take<T>(n_, place)), results_(workspace.take<double>(results + n_, place)) {}
 
     // Whether everything lies in the memory of the block, so that the compiler may be told so by `on_chip`.
     PYRANK_DEVICE bool lies_on_chip() const {
@@ -32,7 +32,8 @@ public:
     // Form M = H H^T / N or H^T H / N. `work` is room for rotated_size() numbers.
     template <bool on_chip, class State>
     PYRANK_CALLED void set(State state, Array<T> work) const {
-        copy<on_chip>().form(known<on_chip>(state), {known<on_chip>(work), stride_of(n_)});
+        const int stride = on_chip ? stride_of_fours(n_) : stride_of(n_);
+        copy<on_chip>().template form<on_chip>(known<on_chip>(state), {known<on_chip>(work), stride});
     }
 
     // Take over M from a spectrum of another precision.
@@ -52,7 +53,7 @@ public:
     // Count the eigenvalues of M above tau.
     template <bool on_chip>
     PYRANK_CALLED Count count(double tau, Array<T> work) const {
-        return copy<on_chip>().factor(tau, {known<on_chip>(work), stride_of(n_)});
+        return copy<on_chip>().template factor<on_chip>(tau, {known<on_chip>(work), stride_of(n_)});
     }
 
 private:
@@ -79,12 +80,15 @@ private:
         own.results_ = known<on_chip>(results_);
         return own;
     }
-    template <class State>
+    template <bool by_fours, class State>
     PYRANK_DEVICE void form(const State& state, const Matrix<T>& x) const;
     template <class State>
-    PYRANK_DEVICE void rotate(const State& state, const Matrix<T>& x) const;
+    PYRANK_DEVICE void rotate(const State& state, const Matrix<T>& x, int rows) const;
     PYRANK_DEVICE void sum_squares() const;
+    template <bool by_fours>
     PYRANK_DEVICE Count factor(double tau, const Matrix<T>& rest) const;
+    // The rows that columns have in memory: of what is taken by fours there are none beyond.
+    PYRANK_DEVICE int padded(int rows) const { return pieces(rows, 4) * 4; }
     template <class Body>
     PYRANK_DEVICE void for_lower(Body body) const {
         for_entries(n_, n_, [&](int i, int j) {
@@ -122,24 +126,33 @@ private:
     Matrix<T> gram_;
     Matrix<T> u_, l_;  // L D and L in the columns of a block, below its diagonal
     Array<T> row_sums_;
-    Array<double> results_;  // trace and purity; positive pivots and S of the last count
+    // Trace and purity; positive pivots and S of the last count. Then, for each row, what it adds to the purity.
+    static constexpr int results = 4;
+    Array<double> results_;
 };
 
 template <class T>
-template <class State>
+template <bool by_fours, class State>
 PYRANK_DEVICE void Spectrum<T>::form(const State& state, const Matrix<T>& x) const {
-    rotate(state, x);
     const T factor = T(1) / T(batch_);
-    multiply<Part::lower, T>(
-        n_, n_, inner_, [&](int i, int k) -> T { return x(i, k); }, [&](int k, int j) -> T { return x(j, k); },
-        [](int, int) { return T(0); }, [&](int i, int j, T sum) { gram_(i, j) = sum * factor; });
+    const auto start = [](int, int) { return T(0); };
+    const auto finish = [&](int i, int j, T sum) { gram_(i, j) = sum * factor; };
+    rotate(state, x, by_fours ? padded(n_) : n_);
+    if constexpr (by_fours)
+        multiply_fours<T>(
+            n_, inner_, [&](int i, int k) { return x.data.four(k * x.stride + i); },
+            [&](int k, int j) { return x.data.four(k * x.stride + j); }, start, finish);
+    else
+        multiply<Part::lower, T>(
+            n_, n_, inner_, [&](int i, int k) -> T { return x(i, k); }, [&](int k, int j) -> T { return x(j, k); },
+            start, finish);
     barrier();
 }
 
-// x(i, k) for i < n, k < inner: pairs (i, i + n/2) turned by a fixed angle.
+// x(i, k) for i < n, k < inner: pairs (i, i + n/2) turned by a fixed angle; zeros up to `rows`.
 template <class T>
 template <class State>
-PYRANK_DEVICE void Spectrum<T>::rotate(const State& state, const Matrix<T>& x) const {
+PYRANK_DEVICE void Spectrum<T>::rotate(const State& state, const Matrix<T>& x, int rows) const {
     const T c = T(rotation_cosine), s = T(rotation_sine), minus_s = T(-rotation_sine);
     const auto entry = [&](int i, int k) { return T(typename State::T(over_samples_ ? state(k, i) : state(i, k))); };
     const int half = n_ / 2;
@@ -150,6 +163,7 @@ PYRANK_DEVICE void Spectrum<T>::rotate(const State& state, const Matrix<T>& x) c
             x(i + half, k) = fma(minus_s, a, c * b);
         }
         if (n_ % 2) x(n_ - 1, k) = entry(n_ - 1, k);
+        for (int i = n_; i < rows; ++i) x(i, k) = T(0);
     });
     barrier();
 }
@@ -171,15 +185,13 @@ PYRANK_DEVICE void Spectrum<T>::sum_squares() const {
             const T x = T(gram_(i, j)) * inverse_trace;
             below = fma(x, x, below);
         }
-        row_sums_[i] = below;
+        const double m = T(gram_(i, i)) * inverse;
+        results_[results + i] = 2 * double(below) + m * m;
     });
     barrier();
     if (leader()) {
         double purity = 0;
-        for (int i = 0; i < n_; ++i) {
-            const double m = T(gram_(i, i)) * inverse;
-            purity += 2 * double(T(row_sums_[i])) + m * m;
-        }
+        for (int i = 0; i < n_; ++i) purity += results_[results + i];
         results_[1] = purity;
     }
     barrier();
@@ -187,6 +199,7 @@ PYRANK_DEVICE void Spectrum<T>::sum_squares() const {
 
 // L D L^T, a block of columns at a time; the sum over k of every entry runs in ascending order.
 template <class T>
+template <bool by_fours>
 PYRANK_DEVICE Count Spectrum<T>::factor(double tau, const Matrix<T>& rest) const {
     Pivots pivots;
     for (int block = 0; block < n_; block += block_columns) {
@@ -194,10 +207,20 @@ PYRANK_DEVICE Count Spectrum<T>::factor(double tau, const Matrix<T>& rest) const
         const Left left{block == 0 ? gram_ : rest, block % shifted_columns == 0 ? block + shifted_columns : 0, T(tau)};
         factor_columns(block, left, pivots);
         barrier();
-        multiply<Part::lower, T>(
-            n_ - end, n_ - end, block_columns, [&](int i, int k) -> T { return -u_(end + i, k); },
-            [&](int k, int j) -> T { return l_(end + j, k); }, [&](int i, int j) { return left(end + i, end + j); },
-            [&](int i, int j, T sum) { rest(end + i, end + j) = sum; });
+        const auto start = [&](int i, int j) { return left(end + i, end + j); };
+        const auto finish = [&](int i, int j, T sum) { rest(end + i, end + j) = sum; };
+        if constexpr (by_fours)
+            multiply_fours<T>(
+                n_ - end, block_columns,
+                [&](int i, int k) {
+                    const Four<T> u = u_.data.four(k * u_.stride + end + i);
+                    return Four<T>{{-u[0], -u[1], -u[2], -u[3]}};
+                },
+                [&](int k, int j) { return l_.data.four(k * l_.stride + end + j); }, start, finish);
+        else
+            multiply<Part::lower, T>(
+                n_ - end, n_ - end, block_columns, [&](int i, int k) -> T { return -u_(end + i, k); },
+                [&](int k, int j) -> T { return l_(end + j, k); }, start, finish);
         barrier();
     }
     if (leader()) {
@@ -239,7 +262,7 @@ PYRANK_DEVICE void Spectrum<T>::factor_columns(int block, const Left& left, Pivo
                 if (j > k) u[j] = fma(-u[k], from_lane(l[k], j), u[j]);
         }
         if (own) row_sums_[row] = sum;
-        if (!below || !own) continue;
+        if (!below || row >= padded(n_)) continue;
         PYRANK_UNROLL
         for (int k = 0; k < block_columns; ++k) {
             u_(row, k) = u[k];
