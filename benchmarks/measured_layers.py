@@ -22,7 +22,7 @@ PANEL = 16
 TILE = 4
 """Rows and columns of a product that a thread has (csrc/cuda/multiply.h)."""
 
-FORM, COUNT = r"SpectrumIfE3setILb1E", r"SpectrumIfE5countILb1E"
+FORM, COUNT = r"SpectrumIfE3setILi[1-9]", r"SpectrumIfE5countILi[1-9]"
 """What is called where everything lies in shared memory, for M and for its pivots."""
 
 

@@ -24,10 +24,17 @@ public:
     using T = typename Layer::T;
     using State = typename Layer::State;
 
+    // The most samples of a small layer; 0 for others.
+    static constexpr int most = [] {
+        if constexpr (requires { requires Layer::has_cases; }) return Layer::columns;
+        return 0;
+    }();
+
     PYRANK_HD Measurement(const Job& job, Workspace& workspace)
         : job_(&job), width_(job.measure_count ? int(job.chain.width) : 0), batch_(int(job.chain.batch)),
           f_(observes_f() ? Layer::take_state(job.chain, workspace) : State()),
-          spectrum_(width_, batch_, Place::shared, workspace), exact_(width_, batch_, Place::global, workspace),
+          spectrum_(width_, batch_, job.measure_count ? most : 0, Place::shared, workspace),
+          exact_(width_, batch_, 0, Place::global, workspace),
           exact_work_(workspace.take<double>(rotated_size(width_, batch_), Place::global)),
           counts_(workspace.take<double>(job.measure_count)) {}
 
@@ -52,12 +59,12 @@ private:
     PYRANK_DEVICE double certain_count(double tau) const;
     PYRANK_CALLED double exact_count(double tau) const;
     PYRANK_DEVICE CountRule rule(double tau) const;
-    // body(whether all that is needed lies in the memory of the block), which only small layers are compiled for.
+    // body(the `most` of the spectrum), or body(0) where not all that is needed lies in the memory of the block.
     template <class Body>
     PYRANK_DEVICE auto where_it_lies(Body body) const {
-        if constexpr (requires { requires Layer::has_cases; })
-            if (present().on_chip) return body(std::true_type());
-        return body(std::false_type());
+        if constexpr (most > 0)
+            if (present().on_chip) return body(std::integral_constant<int, most>());
+        return body(std::integral_constant<int, 0>());
     }
     // What is measured at present: the subject, or F of it.
     PYRANK_DEVICE Subject<Layer> present() const { return of_block<Subject<Layer>>()[0]; }
@@ -89,7 +96,7 @@ PYRANK_DEVICE CountRule Measurement<Layer>::rule(double tau) const {
 template <class Layer>
 PYRANK_DEVICE double Measurement<Layer>::certain_count(double tau) const {
     const Count single =
-        where_it_lies([&](auto on_chip) { return spectrum_.template count<on_chip()>(tau, present().scratch); });
+        where_it_lies([&](auto known) { return spectrum_.template count<known()>(tau, present().scratch); });
     return rule(tau).template accepts<T, T>(single.S) ? single.above : exact_count(tau);
 }
 
@@ -98,13 +105,13 @@ template <class Layer>
 PYRANK_CALLED double Measurement<Layer>::exact_count(double tau) const {
     if (leader()) add_events(job_->flagged + present().index, 1);
     exact_.set(spectrum_);
-    const Count factored = exact_.template count<false>(tau, exact_work_);
+    const Count factored = exact_.template count<0>(tau, exact_work_);
     if (rule(tau).template accepts<T, double>(factored.S)) return factored.above;
-    exact_.template set<false>(present().h, exact_work_);
-    const Count summed = exact_.template count<false>(tau, exact_work_);
+    exact_.template set<0>(present().h, exact_work_);
+    const Count summed = exact_.template count<0>(tau, exact_work_);
     if (rule(tau).template accepts<double, double>(summed.S)) return summed.above;
-    const Count below = exact_.template count<false>(tau * (1 - tie_width), exact_work_);
-    const Count above = exact_.template count<false>(tau * (1 + tie_width), exact_work_);
+    const Count below = exact_.template count<0>(tau * (1 - tie_width), exact_work_);
+    const Count above = exact_.template count<0>(tau * (1 + tie_width), exact_work_);
     const CountRule both = rule(tau);
     const bool certain =
         both.accepts<double, double>(below.S) && both.accepts<double, double>(above.S) && below.above == above.above;
@@ -121,9 +128,9 @@ PYRANK_DEVICE void Measurement<Layer>::measure(const Subject<Layer>& subject, Em
         of_block<Subject<Layer>>()[0] = {seen, subject.scratch, subject.rows, subject.index, subject.sample, on_chip};
     }
     barrier();
-    where_it_lies([&](auto on_chip) {
-        spectrum_.template set<on_chip()>(present().h, present().scratch);
-        spectrum_.template find_moments<on_chip()>();
+    where_it_lies([&](auto known) {
+        spectrum_.template set<known()>(present().h, present().scratch);
+        spectrum_.template find_moments<known()>();
     });
     int counted = -1;  // the measure for which eigenvalues were counted last
     double count = 0;

@@ -16,24 +16,25 @@ struct Count {
 template <class T>
 class Spectrum {
 public:
-    PYRANK_HD Spectrum(int width, int batch, Place place, Workspace& workspace)
+    // `most` is 0, or the most rows that M may have: then, where everything lies in the memory of the block, the
+    // compiler can be told so, and distances as well.
+    PYRANK_HD Spectrum(int width, int batch, int most, Place place, Workspace& workspace)
         : n_(width < batch ? width : batch), inner_(width < batch ? batch : width), over_samples_(n_ < width),
-          batch_(batch), gram_(workspace.take_matrix<T>(n_, n_, place)),
-          u_{workspace.take<T>(block_columns * stride_of_fours(n_), place), stride_of_fours(n_)},
-          l_{workspace.take<T>(block_columns * stride_of_fours(n_), place), stride_of_fours(n_)},
+          batch_(batch), gram_(workspace.take_matrix<T>(larger(n_, most), n_, place)),
+          u_(take_fours(larger(n_, most), place, workspace)), l_(take_fours(larger(n_, most), place, workspace)),
           row_sums_(workspace.take<T>(n_, place)), results_(workspace.take<double>(results + n_, place)) {}
 
-    // Whether everything lies in the memory of the block, so that the compiler may be told so by `on_chip`.
+    // Whether everything lies in the memory of the block, as it has to with a `most` that is not 0.
     PYRANK_DEVICE bool lies_on_chip() const {
         return cuda::lies_on_chip(gram_.data) && cuda::lies_on_chip(u_.data) && cuda::lies_on_chip(l_.data) &&
                cuda::lies_on_chip(row_sums_) && cuda::lies_on_chip(results_);
     }
 
     // Form M = H H^T / N or H^T H / N. `work` is room for rotated_size() numbers.
-    template <bool on_chip, class State>
+    template <int most, class State>
     PYRANK_CALLED void set(State state, Array<T> work) const {
-        const int stride = on_chip ? stride_of_fours(n_) : stride_of(n_);
-        copy<on_chip>().template form<on_chip>(known<on_chip>(state), {known<on_chip>(work), stride});
+        const int stride = most ? stride_of_fours(most) : stride_of(n_);
+        copy<most>().template form<(most > 0)>(known<most>(state), {known<most>(work), stride});
     }
 
     // Take over M from a spectrum of another precision.
@@ -44,40 +45,47 @@ public:
     }
 
     PYRANK_DEVICE int inner() const { return inner_; }
-    template <bool on_chip>
+    template <int most>
     PYRANK_DEVICE void find_moments() const {
-        copy<on_chip>().sum_squares();
+        copy<most>().sum_squares();
     }
     // Fetched for each use: registers are short when eigenvalues are counted.
     PYRANK_DEVICE Moments moments() const { return {results_[0], results_[1]}; }
     // Count the eigenvalues of M above tau.
-    template <bool on_chip>
+    template <int most>
     PYRANK_CALLED Count count(double tau, Array<T> work) const {
-        return copy<on_chip>().template factor<on_chip>(tau, {known<on_chip>(work), stride_of(n_)});
+        return copy<most>().template factor<(most > 0)>(tau, {known<most>(work), stride_of(most ? most : n_)});
     }
 
 private:
     template <class Other>
     friend class Spectrum;
-    template <bool on_chip, class U>
+    PYRANK_HD static Matrix<T> take_fours(int rows, Place place, Workspace& workspace) {
+        return {workspace.take<T>(block_columns * padded(rows), place), padded(rows)};
+    }
+    template <int most, class U>
     PYRANK_DEVICE static Array<U> known(const Array<U>& array) {
-        if constexpr (on_chip) return cuda::on_chip(array);
+        if constexpr (most > 0) return on_chip(array);
         return array;
     }
-    template <bool on_chip, class Entries>
+    template <int most, class Entries>
     PYRANK_DEVICE static Entries known(Entries entries) {
-        entries.data = known<on_chip>(entries.data);
+        entries.data = known<most>(entries.data);
         return entries;
     }
     // In registers: to the compiler, what is written may be what the places are read from.
-    template <bool on_chip>
+    template <int most>
     PYRANK_DEVICE Spectrum copy() const {
         Spectrum own = *this;
-        own.gram_ = known<on_chip>(gram_);
-        own.u_ = known<on_chip>(u_);
-        own.l_ = known<on_chip>(l_);
-        own.row_sums_ = known<on_chip>(row_sums_);
-        own.results_ = known<on_chip>(results_);
+        own.gram_ = known<most>(gram_);
+        own.u_ = known<most>(u_);
+        own.l_ = known<most>(l_);
+        own.row_sums_ = known<most>(row_sums_);
+        own.results_ = known<most>(results_);
+        if (most) {
+            own.gram_.stride = stride_of(most);
+            own.u_.stride = own.l_.stride = padded(most);
+        }
         return own;
     }
     template <bool by_fours, class State>
@@ -87,8 +95,8 @@ private:
     PYRANK_DEVICE void sum_squares() const;
     template <bool by_fours>
     PYRANK_DEVICE Count factor(double tau, const Matrix<T>& rest) const;
-    // The rows that columns have in memory: of what is taken by fours there are none beyond.
-    PYRANK_DEVICE int padded(int rows) const { return pieces(rows, 4) * 4; }
+    // Rows of which four are taken at once.
+    PYRANK_HD static int padded(int rows) { return pieces(rows, 4) * 4; }
     template <class Body>
     PYRANK_DEVICE void for_lower(Body body) const {
         for_entries(n_, n_, [&](int i, int j) {

@@ -26,7 +26,7 @@ public:
 
     PYRANK_HD TensorLayer(const ChainParams& chain, Workspace& workspace)
         : chain_(chain), batch_(int(chain.batch)),
-          operand_(int(chain.width), rotated_size(int(chain.width), batch_), workspace) {}
+          operand_(int(chain.width), larger(rotated_size(int(chain.width), batch_), room_for_fours()), workspace) {}
 
     PYRANK_HD static State take_state(const ChainParams& chain, Workspace& workspace) {
         return {workspace.take<T>(chain.width * State::distance)};
@@ -44,6 +44,8 @@ public:
     PYRANK_INLINED bool run(const State& h, const StreamPosition& position, int layers, Count count) const;
 
 private:
+    // For what is measured of a small layer.
+    PYRANK_HD int64_t room_for_fours() const { return has_cases ? int64_t(batch_) * stride_of_fours(columns) : 0; }
     // body(first row) for the strips of this warp.
     template <class Body>
     PYRANK_DEVICE void for_strips(int rows, Body body) const {
