@@ -85,12 +85,12 @@ def measured(kernel: Function, layer: Loop, slabs: list[Loop], columns: int) -> 
     code = kernel.path(outer, _worth, {layer: whole, **moments, **written})
 
     forming = _called(kernel, FORM)
-    products = Stage(("LDS", "FFMA"), f"{memory}|FMUL", "FFMA", TILE * TILE * columns, _tiles(columns) / warps)
+    products = Stage(("LDS", "FFMA"), f"{memory}|FMUL", "FFMA", TILE * TILE * columns, tiles(columns) / warps)
     turned = Stage(("FMUL .*0\\.8000", "FFMA .*0\\.6000"), memory, "FMUL", columns, lines / warps)
     gram = forming.through(_worth, _costs(forming, turned, products))
 
     counting = _called(kernel, COUNT)
-    left = sum(_tiles(columns - end) for end in panels) / warps / len(panels)
+    left = sum(tiles(columns - end) for end in panels) / warps / len(panels)
     within = _costs(
         counting,
         Stage(("LDS", "FFMA"), memory, "FFMA", TILE * TILE * PANEL, left),
@@ -157,10 +157,11 @@ def _times(code: Code, turns: float) -> Code:
     return passed
 
 
-def _tiles(size: int) -> int:
+def tiles(size: int) -> int:
     """Return how many warps have to do with the tiles of a lower triangle."""
-    tiles = -(-size // TILE)
-    return -(-(tiles + tiles % 2 + 1) * (tiles + tiles % 2) // 2 // 32)
+    lines = -(-size // TILE)
+    even = lines + lines % 2
+    return -(-(even + 1) * even // 2 // 32)
 
 
 def _called(kernel: Function, name: str) -> Function:
