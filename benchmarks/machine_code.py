@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -96,7 +96,19 @@ class Function:
     """The blocks of one function and the loops that they form."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self.blocks = _blocks(lines)
+        self._lines = list(lines)
+        self.blocks = _blocks(self._lines)
+
+    @cached_property
+    def called(self) -> dict[str, Function]:
+        """What the function calls, by the label that stands in the call."""
+        found: dict[str, list[str]] = {}
+        current: list[str] = []
+        for line in self._lines:
+            if label := re.match(r"^(\$\S+):", line):
+                current = found.setdefault(label[1], [])
+            current.append(line)
+        return {label: Function(lines) for label, lines in found.items()}
 
     def code(self, blocks: Iterable[int] | None = None) -> Iterator[Instruction]:
         """All instructions, or those of some blocks; what only fills up the code is left out."""
@@ -138,9 +150,27 @@ class Function:
 
         Of equal ways the one with the fewest instructions is taken. A loop within counts as ``known`` says, or once.
         """
+        ends = [block for block in loop.body if loop.header in self.blocks[block].followers]
         inner = [each for each in self.loops if each.body < loop.body and each.header != loop.header]
+        return self._way(loop.header, loop.body, ends, inner, worth, known or {})
+
+    def through(self, worth: Worth, known: Mapping[Loop, Code] | None = None) -> Code:
+        """Count the instructions of the worthiest way from the first one to a return, as `path` does."""
+        body = frozenset(_order(self.blocks))
+        ends = [block for block in body if any(code.name.startswith("RET") for code in self.blocks[block].code)]
+        return self._way(0, body, ends, self.loops, worth, known or {})
+
+    def _way(
+        self,
+        first: int,
+        body: frozenset[int],
+        ends: Iterable[int],
+        inner: Sequence[Loop],
+        worth: Worth,
+        known: Mapping[Loop, Code],
+    ) -> Code:
         outermost = {block: each for each in inner for block in each.body}  # larger loops come later
-        counts = dict(known or {})
+        counts = dict(known)
         for each in outermost.values():
             if each not in counts:
                 counts[each] = self.path(each, worth, known)
@@ -151,15 +181,13 @@ class Function:
         def cost(node: int) -> Code:
             return counts[outermost[node]] if node in outermost else Counter(self.code([node]))
 
-        followers: dict[int, set[int]] = {place(block): set() for block in loop.body}
-        ends = set()
-        for block in loop.body:
+        followers: dict[int, set[int]] = {place(block): set() for block in body}
+        for block in body:
             for follower in self.blocks[block].followers:
-                if follower == loop.header:
-                    ends.add(place(block))
-                elif follower in loop.body and place(follower) != place(block):
+                if follower in body and follower != first and place(follower) != place(block):
                     followers[place(block)].add(place(follower))
-        return _worthiest(place(loop.header), followers, ends, {node: cost(node) for node in followers}, worth)
+        costs = {node: cost(node) for node in followers}
+        return _worthiest(place(first), followers, {place(block) for block in ends}, costs, worth)
 
 
 def by_kind(code: Code) -> Counter[str]:

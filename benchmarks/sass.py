@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,9 @@ sys.path.insert(0, str(HERE))  # the scripts beside this one are modules of each
 
 import machine  # noqa: E402
 import machine_code  # noqa: E402
+import measured_layers  # noqa: E402
 from machine_code import Code, Function, Instruction, Loop, Worth  # noqa: E402
+from measured_layers import Measured  # noqa: E402
 
 ROOT = HERE.parent
 TARGET = "-gencode=arch=compute_90,code=sm_90"
@@ -31,9 +33,15 @@ TARGET = "-gencode=arch=compute_90,code=sm_90"
 SCHEDULERS, CLOCK = 132 * 4, 1.98e9
 """Of an H200; each of the schedulers issues one instruction of a warp in a cycle."""
 
-CYCLES = {"HMMA": 4, "MUFU": 8, "IMAD.WIDE": 4}
-"""Cycles between two of these on one scheduler: 256 products in tf32 a cycle, four special functions, and what the
-compiler leaves between wide products."""
+CYCLES = {"HMMA": 4, "MUFU": 8, "IMAD.WIDE": 4, "SHFL": 4}
+"""Cycles between two of these on one scheduler: 256 products in tf32 a cycle, four special functions, what the compiler
+leaves between wide products, and eight numbers shuffled."""
+
+MEASURED = "gaussian, linear, rescale"
+"""The case that is counted with what is measured of it as well."""
+
+GOALS = {16: 4e8, 32: 1e8, 64: 2.5e7}
+"""Chain-layers a second that are wanted of measured layers at 65 % of the issue slots."""
 
 LAWS: dict[str, Worth] = {
     "gaussian": lambda code: (code.name.startswith("MUFU.RSQ"), 0),
@@ -60,11 +68,16 @@ class Counted:
     @property
     def rate(self) -> tuple[float, str]:
         """Chain-layers a second with as many rows as columns, and what they wait for."""
-        cycles = {"issue slots": sum(self.layer.values())}
-        for name, each in CYCLES.items():
-            cycles[name] = each * sum(count for code, count in self.layer.items() if code.name.startswith(name))
-        limit = max(cycles, key=lambda name: cycles[name])
-        return SCHEDULERS * CLOCK / (cycles[limit] * self.columns / 16), limit
+        return rate(self.layer, self.columns)
+
+
+def rate(layer: Code, columns: int) -> tuple[float, str]:
+    """Return how many layers of as many rows a second a warp's code allows, and what they wait for."""
+    cycles: dict[str, float] = {"issue slots": sum(layer.values())}
+    for name, each in CYCLES.items():
+        cycles[name] = each * sum(count for code, count in layer.items() if code.name.startswith(name))
+    limit = max(cycles, key=lambda name: cycles[name])
+    return SCHEDULERS * CLOCK / (cycles[limit] * columns / 16), limit
 
 
 def compile_options(root: Path = ROOT) -> list[str]:
@@ -138,6 +151,14 @@ def count(name: str, kernel: Function) -> Iterator[Counted]:
             yield Counted(f"{columns} columns", law or case(kernel, layer), columns, len(code), each, whole)
 
 
+def measure(name: str, kernel: Function) -> Iterator[Measured]:
+    """Count a kernel that has cases with what is measured of each layer."""
+    found = re.search(r"TensorLayerILi(\d+)ELi1E", name)
+    for layer, slabs in slab_loops(kernel).items() if found else ():
+        if case(kernel, layer) == MEASURED:
+            yield measured_layers.measured(kernel, layer, slabs, 8 * int(found[1]))
+
+
 GENERAL = re.compile("^CALL", flags=re.M)
 """What only layers of any kind do: they divide, and call a function for the rare cases of that."""
 
@@ -160,6 +181,23 @@ def table(counted: Sequence[Counted]) -> str:
         kind, (rate, limit) = machine_code.by_kind(each.layer), each.rate
         numbers = [sum(each.slab.values()), sum(each.layer.values()), each.loop, *(kind[name] for name in kinds)]
         lines.append([each.kernel, each.case, *map(str, numbers), f"{rate:.2g}", limit])
+    return _markdown(lines)
+
+
+def measured_table(counted: Iterable[Measured]) -> str:
+    """Return the counts of measured layers as a table in Markdown."""
+    head = ["kernel", "layer", "M", "moments", "count", "rest", "all", "barriers", "chain-layers/s", "limit", "at 65 %",
+            "goal"]  # fmt: skip
+    lines = [head, ["---"] * len(head)]
+    for each in sorted(counted, key=lambda each: each.columns):
+        found, limit = rate(each.code, each.columns)
+        parts = (each.layer, each.gram, each.moments, each.count, each.rest, each.all, each.barriers)
+        rates = [f"{found:.2g}", limit, f"{0.65 * found:.2g}", f"{GOALS[each.columns]:.2g}"]
+        lines.append([f"{each.columns} columns", *(f"{part:.0f}" for part in parts), *rates])
+    return _markdown(lines)
+
+
+def _markdown(lines: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -168,6 +206,13 @@ Instructions that one warp issues, from the machine code for sm_90. `slab`: 16 r
 multiplied with all columns of the state. `layer`: all of a layer, with as many rows as columns, on the shortest way
 that multiplies and stores, by class; `loop`: what stands in the layer loop, taken or not. `chain-layers/s`: what these
 instructions allow on an H200 (132 x 4 schedulers, 1.98 GHz), if nothing ever waits; `limit`: what runs out first.
+"""
+
+ON_MEASURED = f"""\
+The same of one layer ({MEASURED}) of which r and one threshold are recorded, with as many rows as columns; what only
+some warps of a block do is shared out among all. `M`: the matrix of second moments, of turned rows; `moments`: trace
+and sum of squares; `count`: pivots; `rest`: what is between, and the record. Nothing is left open by single precision,
+and no batches of the record are merged. `goal`: chain-layers/s that are wanted at 65 % of the issue slots.
 """
 
 
@@ -185,10 +230,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             build(cubin)
         kernels = disassemble(cubin)
     report = table([each for name, kernel in kernels.items() for each in count(name, kernel)])
-    print(report)
+    on_measured = measured_table(each for name, kernel in kernels.items() for each in measure(name, kernel))
+    print(report, on_measured, sep="\n\n")
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(f"# Machine code\n\n{EXPLANATION}\n{report}\n", encoding="utf-8")
+        options.out.write_text(
+            f"# Machine code\n\n{EXPLANATION}\n{report}\n\n{ON_MEASURED}\n{on_measured}\n", encoding="utf-8"
+        )
     return 0
 
 

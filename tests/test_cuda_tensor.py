@@ -14,6 +14,7 @@ import torch
 
 import pyrank
 from pyrank.engine import backends, native
+from pyrank.specs.plan import COUNTERS
 
 from harness import ALL_MEASURES, advance, assert_same, make_plan, start
 from test_layer import assert_close_to_reference
@@ -75,6 +76,22 @@ def test_measures_are_those_of_the_state(gpus):
         state = torch.from_numpy(result["state"])
         expected, _ = native.measure(state.relu() if observe == "activation" else state, plan.measures)
         np.testing.assert_array_equal(result["trace"][:, 0], expected)
+
+
+@pytest.mark.parametrize("kernel", ["tensor", "plain"])
+@pytest.mark.parametrize("batch", [9, 24, 40, 64, 135])
+def test_as_many_counts_are_left_open_as_on_a_cpu(batch, kernel, gpus):
+    """Of thresholds ever closer to the first pivot, by which S doubles, all from the same one on."""
+    chain, options = pyrank.Chain(48, batch), {"gpus": gpus, "cuda_kernel": kernel}
+    state = advance(make_plan(chain, chains=1, burn_in=1, measures=()), [2], **options)["state"]
+    rows = state[0].astype(float) if batch >= 48 else state[0].T.astype(float)
+    first = ((0.8 * rows[0] + 0.6 * rows[len(rows) // 2]) ** 2).sum() / batch
+    plan = make_plan(chain, chains=1, burn_in=1, measures=[f"soft_rank({first - 2.0**-k})" for k in range(4, 24)])
+    result = advance(plan, [2], **options)
+    expected, events = native.measure(torch.from_numpy(state), plan.measures)
+    np.testing.assert_array_equal(result["trace"][:, 0], expected)
+    np.testing.assert_array_equal(result["counters"][COUNTERS.index("flagged")], events["flagged"])
+    assert 2 < events["flagged"][0] < 18
 
 
 def test_widths_that_vary(gpus):

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import machine_code
+import measured_layers
 import pytest
 import sass
 from machine_code import by_kind
@@ -117,6 +118,17 @@ def test_a_layer_with_several_slabs(kernel):
     bypassing = kernel.path(layer, lambda code: (0,))
     assert "matrix" not in by_kind(bypassing)
     assert sum(bypassing.values()) == 5
+
+
+def test_what_is_called_is_a_function_of_its_own(kernel):
+    ((label, root),) = kernel.called.items()
+    assert label == "$_Z6kernelPf$root"
+    assert f"`({label})" in next(code.operands for code in kernel.code() if code.name.startswith("CALL"))
+    assert names(root.through(lambda code: (0,))) == Counter({"LDL": 1, "RET.REL.NODEC": 1})
+
+
+def test_tiles_of_a_triangle_are_shared_out_by_warps():
+    assert [measured_layers.tiles(size) for size in (0, 1, 16, 32, 48, 64)] == [0, 1, 1, 2, 3, 5]
 
 
 def test_the_case_is_read_from_the_mark_before_the_loop(kernel):

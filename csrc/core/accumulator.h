@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "host_device.h"
 
@@ -73,11 +74,17 @@ struct Recorder {
     }
 
     PYRANK_HD static N load(const double* p) {
+        if constexpr (std::is_same_v<N, double>) return *p;  // or nvcc would copy it byte by byte
         N x;
         std::memcpy(&x, p, sizeof(N));
         return x;
     }
-    PYRANK_HD static void store(double* p, N x) { std::memcpy(p, &x, sizeof(N)); }
+    PYRANK_HD static void store(double* p, N x) {
+        if constexpr (std::is_same_v<N, double>)
+            *p = x;
+        else
+            std::memcpy(p, &x, sizeof(N));
+    }
 
     // Call body(c) for the first chain of each N.
     template <class Body>

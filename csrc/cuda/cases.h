@@ -1,6 +1,8 @@
 // The chains whose layers have machine code of their own, with all that can be chosen known when it is compiled. Signs
 // are not among them: rescaled sums of signs may cancel, which is the matter of cancelling_layer.h.
 #pragma once
+#include <utility>
+
 #include "../core/params.h"
 #include "primitives.h"
 
@@ -31,15 +33,12 @@ PYRANK_HD inline bool may_be_a_case(const ChainParams& chain) {
            chain.order == 2 && chain.alpha == 0;
 }
 
-// Call layers.run_case<number>() for the chain's case; false if it is none of the first Layers::cases.
-template <int number = 0, class Layers>
-PYRANK_INLINED bool run_case_of(const ChainParams& chain, const Layers& layers) {
-    if constexpr (number < Layers::cases) {
-        if (!case_of(number).is(chain)) return run_case_of<number + 1>(chain, layers);
-        layers.template run_case<number>();
-        return true;
-    }
-    return false;
+// Call layers.run_case<number>() for the chain's case; false if it is none of these. One after the other in one
+// expression: a function for each that calls the next is what the compiler would optimise over and over.
+template <class Layers, int... numbers>
+PYRANK_INLINED bool run_case_of(const ChainParams& chain, const Layers& layers,
+                                std::integer_sequence<int, numbers...>) {
+    return ((case_of(numbers).is(chain) && (layers.template run_case<numbers>(), true)) || ...);
 }
 
 }  // namespace pyrank::cuda

@@ -1,5 +1,7 @@
 // What is measured of a state, by the block that has it.
 #pragma once
+#include <type_traits>
+
 #include "activation.h"
 #include "spectrum.h"
 
@@ -11,8 +13,9 @@ struct Subject {
     typename Layer::State h;
     Array<typename Layer::T> scratch;
     int rows;
-    int index;       // of the chain in the job
-    int64_t sample;  // number of the record
+    int index;             // of the chain in the job
+    int64_t sample;        // number of the record
+    bool on_chip = false;  // that is known of all that is needed, but for what is redone in double
 };
 
 template <class Layer>
@@ -21,10 +24,17 @@ public:
     using T = typename Layer::T;
     using State = typename Layer::State;
 
+    // The most samples of a small layer; 0 for others.
+    static constexpr int most = [] {
+        if constexpr (requires { requires Layer::has_cases; }) return Layer::columns;
+        return 0;
+    }();
+
     PYRANK_HD Measurement(const Job& job, Workspace& workspace)
         : job_(&job), width_(job.measure_count ? int(job.chain.width) : 0), batch_(int(job.chain.batch)),
           f_(observes_f() ? Layer::take_state(job.chain, workspace) : State()),
-          spectrum_(width_, batch_, Place::shared, workspace), exact_(width_, batch_, Place::global, workspace),
+          spectrum_(width_, batch_, job.measure_count ? most : 0, Place::shared, workspace),
+          exact_(width_, batch_, 0, Place::global, workspace),
           exact_work_(workspace.take<double>(rotated_size(width_, batch_), Place::global)),
           counts_(workspace.take<double>(job.measure_count)) {}
 
@@ -49,6 +59,13 @@ private:
     PYRANK_DEVICE double certain_count(double tau) const;
     PYRANK_CALLED double exact_count(double tau) const;
     PYRANK_DEVICE CountRule rule(double tau) const;
+    // body(the `most` of the spectrum), or body(0) where not all that is needed lies in the memory of the block.
+    template <class Body>
+    PYRANK_DEVICE auto where_it_lies(Body body) const {
+        if constexpr (most > 0)
+            if (present().on_chip) return body(std::integral_constant<int, most>());
+        return body(std::integral_constant<int, 0>());
+    }
     // What is measured at present: the subject, or F of it.
     PYRANK_DEVICE Subject<Layer> present() const { return of_block<Subject<Layer>>()[0]; }
 
@@ -78,7 +95,8 @@ PYRANK_DEVICE CountRule Measurement<Layer>::rule(double tau) const {
 
 template <class Layer>
 PYRANK_DEVICE double Measurement<Layer>::certain_count(double tau) const {
-    const Count single = spectrum_.count(tau, present().scratch);
+    const Count single =
+        where_it_lies([&](auto known) { return spectrum_.template count<known()>(tau, present().scratch); });
     return rule(tau).template accepts<T, T>(single.S) ? single.above : exact_count(tau);
 }
 
@@ -87,13 +105,13 @@ template <class Layer>
 PYRANK_CALLED double Measurement<Layer>::exact_count(double tau) const {
     if (leader()) add_events(job_->flagged + present().index, 1);
     exact_.set(spectrum_);
-    const Count factored = exact_.count(tau, exact_work_);
+    const Count factored = exact_.template count<0>(tau, exact_work_);
     if (rule(tau).template accepts<T, double>(factored.S)) return factored.above;
-    exact_.set(present().h, exact_work_);
-    const Count summed = exact_.count(tau, exact_work_);
+    exact_.template set<0>(present().h, exact_work_);
+    const Count summed = exact_.template count<0>(tau, exact_work_);
     if (rule(tau).template accepts<double, double>(summed.S)) return summed.above;
-    const Count below = exact_.count(tau * (1 - tie_width), exact_work_);
-    const Count above = exact_.count(tau * (1 + tie_width), exact_work_);
+    const Count below = exact_.template count<0>(tau * (1 - tie_width), exact_work_);
+    const Count above = exact_.template count<0>(tau * (1 + tie_width), exact_work_);
     const CountRule both = rule(tau);
     const bool certain =
         both.accepts<double, double>(below.S) && both.accepts<double, double>(above.S) && below.above == above.above;
@@ -105,10 +123,15 @@ template <class Layer>
 template <class Emit>
 PYRANK_DEVICE void Measurement<Layer>::measure(const Subject<Layer>& subject, Emit emit) const {
     const State seen = observed(subject.h, subject.rows);
-    if (leader()) of_block<Subject<Layer>>()[0] = {seen, subject.scratch, subject.rows, subject.index, subject.sample};
+    if (leader()) {
+        const bool on_chip = spectrum_.lies_on_chip() && lies_on_chip(seen.data) && lies_on_chip(subject.scratch);
+        of_block<Subject<Layer>>()[0] = {seen, subject.scratch, subject.rows, subject.index, subject.sample, on_chip};
+    }
     barrier();
-    spectrum_.set(present().h, present().scratch);
-    spectrum_.find_moments();
+    where_it_lies([&](auto known) {
+        spectrum_.template set<known()>(present().h, present().scratch);
+        spectrum_.template find_moments<known()>();
+    });
     int counted = -1;  // the measure for which eigenvalues were counted last
     double count = 0;
     for (int m = 0; m < job_->measure_count; ++m) {

@@ -26,7 +26,7 @@ template <int columns>
 class Operand {
 public:
     PYRANK_HD Operand(int rows, int64_t least_size, Workspace& workspace)
-        : memory_(workspace.take<float>(larger(pieces(rows, slab) * (slab / 4 * distance), least_size))) {}
+        : memory_(workspace.take<float>(larger(int64_t(pieces(rows, slab)) * (slab / 4 * distance), least_size))) {}
 
     PYRANK_DEVICE void set(int row, int column, float x) const {
         const SplitNumber split(x);
@@ -55,7 +55,6 @@ private:
 
     PYRANK_DEVICE explicit Operand(Array<float> memory) : memory_(memory) {}
 
-    PYRANK_HD static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
     PYRANK_DEVICE static int place_of_four(int four, int column) { return four * distance + column * 4; }
     PYRANK_DEVICE static int place(int row, int column) {
         return place_of_four(int(unsigned(row) / 4), column) + int(unsigned(row) % 4);

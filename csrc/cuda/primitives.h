@@ -82,7 +82,10 @@ PYRANK_DEVICE inline void keep_in_memory(T& object) {
 
 // What the lane has whose number differs in these bits, what lane `from` has, or the first of four neighbours.
 PYRANK_DEVICE inline float from_neighbour(float x, int bits) { return __shfl_xor_sync(~0u, x, bits); }
-PYRANK_DEVICE inline float from_lane(float x, int from) { return __shfl_sync(~0u, x, from); }
+template <class T>
+PYRANK_DEVICE inline T from_lane(T x, int from) {
+    return __shfl_sync(~0u, x, from);
+}
 PYRANK_DEVICE inline float from_first_of_four(float x) { return __shfl_sync(~0u, x, 0, 4); }
 
 // A 16 x 8 tile of sums, on the tensor cores: c += a b with a 16 x 8, b 8 x 8. With g = lane / 4 and t = lane % 4, a

@@ -15,7 +15,8 @@ public:
     static constexpr int panel_columns = tiles * tile_columns, columns = panels * panel_columns;
     using State = RowMajor<columns>;
     static constexpr bool is_compiled = has_tensor_cores, has_cases = tiles <= 8;
-    static constexpr bool kept_in_memory = false;
+    // The registers of the largest hold nothing but sums, where the compiler cannot spare any.
+    static constexpr bool kept_in_memory = !has_cases && !spares_registers;
     // Room in the registers for the sums, and in shared memory for a measured state of as many rows as columns.
     static constexpr int max_threads = tiles > 8 ? 256 : 128;
     static constexpr int blocks_abreast = tiles > 8 ? 1 : tiles == 2 && spares_registers ? 4 : 3;
@@ -25,7 +26,7 @@ public:
 
     PYRANK_HD TensorLayer(const ChainParams& chain, Workspace& workspace)
         : chain_(chain), batch_(int(chain.batch)),
-          operand_(int(chain.width), rotated_size(int(chain.width), batch_), workspace) {}
+          operand_(int(chain.width), larger(rotated_size(int(chain.width), batch_), room_for_fours()), workspace) {}
 
     PYRANK_HD static State take_state(const ChainParams& chain, Workspace& workspace) {
         return {workspace.take<T>(chain.width * State::distance)};
@@ -43,6 +44,8 @@ public:
     PYRANK_INLINED bool run(const State& h, const StreamPosition& position, int layers, Count count) const;
 
 private:
+    // For what is measured of a small layer.
+    PYRANK_HD int64_t room_for_fours() const { return has_cases ? int64_t(batch_) * stride_of_fours(columns) : 0; }
     // body(first row) for the strips of this warp.
     template <class Body>
     PYRANK_DEVICE void for_strips(int rows, Body body) const {
@@ -148,8 +151,9 @@ PYRANK_INLINED bool TensorLayer<tiles, panels>::run(const State& h, const Stream
     } else {
         const bool one_strip_a_warp = chain_.width <= max_threads / warp_size * strip_rows;
         if (!one_strip_a_warp || !may_be_a_case(chain_) || !operand_.lies_on_chip()) return false;
-        return run_case_of(chain_,
-                           ResidentLayers<tiles, Count>(chain_, operand_.on_chip(), h, position, layers, count));
+        using Layers = ResidentLayers<tiles, Count>;
+        return run_case_of(chain_, Layers(chain_, operand_.on_chip(), h, position, layers, count),
+                           std::make_integer_sequence<int, Layers::cases>());
     }
 }
 

@@ -32,8 +32,12 @@ void keep_in_memory(T&) {}
 inline uint32_t fetched_once(const uint64_t& number) { return uint32_t(number); }
 inline int warp() { return thread_index() / warp_size; }
 inline int lane() { return thread_index() % warp_size; }
-inline float from_lane(float x, int from, std::source_location where = std::source_location::current()) {
-    return machine().exchange({x}, where)(from)[0];
+template <class T>
+T from_lane(T x, int from, std::source_location where = std::source_location::current()) {
+    emulator::Machine::Numbers numbers{};
+    std::memcpy(numbers.data(), &x, sizeof(T));
+    std::memcpy(&x, machine().exchange(numbers, where)(from).data(), sizeof(T));
+    return x;
 }
 inline float from_neighbour(float x, int bits, std::source_location where = std::source_location::current()) {
     return from_lane(x, lane() ^ bits, where);
