@@ -30,6 +30,10 @@ def walk(seed, steps, log=None):
     return {"path": path, "end": float(path[-1]), "odd": float("inf") if seed % 2 else float("nan")}
 
 
+def threads_given(threads=None):
+    return threads
+
+
 def nap(seconds):
     time.sleep(seconds)
     return seconds

@@ -185,7 +185,7 @@ def test_a_broken_executor_ends_the_run_and_keeps_what_is_done(tmp_path):
 
 def test_one_worker_has_one_thread_and_a_process_alone_has_all(tmp_path):
     for name, workers, expected in (("a", None, None), ("b", 2, 1)):
-        study = Study(tmp_path / name, grid(task=chores.counted, steps=[1]))
+        study = Study(tmp_path / name, grid(task=chores.counted, steps=[1, 2]))
         study.run(workers=workers)
         assert study.results()[0]["threads"] == expected
 
@@ -359,6 +359,26 @@ def test_what_comes_back_alone_travels_alone_and_last():
     while queue:
         taken.append([key for key, _ in queue.take()])
     assert taken[-len(first) :] == [[key] for key, _ in first]
+
+
+def test_a_cell_dearer_than_a_share_gets_the_threads_of_as_many(monkeypatch):
+    monkeypatch.setattr(batches.os, "cpu_count", lambda: 3)
+    cells = tasks([1.0, 9.0, 4.0, 2.0])  # with four workers, 4 each
+    queue = Queue(cells, workers=4)
+    assert [queue.threads(task) for _, task in cells] == [1, 3, 1, 1]
+    assert Queue(cells, workers=2).threads(cells[1][1]) == 2
+    assert Queue(cells, workers=1).threads(cells[1][1]) == 1
+    assert Queue(tasks([1.0] * 2), workers=2).threads(cells[0][1]) == 1
+
+
+def test_a_pool_gives_a_cell_its_threads(tmp_path):
+    pool = Pool(2, ["chores"])
+    pool.submit([work.Job.of("a", Task(chores.threads_given, {}), None, tmp_path, threads=2)])
+    events = []
+    while not events:
+        events = [event for event in pool.wait(0.2) if hasattr(event, "result")]
+    assert work.pack(2) == (events[0].result, events[0].arrays)
+    pool.close(now=False)
 
 
 def test_a_pool_uses_what_it_needs(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections import deque
 from collections.abc import Sequence
 
@@ -28,6 +30,7 @@ class Queue:
         self._cells = deque(ranked)
         self._again: deque[tuple[str, Task]] = deque()
         self.cost = sum(task.cost for _, task in cells)
+        self._share = self.cost / workers
         self._seconds = self._units = 0.0
 
     def __len__(self) -> int:
@@ -36,6 +39,12 @@ class Queue:
     def seconds(self, task: Task) -> float | None:
         """Return the predicted seconds of a cell, or None if nothing is known."""
         return task.cost * self._seconds / self._units if self._units else None
+
+    def threads(self, task: Task) -> int:
+        """Return how many threads a cell needs that is dearer than a worker's share, to be done when the others are."""
+        if task.cost <= self._share:
+            return 1
+        return min(math.ceil(task.cost / self._share), self._workers, os.cpu_count() or 1)
 
     def learn(self, task: Task, seconds: float) -> None:
         """Take note of how long a cell took."""

@@ -194,7 +194,7 @@ def _serve(pipe: Connection, safe_path: str | None) -> None:
             for number, job in enumerate(jobs):
                 if number and pipe.poll():  # in the middle of a batch nothing comes but that it is to end
                     return
-                pipe.send(run_job(job, 1, _reporter(pipe, job.key)))
+                pipe.send(run_job(job, job.threads, _reporter(pipe, job.key)))
     except (KeyboardInterrupt, EOFError, OSError):
         return
 

@@ -95,7 +95,9 @@ class Running:
         seconds = self._queue.seconds(task)
         long = seconds is None or seconds > LONG_SECONDS
         try:
-            return Job.of(key, task, self.checkpoint(key) if long else None, self._sign, sent=self._crew.defers)
+            checkpoint = self.checkpoint(key) if long else None
+            threads = self._queue.threads(task)
+            return Job.of(key, task, checkpoint, self._sign, sent=self._crew.defers, threads=threads)
         except Exception as error:  # what pickle raises has no common name
             self._take(Outcome.failed(key, f"it cannot be sent to a worker ({type(error).__name__}: {error})"))
             return None

@@ -33,7 +33,8 @@ class Job:
 
     ``call`` is the function and its arguments, pickled for other processes, which are of this study alone; ``place``
     the folder of its file, if that is in no package. ``checkpoint`` is a file for it, and ``sign`` one that is there if
-    the folder is the study's: both empty for cells that are not long.
+    the folder is the study's: both empty for cells that are not long. ``threads`` is how many a process of this machine
+    gives it.
     """
 
     key: str
@@ -41,18 +42,21 @@ class Job:
     place: str = ""
     checkpoint: str = ""
     sign: str = ""
+    threads: int = 1
 
     @classmethod
-    def of(cls, key: str, task: Task, checkpoint: Path | None, sign: Path, *, sent: bool = True) -> Job:
+    def of(
+        cls, key: str, task: Task, checkpoint: Path | None, sign: Path, *, sent: bool = True, threads: int = 1
+    ) -> Job:
         """Return the job for a task; raises whatever keeps it from being sent."""
         saves = checkpoint is not None and "checkpoint" in extras(task.function)
         where = (str(checkpoint), str(sign)) if saves else ("", "")
         call = (task.function, dict(task.parameters))
         if not sent:
-            return cls(key, call, "", *where)
+            return cls(key, call, "", *where, threads)
         file = getattr(sys.modules.get(task.function.__module__), "__file__", None)
         place = str(Path(file).parent.resolve()) if file and "." not in task.function.__module__ else ""
-        return cls(key, pickle.dumps(call), place, *where)
+        return cls(key, pickle.dumps(call), place, *where, threads)
 
 
 @functools.cache
