@@ -20,10 +20,10 @@ def measured(x, seed=0):
     return {"rank": {"mean": float(x + seed), "stderr": 0.5, "flags": ""}, "loss": 1.0 / x}
 
 
-def walk(seed, steps, log=None):
-    """A random walk of a few milliseconds: an array, and numbers that a change of one bit would show in."""
+def walk(seed, steps, log=None, pause=0.005):
+    """A random walk: an array, and numbers that a change of one bit would show in."""
     path = np.random.default_rng(seed).normal(size=steps).cumsum()
-    time.sleep(0.005)
+    time.sleep(pause)
     if log is not None:
         with Path(log).open("a") as file:
             file.write(f"{seed}\n")
