@@ -117,8 +117,7 @@ def claims(found: Found) -> list[Claim]:
         values: NDArray[np.float64] = pick(data, kind=kind, depth=depth)[0].values(name)[:, -1]
         return values
 
-    def lead(name: str) -> Interval:
-        sign = -1.0 if name == "accuracy" else 1.0
+    def lead(name: str, sign: float = 1.0) -> Interval:
         return over_seeds(sign * (end(NORMAL, depths[-1], name) - end(RAISED, depths[-1], name)))
 
     raised, with_bn = (pick(data, kind=kind, depth=depths[-1])[0] for kind in (RAISED, NORMAL))
@@ -132,7 +131,7 @@ def claims(found: Found) -> list[Claim]:
                DANESHMAND.at("§1.2, Fig. 4"), lead("loss"), at_least(0.0), more="both",
                reading=f"training loss with BN less pre-trained, {deepest}"),
         judged(settings, "this improvement is also reflected in training accuracy", DANESHMAND.at("Fig. 11"),
-               lead("accuracy"), at_least(0.0), more="both", reading=f"pre-trained less BN, {deepest}"),
+               lead("accuracy", -1.0), at_least(0.0), more="both", reading=f"pre-trained less BN, {deepest}"),
         judged(settings, "and in test loss", DANESHMAND.at("Fig. 11"), lead("test_loss"), at_least(0.0), more="both",
                reading=f"with BN less pre-trained, {deepest}"),
         judged(settings, "pre-training allows previously un-trainable very deep vanilla networks to learn",
