@@ -40,13 +40,14 @@ def ranks(model, x):
 def test_raises_the_rank_that_a_monitor_sees(build, shape, schedule):
     model, x = build(), torch.rand(shape)
     before = ranks(model, x)
-    report = increase_rank(model, x, schedule=schedule, steps=30, learning_rate=6e-3)
+    steps = {"layerwise": 30, "last": 100}[schedule]
+    report = increase_rank(model, x, schedule=schedule, steps=steps, learning_rate=6e-3)
     after = ranks(model, x)
     np.testing.assert_allclose(report.before, before, rtol=1e-4)
     np.testing.assert_allclose(report.after, after, rtol=1e-4)
     assert after[-1] > 1.2 * before[-1]
     assert report.input_scale == pytest.approx(float(x.square().mean().sqrt()))
-    assert report.steps == 30 * (len(report.layers) if schedule == "layerwise" else 1)
+    assert report.steps == steps * (len(report.layers) if schedule == "layerwise" else 1)
     assert not report.stopped
     assert "r before" in repr(report)
 
@@ -60,6 +61,24 @@ def test_first_step_is_gradient_ascent():
     (gradient,) = torch.autograd.grad(r, weight)
     increase_rank(model, x, "1", steps=1, learning_rate=1e-3, optimizer="sgd", rescale=False)
     torch.testing.assert_close(model[0].weight.detach(), (weight + 1e-3 * gradient).detach())
+
+
+def test_last_opens_layer_after_layer():
+    """The last of 24 layers sees one sample: ascent there alone ends at r = 2 with all samples on two rays."""
+    model = deep(24, 32)
+    report = increase_rank(model, torch.rand(64, 12), schedule="last", steps=400)
+    assert report.before[-1] < 1 + 1e-6
+    assert report.after[-1] > 3
+
+
+def test_plain_ascent_is_that_of_the_last_layer_from_the_start():
+    model = deep(3).double()
+    x = torch.rand(32, 12, dtype=torch.float64)
+    weight = model[0].weight.detach().clone()
+    r = pyrank.ops.participation_ratio(model[:6](x).T)
+    (gradient,) = torch.autograd.grad(r, model[0].weight)
+    increase_rank(model, x, schedule="last", steps=1, learning_rate=1e-3, optimizer="sgd")
+    torch.testing.assert_close(model[0].weight.detach(), weight + 1e-3 * gradient)
 
 
 def test_layerwise_trains_the_weights_of_each_stage_alone():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
@@ -17,7 +17,7 @@ from pyrank.networks.ascent import ascend, batches_of, rank_at, to_size_one
 from pyrank.networks.hidden import tensors
 from pyrank.networks.kept import kept
 from pyrank.networks.selection import Layers, select
-from pyrank.networks.stages import Stage, stages
+from pyrank.networks.stages import Stage, parameters_of, stages
 from pyrank.support.ambient import unmoved
 from pyrank.support.errors import as_choice, as_integer, as_number, invalid
 from pyrank.support.text import text_table
@@ -94,7 +94,9 @@ def increase_rank(
     """Raise r(H) of hidden layers by gradient ascent on the weights: a start for networks without normalisation.
 
     ``"layerwise"`` goes from the first layer to the last; at each one, the weights since the one before are trained.
-    ``"last"`` trains all weights for the last layer alone, which leaves r = 1 in networks of up to about 20 layers.
+    ``"last"`` trains all weights for the last layer alone. Where deep layers see one and the same sample there is nothing
+    to ascend; so Adam begins at the first layer, moves on to the next one where r has come to 1.1, and has all weights
+    to train from the start.
     A layer's hidden matrix is features x samples as in `RankMonitor`, channels being features.
 
     Parameters
@@ -163,21 +165,21 @@ def increase_rank(
         with torch.no_grad():
             way = stages(model, chosen, look)
         before, gradient_before = _ranks(model, way, look), _gradients(model, way, look, seed)
-        ascents = way if schedule == "layerwise" else [_joined(way)]
+        ascents = [(stage,) for stage in way] if schedule == "layerwise" else [tuple(way)]
         usual = RELATIVE_RATE * _size(way) if optimizer == "adam" else PLAIN_RATE
         rate = usual if learning_rate is None else learning_rate
         batches = batches_of(x, batch, seed)
         taken, stopped = 0, ""
-        for stage in ascents:
-            weights = [parameter for parameter in stage.parameters if parameter in trainable]
+        for ascent in ascents:
+            weights = [parameter for parameter in parameters_of(ascent) if parameter in trainable]
             if not weights:
                 continue
             for parameter in model.parameters():
                 parameter.requires_grad_(False)
-            done, stopped = ascend(model, stage, weights, make(weights, rate), batches, steps)
+            done, stopped = ascend(model, ascent, weights, make(weights, rate), batches, steps)
             taken += done
             if rescale and schedule == "layerwise" and not stopped:
-                to_size_one(model, stage, weights, look)
+                to_size_one(model, ascent[-1], weights, look)
             if stopped:
                 break
         if not taken and not stopped:
@@ -207,12 +209,6 @@ def _size(way: Sequence[Stage]) -> float:
     return size if 0.0 < size < math.inf else 0.05
 
 
-def _joined(way: Sequence[Stage]) -> Stage:
-    """Return all stages as one."""
-    parameters = dict.fromkeys(parameter for stage in way for parameter in stage.parameters)
-    return replace(way[-1], parameters=tuple(parameters))
-
-
 @torch.no_grad()
 def _ranks(model: nn.Module, way: Sequence[Stage], x: Tensor) -> NDArray[np.float64]:
     found = []
@@ -226,7 +222,7 @@ def _ranks(model: nn.Module, way: Sequence[Stage], x: Tensor) -> NDArray[np.floa
 
 def _gradients(model: nn.Module, way: Sequence[Stage], x: Tensor, seed: int) -> NDArray[np.float64]:
     """Return the norm of the gradient of <v, output> by the weights of each stage, v random, E v^2 = 1 / samples."""
-    asked = list(dict.fromkeys(parameter for stage in way for parameter in stage.parameters))
+    asked = parameters_of(way)
     flags = [parameter.requires_grad for parameter in asked]
     for parameter in asked:
         parameter.requires_grad_(True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +54,11 @@ def stages(model: nn.Module, chosen: Mapping[str, nn.Module], x: Tensor) -> list
         for handle in handles:
             handle.remove()
     return found
+
+
+def parameters_of(way: Iterable[Stage]) -> list[nn.Parameter]:
+    """Return the parameters of several stages, each once."""
+    return list(dict.fromkeys(parameter for stage in way for parameter in stage.parameters))
 
 
 def output_at(model: nn.Module, stage: Stage, x: Tensor) -> Any:
