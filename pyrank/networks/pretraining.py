@@ -94,7 +94,7 @@ def increase_rank(
     """Raise r(H) of hidden layers by gradient ascent on the weights: a start for networks without normalisation.
 
     ``"layerwise"`` goes from the first layer to the last; at each one, the weights since the one before are trained.
-    ``"last"`` trains all weights for the last layer alone. Where deep layers see one and the same sample there is nothing
+    ``"last"`` trains all weights for the last layer. Where deep layers see one and the same sample there is nothing
     to ascend; so Adam begins at the first layer, moves on to the next one where r has come to 1.1, and has all weights
     to train from the start.
     A layer's hidden matrix is features x samples as in `RankMonitor`, channels being features.
