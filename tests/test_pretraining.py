@@ -77,7 +77,7 @@ def test_plain_ascent_is_that_of_the_last_layer_from_the_start():
     weight = model[0].weight.detach().clone()
     r = pyrank.ops.participation_ratio(model[:6](x).T)
     (gradient,) = torch.autograd.grad(r, model[0].weight)
-    increase_rank(model, x, schedule="last", steps=1, learning_rate=1e-3, optimizer="sgd")
+    increase_rank(model, x, schedule="last", steps=1, learning_rate=1e-3, optimizer="sgd", rescale=False)
     torch.testing.assert_close(model[0].weight.detach(), weight + 1e-3 * gradient)
 
 
@@ -180,6 +180,12 @@ def test_rescaling_gives_size_one_and_keeps_the_rank():
         assert model[:stage](x).square().mean().sqrt().item() == pytest.approx(1.0, rel=1e-3)
     report = increase_rank(plain, x, "1", steps=1, rescale=False, learning_rate=1e-3)
     np.testing.assert_allclose(ranks(model, x)[0], report.after[0], rtol=1e-4)
+    whole, plain = deep(5), deep(5)
+    for each, rescale in ((whole, True), (plain, False)):
+        increase_rank(each, x, schedule="last", steps=5, rescale=rescale)
+    np.testing.assert_allclose(ranks(whole, x), ranks(plain, x), rtol=1e-4)
+    for stage in (2, 4, 6, 8, 10):
+        assert whole[:stage](x).square().mean().sqrt().item() == pytest.approx(1.0, rel=1e-3)
     first, second = (nn.Sequential(nn.Linear(12, 9), nn.Tanh()) for _ in range(2))
     second.load_state_dict(first.state_dict())
     increase_rank(first, x, steps=1)

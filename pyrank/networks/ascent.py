@@ -93,17 +93,25 @@ def ascend(
 
 
 @torch.no_grad()
-def to_size_one(model: nn.Module, stage: Stage, weights: list[nn.Parameter], x: Tensor) -> None:
-    """Give a stage an output of size 1 by one factor, if that is what a factor does: r is the same then."""
+def to_size_one(model: nn.Module, way: Sequence[Stage], weights: list[nn.Parameter], x: Tensor) -> None:
+    """Give each stage of a way an output of size 1 by factors, if that is what factors do: r is the same then.
 
-    def size() -> float:
-        X = hidden(output_at(model, stage, x), "channels")
-        return 0.0 if isinstance(X, str) else float(X.double().square().mean().sqrt())
+    The output of a stage takes a factor if its biases take it, and its matrices what is left of it after the one of the
+    stage before.
+    """
+
+    def sizes() -> list[float]:
+        states = [hidden(output_at(model, stage, x), "channels") for stage in way]
+        return [0.0 if isinstance(X, str) else float(X.double().square().mean().sqrt()) for X in states]
 
     before = [parameter.detach().clone() for parameter in weights]
-    factor = 1.0 / (size() or 1.0)
-    torch._foreach_mul_(list[Tensor](weights), factor)
-    if not abs(size() - 1.0) < HOMOGENEOUS:
+    among, last = set(weights), 1.0
+    for stage, size in zip(way, sizes(), strict=True):
+        factor = 1.0 / (size or 1.0)
+        for parameter in among.intersection(stage.parameters):
+            parameter.mul_(factor / last if parameter.ndim > 1 else factor)
+        last = factor
+    if not all(abs(size - 1.0) < HOMOGENEOUS for size in sizes()):
         torch._foreach_copy_(list[Tensor](weights), before)
 
 

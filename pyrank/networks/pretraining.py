@@ -123,9 +123,9 @@ def increase_rank(
     batch
         Samples of a step, at most.
     rescale
-        Multiply the weights and biases of each stage by one number when the layerwise schedule has done with it, so
-        that its hidden matrix has a root mean square of 1, where that changes no r: one linear layer and an activation
-        such as ReLU. Activations neither vanish nor explode then, and nor do gradients.
+        Multiply weights and biases of each stage by numbers, when its ascent is done, so that its hidden matrix has a
+        root mean square of 1, where that changes no r: stages of one linear layer and an activation such as ReLU.
+        Activations neither vanish nor explode then.
     seed
         Of the batches and whatever the network draws.
 
@@ -178,8 +178,8 @@ def increase_rank(
                 parameter.requires_grad_(False)
             done, stopped = ascend(model, ascent, weights, make(weights, rate), batches, steps)
             taken += done
-            if rescale and schedule == "layerwise" and not stopped:
-                to_size_one(model, ascent[-1], weights, look)
+            if rescale and not stopped:
+                to_size_one(model, ascent, weights, look)
             if stopped:
                 break
         if not taken and not stopped:

@@ -69,8 +69,8 @@ PRESETS = {
     "quick": Settings(trials(SHORT, DEPTHS[:2], Raising(25), (0.01, 0.1)), 3),
     "paper": Settings(trials(PAPER, DEPTHS, Raising(50), (0.001, 0.01)), 5, complete=True),
     "as-published": Settings(
-        trials(replace(PAPER, pixels=255.0), DEPTHS, Raising(40_000, "last", "sgd", 0.001), (0.001, 0.01), (0.1,)), 5,
-        script=True,
+        trials(replace(PAPER, pixels=255.0), DEPTHS, Raising(40_000, "last", "sgd", 0.001, rescale=False),
+               (0.001, 0.01), (0.1,)), 5, script=True,
     ),
 }  # fmt: skip
 
