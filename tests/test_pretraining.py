@@ -1,5 +1,7 @@
 """Rank-increasing pre-training raises r, leaves everything but weights alone, and stops at the best weights."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,7 @@ def test_raises_the_rank_that_a_monitor_sees(build, shape, schedule):
     model, x = build(), torch.rand(shape)
     before = ranks(model, x)
     steps = {"layerwise": 30, "last": 100}[schedule]
-    report = increase_rank(model, x, schedule=schedule, steps=steps, learning_rate=6e-3)
+    report = increase_rank(model, x, schedule=schedule, steps=steps, target=math.inf, learning_rate=6e-3)
     after = ranks(model, x)
     np.testing.assert_allclose(report.before, before, rtol=1e-4)
     np.testing.assert_allclose(report.after, after, rtol=1e-4)
@@ -69,6 +71,19 @@ def test_last_opens_layer_after_layer():
     report = increase_rank(model, torch.rand(64, 12), schedule="last", steps=400)
     assert report.before[-1] < 1 + 1e-6
     assert report.after[-1] > 3
+
+
+@pytest.mark.parametrize(("target", "reached"), [(3.5, 3.5), (None, 1.2 * 24**0.5)])
+def test_each_layer_is_raised_to_the_target(target, reached):
+    """One batch, so that what an ascent sees is what the report tells; the last of its steps does not reach far."""
+    model, x = deep(4), torch.rand(128, 12)
+    report = increase_rank(model, x, steps=400, target=target)
+    assert (report.after >= reached * (1 - 1e-6)).all()
+    assert (report.after < reached * 1.2).all()
+    assert report.steps < 4 * 400
+    again = increase_rank(model, x, target=target)
+    assert again.steps == 0
+    np.testing.assert_allclose(again.after, report.after, rtol=1e-4)
 
 
 def test_plain_ascent_is_that_of_the_last_layer_from_the_start():
@@ -158,7 +173,8 @@ def test_a_start_without_numbers_changes_nothing():
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"schedule": "first"}, "schedule = 'first'"), ({"steps": 0}, "steps = 0"), ({"learning_rate": -1}, "rate = -1"),
     ({"optimizer": "newton"}, "optimizer = 'newton'"), ({"batch": 1}, "batch = 1"), ({"layers": "9.x"}, "layers = "),
-    ({"x": torch.rand(12)}, "x = "), ({"layers": "0.x"}, "layers = "),
+    ({"target": 0.5}, "target = 0.5"), ({"target": math.nan}, "target = nan"), ({"x": torch.rand(12)}, "x = "),
+    ({"layers": "0.x"}, "layers = "),
 ])  # fmt: skip
 def test_bad_arguments_are_told(arguments, message):
     with pytest.raises(ArgumentError, match=message):

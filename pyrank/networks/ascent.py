@@ -27,12 +27,17 @@ LEAST = 1e-15
 """Of r - 1 in double, under its logarithm."""
 
 
-def rank_at(model: nn.Module, stage: Stage, x: Tensor) -> Tensor:
-    """Return r at the end of a stage; in double, where a first departure from 1 is not lost in rounding."""
+def hidden_at(model: nn.Module, stage: Stage, x: Tensor) -> Tensor:
+    """Return H at the end of a stage; in double, where a first departure of r from 1 is not lost in rounding."""
     X = hidden(output_at(model, stage, x), "channels")
     if isinstance(X, str):
         raise invalid("layers", stage.name, f"layers with a hidden matrix, not one with {X}", "name other layers")
-    return participation_ratio(X.reshape(-1, X.shape[-1]).double().mT)
+    return X.reshape(-1, X.shape[-1]).double().mT
+
+
+def rank_at(model: nn.Module, stage: Stage, x: Tensor) -> Tensor:
+    """Return r at the end of a stage."""
+    return participation_ratio(hidden_at(model, stage, x))
 
 
 def rate_at(share: float) -> float:
@@ -42,11 +47,12 @@ def rate_at(share: float) -> float:
 
 def ascend(
     model: nn.Module, way: Sequence[Stage], weights: list[nn.Parameter], optimizer: torch.optim.Optimizer,
-    batches: Iterator[Tensor], steps: int,
+    batches: Iterator[Tensor], steps: int, target: float,
 ) -> tuple[int, str]:  # fmt: skip
-    """Maximise r at the end of a way, and keep the best weights; return steps taken, and why it stopped if it did.
+    """Raise r at the end of a way to its target; return steps taken, and why it stopped if it did.
 
-    Adam begins at the first stage and moves on when r is open; at least half of the steps go to the last.
+    Adam begins at the first stage and moves on when r is open; at least half of the steps go to the last. The best
+    weights are kept.
     """
     for parameter in weights:
         parameter.requires_grad_(True)
@@ -69,7 +75,7 @@ def ascend(
         if r.item() > best:
             best = r.item()
             torch._foreach_copy_(kept_weights, [parameter.detach() for parameter in weights])
-        if step == steps:
+        if step == steps or (at == last and r.item() >= target):
             break
         onward = min(at + (r.item() > OPEN), last) if 2 * step < steps else last
         if onward != at:

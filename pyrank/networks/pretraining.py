@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pyrank.networks.ascent import ascend, batches_of, rank_at, to_size_one
+from pyrank.networks.ascent import ascend, batches_of, hidden_at, rank_at, to_size_one
 from pyrank.networks.hidden import tensors
 from pyrank.networks.kept import kept
 from pyrank.networks.selection import Layers, select
@@ -22,8 +22,8 @@ from pyrank.support.ambient import unmoved
 from pyrank.support.errors import as_choice, as_integer, as_number, invalid
 from pyrank.support.text import text_table
 
-SCHEDULES = {"layerwise": 50, "last": 1000}
-"""Steps of each schedule: of every layer, or in all."""
+SCHEDULES = {"layerwise": (50, 1.2), "last": (1000, 1.5)}
+"""Of each schedule: steps of every layer, or in all; target of r in units of sqrt(d), the order of what BN keeps."""
 
 RELATIVE_RATE, PLAIN_RATE = 0.05, 0.1
 """Learning rate of Adam at its height, relative to the weights, because r does not know their scale; and of other
@@ -85,6 +85,7 @@ def increase_rank(
     *,
     schedule: str = "layerwise",
     steps: int | None = None,
+    target: float | None = None,
     learning_rate: float | None = None,
     optimizer: Optimizer = "adam",
     batch: int = 128,
@@ -112,7 +113,11 @@ def increase_rank(
     schedule
         ``"layerwise"`` or ``"last"``.
     steps
-        For each layer (50 if not given), or in all (1,000).
+        At most; for each layer (50 if not given), or in all (1,000).
+    target
+        r of a batch at which an ascent ends, or inf. If not given, 1.2 sqrt(d) layer by layer, of the order that batch
+        normalisation keeps, and 1.5 sqrt(d) for the last layer; d is the smaller side of the hidden matrix. More is
+        paid for in gradients, and trains worse.
     learning_rate
         Of the optimiser. If not given, for Adam a twentieth of the size of a weight, the median over layers of their
         root mean squares, and 0.1 for others.
@@ -148,8 +153,10 @@ def increase_rank(
     ----------
     Daneshmand, Kohler, Bach, Hofmann, Lucchi 2020, section 4 and appendix G.
     """
-    usual_steps = SCHEDULES[as_choice("schedule", schedule, tuple(SCHEDULES))]
+    usual_steps, height = SCHEDULES[as_choice("schedule", schedule, tuple(SCHEDULES))]
     steps = usual_steps if steps is None else as_integer("steps", steps, 1, 2**31, "take 50")
+    if target is not None and target != math.inf:
+        target = as_number("target", target, 1.0, math.inf, "give a rank to stop at, or inf")
     if learning_rate is not None:
         learning_rate = as_number("learning_rate", learning_rate, 0.0, 1e9, "take 0.001")
     batch = as_integer("batch", batch, 2, 2**31, "take 128")
@@ -169,6 +176,8 @@ def increase_rank(
         usual = RELATIVE_RATE * _size(way) if optimizer == "adam" else PLAIN_RATE
         rate = usual if learning_rate is None else learning_rate
         batches = batches_of(x, batch, seed)
+        if trainable.isdisjoint(parameters_of(way)):
+            raise invalid("layers", list(chosen)[:8], "layers with trainable weights before them", "name other layers")
         taken, stopped = 0, ""
         for ascent in ascents:
             weights = [parameter for parameter in parameters_of(ascent) if parameter in trainable]
@@ -176,14 +185,13 @@ def increase_rank(
                 continue
             for parameter in model.parameters():
                 parameter.requires_grad_(False)
-            done, stopped = ascend(model, ascent, weights, make(weights, rate), batches, steps)
+            end = height * _smaller_side(model, ascent[-1], look) ** 0.5 if target is None else target
+            done, stopped = ascend(model, ascent, weights, make(weights, rate), batches, steps, end)
             taken += done
             if rescale and not stopped:
                 to_size_one(model, ascent, weights, look)
             if stopped:
                 break
-        if not taken and not stopped:
-            raise invalid("layers", list(chosen)[:8], "layers with trainable weights before them", "name other layers")
         after, gradient_after = _ranks(model, way, look), _gradients(model, way, look, seed)
     size = float(x.detach().double().square().mean().sqrt())
     names = tuple(stage.name for stage in way)
@@ -207,6 +215,11 @@ def _size(way: Sequence[Stage]) -> float:
     sizes = [float(torch.cat(some).square().mean().sqrt()) for some in matrices if some]
     size = median(sizes) if sizes else 0.0
     return size if 0.0 < size < math.inf else 0.05
+
+
+@torch.no_grad()
+def _smaller_side(model: nn.Module, stage: Stage, x: Tensor) -> int:
+    return min(hidden_at(model, stage, x).shape)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,7 +24,7 @@ PADDED = 32
 class Raising:
     """A pre-training that raises the rank, with arguments of `pyrank.networks.increase_rank`.
 
-    ``every``: the layers whose rank is raised, so many apart, the last one among them.
+    ``every``: the layers whose rank is raised, so many apart, the last one among them. All steps are taken.
     """
 
     steps: int
@@ -136,8 +137,8 @@ def built(recipe: Recipe, seed: int) -> nn.Sequential:
         activations = [name for name, layer in model.named_modules() if isinstance(layer, nn.ReLU | nn.Tanh)]
         networks.increase_rank(
             model, x, activations[:: -how.every][::-1], schedule=how.schedule, steps=how.steps,
-            learning_rate=how.learning_rate, optimizer=how.optimizer, rescale=how.rescale, batch=recipe.batch,
-            seed=seed,
+            target=math.inf, learning_rate=how.learning_rate, optimizer=how.optimizer, rescale=how.rescale,
+            batch=recipe.batch, seed=seed,
         )  # fmt: skip
     return model
 
