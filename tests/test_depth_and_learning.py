@@ -72,13 +72,19 @@ def test_the_published_ranks_are_met():
                 assert ranks[:, at, column].mean() == pytest.approx(value, abs=allowed), (depths[at], column)
 
 
-def made_up(vanilla=1.0, kept=120.0, unlearnt=0.1, deep=0.85, complete=True, double=58.0):
+def made_up(vanilla=1.0, kept=120.0, unlearnt=0.1, deep=0.85, complete=True, double=58.0, without=2.3, with_bn=1.0):
     settings = Settings(small().trials, 2, complete=complete, depths=(1, 33), rank_seeds=2)
     ranks = {"BN": [(128, 128, 128, 7, 20), (kept, 128, 128, 7, 20)],
              "no BN": [(126, 126, 126, 1.8, 1), (vanilla, double, 1, 1.0, 0)]}  # fmt: skip
     accuracies = {("BN", 2): 0.9, ("BN", 12): deep, ("no BN", 2): 0.8, ("no BN", 12): unlearnt}
+    losses = {"BN": with_bn, "no BN": without}
     trainings = [
-        Chosen(trial, 0.1, {0.1: 1.0}, tuple(planted(1.0, accuracies[trial.kind, trial.recipe.depth]) for _ in "ab"))
+        Chosen(
+            trial,
+            0.1,
+            {0.1: losses[trial.kind]},
+            tuple(planted(1.0, accuracies[trial.kind, trial.recipe.depth]) for _ in "ab"),
+        )
         for trial in settings.trials
     ]
     rows = [
@@ -102,7 +108,8 @@ def test_verdicts_go_both_ways():
     assert verdicts(unlearnt=math.nan)[0] == ["h", "h", "h", "h"], "what diverges has not learnt"
     assert verdicts(deep=0.5)[0] == ["h", "h", "h", "f"]
     assert verdicts(complete=False)[0] == ["h", "h", "u", "u"]
-    assert verdicts()[1] == ["h"] * 4
+    assert verdicts()[1] == ["h"] * 6
+    assert verdicts(without=1.5, with_bn=math.inf)[1] == ["h"] * 4 + ["f", "f"]
     assert verdicts(double=1.0)[1][0] == "f"
 
 

@@ -11,7 +11,7 @@ from pyrank.experiments.networks import pretraining_and_batchnorm as experiment
 from pyrank.experiments.networks.pretraining_and_batchnorm import Data
 from pyrank.experiments.networks.rates import Chosen, Settings
 from pyrank.experiments.networks.recipes import Raising, Recipe
-from pyrank.experiments.networks.timing import seconds_of
+from pyrank.experiments.networks.timing import SECONDS, seconds_of
 
 TINY = Recipe(width=8, images="cifar-10", samples=128, tests=32, batch=16, epochs=1)
 DEPTHS = (2, 4)
@@ -37,7 +37,7 @@ def test_seconds_are_kept_apart():
     assert experiment.claims(slow) == experiment.claims(fast)
     lines = [list(experiment.EXPERIMENT.rows(found.settings, found.data)) for found in (slow, fast)]
     np.testing.assert_equal(*lines)
-    assert [line["epoch"] for line in experiment.timings(slow)] == 6 * [60.0]
+    assert [line["epoch"] for line in SECONDS.rows(slow)] == 6 * [60.0]
 
 
 def test_pretraining_takes_time_and_the_others_have_none():
@@ -73,6 +73,21 @@ def verdicts(**changes):
 def test_verdicts_go_both_ways(changes, published):
     at_rate = "f" if changes.get("losses", ((0, 0),))[0][1] > 1.5 else "h"
     assert verdicts(**changes) == [published, "hh" + at_rate]
+
+
+def test_claims_and_caption_say_what_was_done():
+    found = made_up()
+    assert all("in place of CIFAR-10" in claim.note for claim in experiment.claims(found))
+    assert "Pre-training: 3 steps of Adam on log(r - 1) layer by layer, hidden layers scaled" in experiment.caption(
+        found
+    )
+    script = experiment.caption(Found(experiment.PRESETS["as-published"], None))
+    assert "40,000 steps of plain ascent on r at 0.001 of the last layer." in script
+    assert "at the best of 0.001, 0.01, 0.1 (some networks have fewer, see the table)" in script
+
+
+def test_what_diverges_has_learnt_nothing():
+    assert verdicts(accuracies=(0.7, 0.5, np.nan)) == verdicts()
 
 
 def test_the_script_has_pixels_up_to_255_and_raises_the_last_layer():

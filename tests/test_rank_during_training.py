@@ -51,6 +51,25 @@ def test_verdicts_go_both_ways():
     assert verdicts(complete=False)[0] == ["u"] * 4
 
 
+@pytest.mark.parametrize("kind", ["25 steps", "75 steps", "BN"])
+def test_a_network_that_diverges_has_guessed_and_leaves_its_pairs(kind):
+    """Its rank decides nothing, neither for itself nor for the order of the others."""
+    found = made_up(ends={kind: np.nan}, accuracies=[np.nan if each == kind else 0.5 for each in STARTS])
+    order, magnitude, correlation, apart = experiment.claims(found)[:4]
+    assert order.verdict == "holds"
+    assert magnitude.verdict == "undecided"
+    assert correlation.verdict == "fails"
+    assert correlation.value == pytest.approx(0.0 if kind == "BN" else -0.4)
+    assert apart.verdict == ("undecided" if kind == "BN" else "holds")
+
+
+def test_no_pair_no_order(recwarn):
+    found = made_up()
+    same = [replace(each, trainings=2 * (planted(1.0, r=[[1.0], [1.0]]),)) for each in found.data]
+    assert np.isnan(experiment.order_kept(same)).all()
+    assert not recwarn.list
+
+
 def test_order_is_counted_in_pairs_that_have_one():
     """Of the pairs of 1, 1.01, 2 the first has none; with the ends 3, 1, 2 one of the other two is turned over."""
     found = made_up(ends={"no BN": 3.0})
@@ -59,6 +78,15 @@ def test_order_is_counted_in_pairs_that_have_one():
     some = [replace(each, trainings=(planted(1.0, r=[[start], [end]]),))
             for each, start, end in zip(found.data, r.values(), ends, strict=False)]  # fmt: skip
     np.testing.assert_allclose(experiment.order_kept(some), [0.5])
+
+
+@pytest.mark.parametrize(("preset", "says"), [
+    ("paper", ["(ReLU)", "on r of each layer", "at the best of 0.01, 0.03, 0.1: by the training loss"]),
+    ("as-published", ["(ReLU; BN, BN, asymmetric: tanh)", "on r of every 4th layer", "at 0.01: as in the script"]),
+])  # fmt: skip
+def test_captions_say_what_was_done(preset, says):
+    caption = experiment.caption(Found(experiment.PRESETS[preset], []))
+    assert all(each in caption for each in says), caption
 
 
 @pytest.mark.parametrize("preset", ["paper", "as-published"])

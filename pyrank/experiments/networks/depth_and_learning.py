@@ -22,10 +22,10 @@ from pyrank.experiments.batchnorm import BN
 from pyrank.experiments.claims import Claim, at_least, at_most, extension
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.networks import depth_curves as curves
-from pyrank.experiments.networks.depth_curves import CHANCE, COLLAPSED, Data, Settings
-from pyrank.experiments.networks.rates import Trial, over_seeds, pick
+from pyrank.experiments.networks.depth_curves import COLLAPSED, Data, Settings
+from pyrank.experiments.networks.rates import CHANCE, Trial, over_seeds, pick
 from pyrank.experiments.networks.recipes import Recipe
-from pyrank.experiments.networks.reporting import judged
+from pyrank.experiments.networks.reporting import by_rate, judged
 from pyrank.experiments.papers import DANESHMAND
 from pyrank.plotting import Sheet
 from pyrank.specs.normalization import Normalization
@@ -35,6 +35,8 @@ WIDTH = 128
 GRID = (0.001, 0.01, 0.1, 0.3)
 LEARNT = 0.2
 """Accuracy up to which a network counts as unable to learn; guessing has 0.1."""
+UNLEARNT = -0.9 * math.log(CHANCE)
+"""Training loss down to which a network counts as unable to learn: nine tenths of that of guessing."""
 MILD = 0.1
 """Accuracy that BN may lose with depth."""
 SHALLOW = 10
@@ -57,9 +59,7 @@ SHORT = {kind: replace(recipe, samples=31 * 128, epochs=4) for kind, recipe in K
 
 PRESETS = {
     "quick": Settings(curves.trials(SHORT, (2, 8, 16, 32), (0.01, 0.1)), 3, depths=DEPTHS, rank_seeds=10),
-    "paper": Settings(
-        curves.trials(KINDS, DEPTHS, (0.001, 0.01, 0.1, 0.3)), 5, complete=True, depths=DEPTHS, rank_seeds=24
-    ),
+    "paper": Settings(curves.trials(KINDS, DEPTHS, GRID), 5, complete=True, depths=DEPTHS, rank_seeds=24),
     "as-published": Settings(_script(), 3, script=True, depths=DEPTHS, rank_seeds=3),
 }
 
@@ -71,7 +71,7 @@ def claims(found: Found) -> list[Claim]:
     deepest, left, right = max(settings.depths), DANESHMAND.at("Fig. 1 left"), DANESHMAND.at("Fig. 1 right")
     kept = min((row for row in found.rows if row.kind == "BN"), key=lambda row: float(row.rank32))
     vanilla = [each for each in pick(data.trainings, kind="no BN") if each.trial.recipe.depth > SHALLOW]
-    normal = pick(data.trainings, kind="BN")
+    normal, deep = pick(data.trainings, kind="BN"), pick(data.trainings, kind="no BN")[-1]
     best, last = curves.accuracy(normal, least=False), curves.accuracy(normal[-1:], least=True)
     lost = Interval(best.value - last.value, best.low - last.high, best.high - last.low)
     depths = ", ".join(str(each.trial.recipe.depth) for each in vanilla)
@@ -105,6 +105,10 @@ def claims(found: Found) -> list[Claim]:
                   Interval.exact(data.at("no BN", found_at[0], "r", settings).max()), at_most(1.01)),
         extension(f"r with BN at depth {deepest}: far below the width, and far above one", left,
                   rank("BN", deepest, "r"), at_least(2), note="the numerical rank with BN is close to the width"),
+        extension(f"training loss without BN at depth {deep.trial.recipe.depth}, the least of all rates: of guessing",
+                  right, Interval.exact(min(deep.losses.values())), at_least(UNLEARNT), note=by_rate(deep)),
+        extension(f"training loss with BN at depth {normal[-1].trial.recipe.depth}, the largest of all rates: below it",
+                  right, Interval.exact(max(normal[-1].losses.values())), at_most(UNLEARNT), note=by_rate(normal[-1])),
     ]  # fmt: skip
 
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 RANKS = ("rank32", "rank64", "footnote64", "r", "soft")
 """What is measured of the last hidden layer, see `COLUMNS`."""
-CHANCE = 0.1
-"""Accuracy of guessing."""
 COLLAPSED = 15
 """Depth at which the published rank has come down to one."""
 
@@ -131,8 +129,8 @@ TRAININGS = Table("trainings", "Trainings:", reporting.COLUMNS,
 
 
 def accuracy(trainings: Sequence[Chosen], *, least: bool) -> Interval:
-    """Return the smallest or the largest mean accuracy at the end; of what diverged it is that of guessing."""
-    found = [rates.over_seeds(np.nan_to_num(each.values("accuracy")[:, -1], nan=CHANCE)) for each in trainings]
+    """Return the smallest or the largest mean accuracy at the end."""
+    found = [rates.over_seeds(each.end("accuracy")) for each in trainings]
     return (min if least else max)(found, key=lambda interval: interval.value)
 
 
@@ -141,6 +139,7 @@ def draw_ranks(axes: Axes, found: Found, name: str, dashed: str = "") -> None:
     for number, kind in enumerate(found.data.ranks):
         some = found.rows_by("kind")[kind]
         depths, values = [row.depth for row in some], [getattr(row, name) for row in some]
+        plotting.each(axes, depths, found.data.ranks[kind][:, :, RANKS.index(name)], number)
         plotting.points(axes, depths, values, [getattr(row, f"{name}_error") for row in some], number, kind)
         if dashed:
             line = [getattr(row, dashed) for row in some]
@@ -153,7 +152,7 @@ def panels() -> list[Panel]:
     return [
         Panel(partial(draw_ranks, name="rank32", dashed="rank64"), title="numerical rank, float32 and float64",
               ylabel="last hidden layer, at initialisation", **look),
-        Panel(partial(draw_ranks, name="r"), title="participation ratio r", **look),
+        Panel(partial(draw_ranks, name="r"), title="participation ratio r", yscale="log", **look),
         Panel(lambda axes, found: draw_depths(axes, list(found.data.ranks), found.data.trainings, "accuracy"),
               title="training accuracy", ylim=(0.0, 1.0), **look),
     ]  # fmt: skip

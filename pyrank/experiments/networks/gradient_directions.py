@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 IMAGES = 64
+KINDS: dict[str, dict[str, Any]] = {
+    "no BN": {}, "BN": {"normalization": BN}, "BN, asymmetric": {"normalization": BN, "weights": "broken"},
+}  # fmt: skip
 DEPTHS = (1, 2, 4, 8, 16, 32)
 COLLINEAR = 0.99
 PLACE, FIGURE = DANESHMAND.at("§3.2, Proposition 19"), DANESHMAND.at("Fig. 10")
@@ -48,9 +52,7 @@ def trials(width: float) -> tuple[Trial, ...]:
     mlp = Recipe(width=128, samples=IMAGES, batch=IMAGES)
     vgg = replace(mlp, network="vgg19", width=width, images="cifar-10")
     bases = [*(replace(mlp, depth=depth) for depth in DEPTHS), vgg]
-    normal = {"normalization": BN}
-    kinds: dict[str, dict[str, Any]] = {"no BN": {}, "BN": normal, "BN, asymmetric": {**normal, "weights": "broken"}}
-    return tuple(Trial(kind, replace(base, **change), ()) for kind, change in kinds.items() for base in bases)
+    return tuple(Trial(kind, replace(base, **change), ()) for kind, change in KINDS.items() for base in bases)
 
 
 PRESETS = {"quick": Settings(trials(0.25), 8), "paper": Settings(trials(1.0), 24, complete=True)}
@@ -137,19 +139,24 @@ def draw_means(axes: Axes, found: Found) -> None:
     apart = 2 * max(DEPTHS)
     for number, (kind, some) in enumerate(found.rows_by("kind").items()):
         at = [(row.depth or apart) * 1.05 ** (number - 1) for row in some]
+        seeds = [[each.mean for each in every] for trial, every in found.data if trial.kind == kind]
+        plotting.each(axes, at[:-1], np.transpose(seeds[:-1]), number)
         plotting.points(axes, at, [row.mean for row in some], [row.mean_error for row in some], number, kind)
     plotting.log_ticks(axes.xaxis, (*DEPTHS, apart))
     axes.set_xticks((*DEPTHS, apart), labels=[*map(str, DEPTHS), "VGG19"])
 
 
-def draw_histograms(axes: Axes, found: Found) -> None:
-    """Draw the distribution for perceptrons without BN at each depth, and with BN at the largest."""
-    wanted = [*(("no BN", depth) for depth in DEPTHS[:4]), ("BN", max(DEPTHS))]
-    shown = [(trial, some) for trial, some in found.data if (trial.kind, trial.recipe.depth) in wanted]
-    for number, (trial, some) in enumerate(shown, start=3):
-        counts = np.mean([each.histogram for each in some], axis=0)
-        at = (np.arange(BINS) + 0.5) / BINS
-        plotting.curve(axes, at, np.maximum(counts, 1e-5), number, f"{trial.kind}, depth {trial.recipe.depth}")
+PERCEPTRONS = (*(("no BN", depth) for depth in DEPTHS[:4]), ("BN", max(DEPTHS)))
+
+
+def draw_histograms(axes: Axes, found: Found, shown: Sequence[tuple[str, int]], first: int) -> None:
+    """Draw the distribution for networks of a kind and depth, 0 being that of VGG19, in the colours from one on."""
+    at = (np.arange(BINS) + 0.5) / BINS
+    for trial, some in found.data:
+        kind, depth = trial.kind, trial.recipe.depth
+        if (kind, depth) in shown:
+            shares, number = np.mean([each.histogram for each in some], axis=0), first + shown.index((kind, depth))
+            plotting.curve(axes, at, np.maximum(shares, 1e-5), number, f"{kind}, depth {depth}" if depth else None)
 
 
 def caption(found: Found) -> str:
@@ -159,9 +166,11 @@ def caption(found: Found) -> str:
         f"abs(cos) of the angles between the gradients that {IMAGES} images give the weights of each neuron of the "
         "head, cross-entropy, at the start, torch's weights, ReLU. Perceptrons: width 128, Fashion-MNIST; VGG19: "
         f"{vgg.width:.0%} of its width, {told(vgg.images)}. Left: means over {found.settings.seeds} seeds with 95 % "
-        f"intervals (Student); right: share of pairs in bins of {1 / BINS:g}, perceptrons."
+        f"intervals (Student), and seeds; then shares of pairs in bins of {1 / BINS:g}, for perceptrons and for VGG19."
     )
 
+
+SHARES: dict[str, Any] = {"xlabel": "abs(cos)", "ylabel": "share of pairs", "yscale": "log", "ylim": (1e-4, 1.5)}
 
 EXPERIMENT = Experiment(
     name="gradient-directions",
@@ -178,8 +187,11 @@ EXPERIMENT = Experiment(
         "Gradients of different images: the same direction without batch normalisation",
         (
             Panel(draw_means, xlabel="hidden layers", ylabel="mean abs(cos)", ylim=(0.0, 1.05)),
-            Panel(draw_histograms, xlabel="abs(cos)", ylabel="share of pairs", yscale="log", ylim=(1e-4, 1.5)),
+            Panel(partial(draw_histograms, shown=PERCEPTRONS, first=3), title="perceptrons", **SHARES),
+            Panel(partial(draw_histograms, shown=[(kind, 0) for kind in KINDS], first=0), title="VGG19", **SHARES),
         ),
+        columns=3,
+        size=(13, 4.8),
     ),
     caption=caption,
 )

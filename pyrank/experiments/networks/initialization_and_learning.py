@@ -14,15 +14,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from pyrank.estimate.intervals import Interval
 from pyrank.experiments.claims import Claim, at_least, at_most, extension
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.networks import depth_curves as curves
 from pyrank.experiments.networks.depth_and_learning import DEPTHS, GRID, KINDS, WIDTH
 from pyrank.experiments.networks.depth_and_learning import PRESETS as FIGURE_1
-from pyrank.experiments.networks.depth_curves import CHANCE, COLLAPSED, Data, Settings
+from pyrank.experiments.networks.depth_curves import COLLAPSED, Data, Settings
 from pyrank.experiments.networks.rates import over_seeds, pick
 from pyrank.experiments.networks.recipes import Recipe
 from pyrank.experiments.networks.reporting import judged
@@ -31,6 +29,7 @@ from pyrank.plotting import Sheet
 
 PLACE = NACHUM.at("Fig. 2")
 HE = "no BN, He"
+UNTOLD = "the text names the comparison and not its outcome"
 BETTER = 0.05
 """Accuracy by which one network has to be better than another."""
 
@@ -55,7 +54,7 @@ def claims(found: Found) -> list[Claim]:
     middle = min(settings.depths, key=lambda depth: abs(depth - COLLAPSED))
     last = {kind: pick(data.trainings, kind=kind)[-1] for kind in settings.starts}
     depth = last["BN"].trial.recipe.depth
-    accuracy = {kind: np.nan_to_num(each.values("accuracy")[:, -1], nan=CHANCE) for kind, each in last.items()}
+    accuracy = {kind: each.end("accuracy") for kind, each in last.items()}
 
     def rank(kind: str, depth: int, name: str = "rank32") -> Interval:
         return over_seeds(data.at(kind, depth, name, settings))
@@ -67,16 +66,16 @@ def claims(found: Found) -> list[Claim]:
     return [
         judged(settings, "the rank of the last hidden layer is high with BN and low without", PLACE, lead,
                at_least(WIDTH / 2), reading=f"numerical rank in float32 at depth {middle}: with BN less without, "
-               "torch's weights; at least half of the width"),
+               "torch's weights; at least half of the width", note=UNTOLD),
         judged(settings, "the final training accuracy is higher with BN than without", PLACE, ahead("BN", "no BN"),
-               at_least(BETTER), more="both", reading=f"by {BETTER:g} at depth {depth}, torch's weights"),
+               at_least(BETTER), more="both", reading=f"by {BETTER:g} at depth {depth}, torch's weights", note=UNTOLD),
         judged(settings, "changing only torch's initialisation to He's changes the rank without BN", PLACE,
                over_seeds(data.at(HE, middle, "rank32", settings) - data.at("no BN", middle, "rank32", settings)),
                at_least(WIDTH / 8), reading=f"numerical rank in float32 at depth {middle}: He's less torch's weights; "
-               "at least an eighth of the width", note="the text names the comparison and not its outcome"),
+               "at least an eighth of the width", note=UNTOLD),
         judged(settings, "changing only torch's initialisation to He's changes the final accuracy without BN", PLACE,
                ahead(HE, "no BN"), at_least(BETTER), more="both", reading=f"by {BETTER:g} at depth {depth}",
-               note="the text names the comparison and not its outcome"),
+               note=UNTOLD),
         extension(f"accuracy at depth {depth}: with BN less He's weights", PLACE, ahead("BN", HE), at_least(0.0),
                   note=f"{HE}: rate {last[HE].rate:g}, {last[HE].diverged} of {settings.seeds} seeds diverged"),
         *(

@@ -79,17 +79,19 @@ PRESETS = {
 
 
 def order_kept(found: Sequence[Chosen]) -> NDArray[np.float64]:
-    """Return for each seed the share of pairs of networks, after all epochs, whose r are in the order of the start."""
-    r = np.array([each.r for each in found])  # (kinds, seeds, epochs + 1)
+    """Return for each seed the share of pairs of networks, after every epoch, whose r are in the order of the start.
+
+    From where one of the two has diverged they are no pair any more.
+    """
     shares = []
-    for seed in range(r.shape[1]):
+    for courses in np.array([each.r for each in found]).swapaxes(0, 1):  # (kinds, epochs + 1) of a seed
+        ascending = courses[courses[:, 0].argsort()]
         kept = [
-            (r[high, seed, 1:] > r[low, seed, 1:]).mean()
-            for a, b in combinations(range(len(r)), 2)
-            for low, high in [(a, b) if r[a, seed, 0] < r[b, seed, 0] else (b, a)]
-            if r[high, seed, 0] > APART * r[low, seed, 0]
+            (more > less)[np.isfinite(more - less)][1:]
+            for less, more in combinations(ascending, 2)
+            if more[0] > APART * less[0]
         ]
-        shares.append(float(np.mean(kept)))
+        shares.append(np.concatenate(kept).mean() if any(map(len, kept)) else np.nan)
     return np.array(shares)
 
 
@@ -103,9 +105,9 @@ def claims(found: Found) -> list[Claim]:
     settings, data = found.settings, found.data
     raised = [each for each in data if each.trial.recipe.raising]
     plain, normal, asymmetric = (pick(data, kind=kind)[0] for kind in ("no BN", "BN", "BN, asymmetric"))
-    worst = min(data, key=lambda each: min(change(each).value, 1.0 / change(each).value))
-    moved = change(worst)
-    levels = [each.values("accuracy")[:, -1] for each in (plain, *raised)]
+    moved = [change(each) for each in data]
+    worst = int(np.argmin([min(ratio.value, 1.0 / ratio.value) for ratio in moved]))  # NaN, if a seed diverged
+    levels = [each.end("accuracy") for each in (plain, *raised)]
     gains = [over_seeds(more - less) for less, more in pairwise(levels)]
     apart = (normal.r / asymmetric.r)[:, 1:]
     least = int(apart.mean(axis=0).argmin())
@@ -113,11 +115,11 @@ def claims(found: Found) -> list[Claim]:
     return [
         judged(settings, "SGD updates preserve the order of the initial rank throughout optimisation", section,
                over_seeds(order_kept(data)), at_least(KEPT), more="lower",
-               reading=f"share of pairs of the {len(data)} networks, after all epochs, whose r are in the order of the "
-               f"start; pairs that differ by {APART - 1:.0%} there"),
+               reading=f"share of pairs of the {len(data)} networks, after every epoch, whose r are in the order of "
+               f"the start; pairs that differ by {APART - 1:.0%} there"),
         judged(settings, "SGD preserves the initial magnitude of the rank to a large extent, regardless of the network "
-               "type", right, moved, between(1 / LARGE, LARGE), more="both",
-               reading=f"r at the end over r at the start, of the network that moves most: {worst.trial.kind}"),
+               "type", right, moved[worst], between(1 / LARGE, LARGE), more="both",
+               reading=f"r at the end over r at the start, of the network that moves most: {data[worst].trial.kind}"),
         judged(settings, "there is a clear correlation between the level of pre-training and the optimisation "
                "performance of vanilla networks", left, min(gains, key=lambda gain: gain.value), at_least(0.01),
                more="both", reading="accuracy at the end rises by 0.01 or more from each level of pre-training to the "
@@ -126,21 +128,25 @@ def claims(found: Found) -> list[Claim]:
                over_seeds(apart[:, least]), at_least(LARGE), more="lower",
                reading="r of the standard over r of the asymmetric one, after the epoch where it is least"),
         *(
-            extension(f"r at the end over r at the start: {each.trial.kind}", right, change(each),
-                      between(1 / LARGE, LARGE), note=f"from {each.r[:, 0].mean():.3g} to {each.r[:, -1].mean():.3g}; "
-                      f"accuracy {each.at('accuracy')}")
-            for each in data
+            extension(f"r at the end over r at the start: {each.trial.kind}", right, ratio, between(1 / LARGE, LARGE),
+                      note=f"from {each.r[:, 0].mean():.3g} to {each.r[:, -1].mean():.3g}; accuracy "
+                      f"{over_seeds(each.end('accuracy'))}; {reporting.by_rate(each)}")
+            for each, ratio in zip(data, moved, strict=True)
         ),
     ]  # fmt: skip
 
 
 def caption(found: Found) -> str:
     """Say what is shown."""
-    depth = found.settings.trials[0].recipe.depth
+    recipes = {trial.kind: trial.recipe for trial in found.settings.trials}
+    curved = [kind for kind, recipe in recipes.items() if recipe.activation == "tanh"]
+    activations = f"ReLU; {', '.join(curved)}: tanh" if curved else "ReLU"
+    every = max(recipe.raising.every for recipe in recipes.values() if recipe.raising)
+    layers = "each layer" if every == 1 else f"every {every}th layer"
     return (
-        f"MLPs of {depth} hidden layers of 128 features, ReLU; steps: of gradient ascent on r of each layer, before "
-        f"training. Left: training accuracy; right: 1 / mean(1 / r) over the hidden layers, first batch. "
-        f"{trained_how(found.settings)}"
+        f"MLPs of {recipes['no BN'].depth} hidden layers of 128 features ({activations}); steps: of plain gradient "
+        f"ascent on r of {layers}, before training. Left: training accuracy; right: 1 / mean(1 / r) over the hidden "
+        f"layers, first batch. {trained_how(found.settings)}"
     )
 
 

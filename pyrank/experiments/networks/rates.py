@@ -17,6 +17,9 @@ from pyrank.experiments.networks.trainings import Training, trained
 from pyrank.experiments.tables import NEGLIGIBLE
 from pyrank.experiments.tasks import Computation
 
+CHANCE = 0.1
+"""Accuracy of guessing among ten classes, which is what a network does that has diverged."""
+
 
 def over_seeds(samples: ArrayLike) -> Interval:
     """Return the mean with its 95 % interval, without one that is no more than rounding."""
@@ -73,6 +76,11 @@ class Chosen:
     def values(self, name: str) -> NDArray[np.float64]:
         """Return an attribute of all trainings, (seeds, ...)."""
         return np.array([getattr(training, name) for training in self.trainings], dtype=float)
+
+    def end(self, name: str) -> NDArray[np.float64]:
+        """Return it after the last epoch, (seeds,); an accuracy is that of guessing where the training diverged."""
+        last: NDArray[np.float64] = self.values(name)[:, -1]
+        return np.nan_to_num(last, nan=CHANCE) if "accuracy" in name else last
 
     def at(self, name: str, epoch: int = -1) -> Interval:
         """Return its mean over seeds at an epoch, with a 95 % interval."""

@@ -34,6 +34,11 @@ class Raising:
     every: int = 1
     rescale: bool = True
 
+    def __str__(self) -> str:
+        how = "Adam on log(r - 1)" if self.optimizer == "adam" else f"plain ascent on r at {self.learning_rate:g}"
+        where = "of the last layer" if self.schedule == "last" else "layer by layer"
+        return f"{self.steps:,} steps of {how} {where}" + ", hidden layers scaled to size one" * self.rescale
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -49,7 +54,7 @@ class Recipe:
         As `pyrank.networks.mlp` takes them.
     affine
         Scales and shifts of a normalisation: ``"trained"``, ``"fixed"`` at 1 and 0, or ``"drawn"``: trained from a
-        start that is drawn from ``weights``.
+        start that is drawn from ``weights``, as all biases are then.
     images, samples, tests
         Name of a set of images, or ``"fashion-mnist 32 x 32"``; its first so many for training, and for tests.
     pixels
@@ -108,6 +113,8 @@ def cifar_or_padded() -> str:
     """Return ``"cifar-10"`` where somebody has put it, and otherwise the name of what stands in for it."""
     try:
         data.load("cifar-10", samples=1)
+    except data.DataError:  # it is here, and damaged: for its user to know
+        raise
     except ArgumentError:
         return f"fashion-mnist {PADDED} x {PADDED}"
     return "cifar-10"
@@ -145,13 +152,11 @@ def built(recipe: Recipe, seed: int) -> nn.Sequential:
 
 @torch.no_grad()
 def _set_affine(model: nn.Module, recipe: Recipe, seed: int) -> None:
-    norms = [layer for layer in model.modules() if isinstance(layer, networks.Normalize)]
-    generator = torch.Generator().manual_seed(seed)
-    for norm in norms:
-        for parameter in norm.parameters():
-            if recipe.affine == "fixed":
-                parameter.requires_grad_(False)
-            elif recipe.affine == "drawn":
-                law = networks.weights.as_weights(recipe.weights)
-                spread = 3**0.5 * law.standard_deviation(1, 1)
-                parameter.uniform_(law.average(1, 1) - spread, law.average(1, 1) + spread, generator=generator)
+    if recipe.affine == "fixed":
+        for norm in (layer for layer in model.modules() if isinstance(layer, networks.Normalize)):
+            norm.requires_grad_(False)
+    elif recipe.affine == "drawn":
+        law, generator = networks.weights.as_weights(recipe.weights), torch.Generator().manual_seed(seed)
+        spread = 3**0.5 * law.standard_deviation(1, 1)
+        for vector in (parameter for parameter in model.parameters() if parameter.ndim == 1):
+            vector.uniform_(law.average(1, 1) - spread, law.average(1, 1) + spread, generator=generator)

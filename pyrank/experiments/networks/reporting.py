@@ -68,22 +68,34 @@ def _told(loss: float) -> str:
     return f"{loss:.3g}" if math.isfinite(loss) else "diverged"
 
 
+def by_rate(each: Chosen) -> str:
+    """Say what training loss each learning rate of a trial leads to."""
+    return f"training loss at {', '.join(f'{rate:g}: {_told(loss)}' for rate, loss in each.losses.items())}"
+
+
 def trained_how(settings: Settings) -> str:
     """Say for a caption what the trainings have in common."""
     settings = at_hand(settings)
     recipes = [trial.recipe for trial in settings.trials]
-    rates = sorted({rate for trial in settings.trials for rate in trial.rates})
-    grid = f"{'at' if settings.script else 'at the best of'} {', '.join(f'{rate:g}' for rate in rates)}"
-    choice = "as in the script" if settings.script else "by the training loss of the last epoch, mean over seeds"
     optimizers = " or ".join(dict.fromkeys(recipe.optimizer.upper() for recipe in recipes))
     samples, pixels, batches, epochs, steps = (
         span(getattr(recipe, name) for recipe in recipes) for name in ("samples", "pixels", "batch", "epochs", "steps")
     )
     return (
         f"{told(recipes[0].images)}, {samples} images, pixels up to {pixels.removesuffix('.0')}; {optimizers}, batches "
-        f"of {batches}, {epochs} epochs ({steps} steps), {grid}: {choice}. Means of {settings.seeds} seeds with 95 % "
+        f"of {batches}, {epochs} epochs ({steps} steps), {_rates(settings)}. Means of {settings.seeds} seeds with 95 % "
         "intervals (Student). Accuracy: whole batches with their own statistics."
     )
+
+
+def _rates(settings: Settings) -> str:
+    """Say at which learning rates the networks are trained, and how one is chosen."""
+    grids = {trial.rates for trial in settings.trials}
+    listed = ", ".join(f"{rate:g}" for rate in sorted(set().union(*grids)))
+    if all(len(grid) == 1 for grid in grids):
+        return f"at {listed}" + ": as in the script" * settings.script
+    fewer = " (some networks have fewer, see the table)" * (len(grids) > 1)
+    return f"at the best of {listed}{fewer}: by the training loss of the last epoch, mean over seeds"
 
 
 def judged(
@@ -95,11 +107,10 @@ def judged(
     ``more`` says what longer training, or a larger network, could still do to the number where the settings are not
     those of the paper: ``"raise"``, ``"lower"`` or ``"both"``. Such a claim is undecided if that could turn it over.
     """
-    note = "; ".join(filter(None, (note, _place(settings))))
     if settings.script:
-        return extension(
-            statement, source, measured, wanted, note="; ".join(filter(None, (f"read as: {reading}", note)))
-        )
+        note = "; ".join(filter(None, (f"read as: {reading}", note)))
+        return beyond(settings, statement, source, measured, wanted, note=note)
+    note = "; ".join(filter(None, (note, _place(settings))))
     claim = published(statement, source, measured, wanted, reading=reading, note=note)
     if settings.complete or not more:
         return claim
@@ -109,6 +120,13 @@ def judged(
         return claim
     steps = span(trial.recipe.steps for trial in settings.trials)
     return replace(claim, verdict="undecided", note="; ".join(filter(None, (note, f"open after {steps} steps"))))
+
+
+def beyond(
+    settings: Settings, statement: str, source: Source, measured: Interval, wanted: Wanted, *, note: str = ""
+) -> Claim:
+    """Return an extension, which says where the images are not those of the paper."""
+    return extension(statement, source, measured, wanted, note="; ".join(filter(None, (note, _place(settings)))))
 
 
 def _place(settings: Settings) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyrank import networks
+from pyrank.experiments.declaration import Found, Table
 from pyrank.experiments.networks.recipes import Recipe, built, pictures
+from pyrank.experiments.tables import Column
 from pyrank.support.ambient import one_thread
 
 TIMED = 8
@@ -33,3 +36,24 @@ def seconds_of(recipes: Sequence[Recipe]) -> NDArray[np.float64]:
             epoch = (time.perf_counter() - began) / TIMED * (recipe.samples // recipe.batch)
             found.append((max(0.0, raising) if recipe.raising else 0.0, epoch))
     return np.array(found)
+
+
+def _seconds(found: Found) -> Iterable[Mapping[str, Any]]:
+    """Return seconds for each network."""
+    for each, (raising, epoch) in zip(found.data.trainings, found.data.seconds.tolist(), strict=True):
+        yield {"depth": each.trial.recipe.depth, "raising": raising, "epoch": epoch, "ratio": raising / epoch,
+               "kind": each.trial.kind}  # fmt: skip
+
+
+SECONDS = Table(
+    "timing",
+    "Seconds, measured once, on one thread:",
+    (
+        Column("depth", "depth"),
+        Column("raising", "pre-training", ".3g"),
+        Column("epoch", "epoch", ".3g", meaning="of training, its evaluation included"),
+        Column("ratio", "epochs", ".3g", meaning="that take as long as the pre-training"),
+        Column("kind", "kind"),
+    ),
+    _seconds,
+)
