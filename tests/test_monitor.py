@@ -339,6 +339,14 @@ def test_layers_are_chosen(layers, names):
     assert list(dict.fromkeys(monitor.table()["layer"])) == names
 
 
+def test_a_layer_with_two_names_is_chosen_by_either():
+    model = nn.Sequential()
+    model.a = nn.Linear(3, 3)
+    model.b = model.a
+    for layers in ("a", "b", "[ab]"):
+        assert list(RankMonitor(model, layers=layers)._cells) == ["a"]
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"layers": "head.7"}, r"layers = 'head\.7': expected .* features\.0"),
     ({"layers": [3]}, "layers = 3: expected"),
