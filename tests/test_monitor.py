@@ -401,6 +401,8 @@ def test_transformer_and_its_projection_that_is_never_called():
     (lambda x: {"mask": x > 0, "state": x, "more": x[:, :2]}, "more", 2),
     (lambda x: (None, [x[:, :3]], x), None, 3),
     (lambda x: (x, x[:, :4]), 1, 4),
+    (lambda x: {0: x, 1: x[:, :4]}, 1, 4),
+    (lambda x: (x[:, :4], x), "count", 4),
 ])  # fmt: skip
 def test_first_floating_tensor_or_the_one_named(answer, output, width):
     model = Answers(answer)
