@@ -448,7 +448,7 @@ def test_nan_is_reported_by_layer(bad):
     means = monitor.table().set_index(["layer", "measure"])["mean"]
     assert np.isfinite(means["0"]).all()
     assert np.isnan(means["1"]).all()
-    assert "no number in 1 of 2 batches" in repr(monitor)
+    assert "no finite number in 1 of 2 batches" in repr(monitor)
     assert np.isfinite(monitor.table()["max"]).all()
 
 

@@ -13,7 +13,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 MATRICES = ("channels", "samples")
 """What a feature is: a channel, so that places in an image or a sequence are samples; or a channel at a place."""
 
-_AS_IT_IS = (torch.float32, torch.float64)
+_AS_IT_IS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def tensors(output: Any) -> Iterator[Tensor]:
@@ -74,7 +74,7 @@ def hidden(output: Any, matrix: str, name: str | int | None = None) -> Tensor | 
         return "its output is no dense tensor"
     if x.ndim == 0:
         return "its output is a single number"
-    if x.dtype.itemsize < 4:
+    if x.dtype not in _AS_IT_IS:  # eight bits, which have no arithmetic
         x = x.float()
     if x.device.type == "mps":  # which has no double precision
         x = x.cpu()

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from pyrank.engine.tables import Report
@@ -16,19 +16,15 @@ from pyrank.networks.hidden import MATRICES, hidden
 from pyrank.networks.hooks import Hook
 from pyrank.networks.measures import NetworkMeasure, parse
 from pyrank.networks.measuring import Measuring
-from pyrank.networks.moments import FROM_MOMENTS, from_moments
+from pyrank.networks.moments import FROM_MOMENTS
 from pyrank.networks.selection import Layers, select
-from pyrank.networks.summary import Row, describe, frame, picture, report, why_uncalled
-from pyrank.networks.tally import Cell, Pool, Tally
-from pyrank.support.ambient import unmoved
+from pyrank.networks.summary import Row, describe, frame, picture, remarks, report
+from pyrank.networks.tally import Cell, Tally
 from pyrank.support.errors import ArgumentError, as_choice, as_integer, invalid
 
 if TYPE_CHECKING:
     import matplotlib.figure
     import pandas as pd
-
-WIDEST_POOL = 8192
-"""Features of a pooled matrix; its second moments take half a gigabyte then."""
 
 
 class RankMonitor:
@@ -56,9 +52,11 @@ class RankMonitor:
         What a feature is where a layer returns (B, C, H, W) or (B, T, D): ``"channels"``, C x BHW and D x BT, or
         ``"samples"``, CHW x B and TD x B.
     centre
-        Subtract the mean over samples: the covariance instead of second moments.
+        Subtract the mean over samples: the covariance instead of second moments. It is flagged where the samples differ
+        from their mean by less than 8 roundings of it, so that what is left is noise.
     pooled
-        Measure one matrix of the samples of all batches. Its rank is not the mean of their ranks.
+        Measure one matrix of the samples of all batches. Its rank is not the mean of their ranks. Left out is what has
+        more than 8,192 features, or another number of them than before.
     output
         Key, attribute or index of the tensor, where a layer returns a dict or a tuple; None for its first floating one.
 
@@ -161,26 +159,20 @@ class RankMonitor:
         if isinstance(X, str):
             self.skipped[name] = X
             return
-        cell = self._cells[name].get(call)
-        if cell is None:
-            cell = self._cells[name][call] = Cell([Tally() for _ in self.measures])
         X = X.detach()
-        if not (size := X.numel()):
+        size, features = X.numel(), X.shape[-1]
+        cell = self._cells[name].get(call) or Cell([Tally() for _ in self.measures])
+        if self.pooled and size and (reason := cell.why_not_pooled(features)):
+            self.skipped[name] = reason
             return
-        features = X.shape[-1]
+        self._cells[name][call] = cell
+        if not size:
+            return
         cell.saw(features, size // features)
         if self.pooled:
-            self._pool(name, X, cell)
+            cell.add(X, self.centre)
         else:
             self._measuring.take(X, cell)
-
-    @unmoved
-    def _pool(self, name: str, X: Tensor, cell: Cell) -> None:
-        features = X.shape[-1]
-        if features > WIDEST_POOL:
-            remedy = "choose other layers, or matrix='channels'"
-            raise invalid("pooled", True, f"at most {WIDEST_POOL} features; layer {name} has {features}", remedy)
-        cell.add(Pool.of(X, self.centre), self.centre)
 
     def merge(self, *others: RankMonitor) -> None:
         """Add what others have measured, such as those of other processes, which can be sent there by pickle.
@@ -203,11 +195,15 @@ class RankMonitor:
         self._finish()
         for other in others:
             other._finish()
+            self.skipped |= other.skipped
             for name, cells in other._cells.items():
                 for call, cell in cells.items():
                     fresh = Cell([Tally() for _ in self.measures])
-                    self._cells[name].setdefault(call, fresh).merge(cell, self.centre)
-            self.skipped |= other.skipped
+                    whole = self._cells[name].setdefault(call, fresh)
+                    if cell.pool and (reason := whole.why_not_pooled(len(cell.pool.mean))):
+                        self.skipped[name] = reason
+                        continue
+                    whole.merge(cell, self.centre)
             self.batches += other.batches
 
     def _options(self) -> dict[str, Any]:
@@ -225,17 +221,10 @@ class RankMonitor:
         rows = []
         for name, cells in self._cells.items():
             for call, cell in sorted(cells.items()):
-                rows.append(Row(name, self._types[name], call, cell, self._tallies(cell)))
+                rows.append(Row(name, self._types[name], call, cell, cell.measured(self.measures)))
             if not cells and not (self._by_default and name in self.skipped):
                 rows.append(Row(name, self._types[name], 0, None, [Tally() for _ in self.measures]))
         return rows
-
-    def _tallies(self, cell: Cell) -> list[Tally]:
-        if cell.pool is None:
-            return cell.tallies
-        spectrum = from_moments(cell.pool.moments, self.measures)[0]
-        values = [spectrum.value(what) for what in self.measures]
-        return [Tally(1, value, 0.0, value, value, value) for value in values]
 
     def table(self) -> pd.DataFrame:
         """Return a row for each layer, call and measure, in the order of `torch.nn.Module.named_modules`.
@@ -250,7 +239,8 @@ class RankMonitor:
         Warns
         -----
         UserWarning
-            If a layer was never called: its row has 0 batches.
+            If a layer was never called: its row has 0 batches. If layers are left out, or centred samples differ by
+            rounding alone.
 
         Raises
         ------
@@ -258,12 +248,8 @@ class RankMonitor:
             If pandas is missing.
         """
         rows = self._rows()
-        uncalled = [row.layer for row in rows if row.cell is None and row.layer not in self.skipped]
-        if uncalled:
-            warnings.warn(why_uncalled(uncalled, len(rows)), stacklevel=2)
-        if self.skipped and not self._by_default:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.skipped.items())
-            warnings.warn(f"layers without a hidden matrix are left out: {reasons}", stacklevel=2)
+        for remark in remarks(rows, self.skipped):
+            warnings.warn(remark, stacklevel=2)
         return frame(rows, self.measures, self._options())
 
     def scalars(self) -> dict[str, float]:
