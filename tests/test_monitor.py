@@ -241,7 +241,7 @@ def test_statistics_over_batches():
     assert row.mean == pytest.approx(np.mean(values))
     assert row.stderr == pytest.approx(np.std(values, ddof=1) / 2)
     assert (row.min, row.max, row.batches) == (pytest.approx(1), pytest.approx(9), 4)
-    assert monitor.scalars() == {"/trace": pytest.approx(9)}
+    assert monitor.scalars() == {"Identity/trace": pytest.approx(9)}
 
 
 def test_every_measures_the_first_and_skips():
@@ -404,9 +404,38 @@ def test_transformer_and_its_projection_that_is_never_called():
     (lambda x: {0: x, 1: x[:, :4]}, 1, 4),
     (lambda x: (x[:, :4], x), "count", 4),
 ])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:output = 'count'")
 def test_first_floating_tensor_or_the_one_named(answer, output, width):
     model = Answers(answer)
     with RankMonitor(model, output=output) as monitor:
+        model(torch.randn(5, 6))
+    assert set(monitor.table()["features"]) == {width}
+
+
+def test_an_output_that_no_layer_has_is_told():
+    model = Answers(lambda x: {"state": x})
+    with RankMonitor(model, output="stat") as monitor:
+        model(torch.randn(5, 6))
+    with pytest.warns(UserWarning, match=r"output = 'stat': no layer"):
+        monitor.table()
+
+
+@pytest.mark.parametrize(("output", "width"), [(None, 6), ("mask", 3), (1, 2)])
+def test_inputs_are_named_by_keyword_or_counted(output, width):
+    class Two(nn.Module):
+        def forward(self, x, y, mask):
+            return x
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.two = Two()
+
+        def forward(self, x):
+            return self.two(x, x[:, :2], mask=x[:, :3])
+
+    model = Net()
+    with RankMonitor(model, where="input", output=output) as monitor:
         model(torch.randn(5, 6))
     assert set(monitor.table()["features"]) == {width}
 

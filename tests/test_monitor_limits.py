@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from pyrank.networks import RankMonitor, tally
 from pyrank.networks.moments import ROUNDINGS
@@ -39,7 +40,7 @@ def test_a_spread_of_a_few_roundings_is_told(way, dtype):
             model(near(spread, dtype))
         assert ("spread is rounding in 1 of 1 batches" in repr(monitor)) == flagged
         if flagged:
-            with pytest.warns(UserWarning, match="samples differ by rounding alone: .*float64"):
+            with pytest.warns(UserWarning, match="samples differ by rounding alone: Identity: .*float64"):
                 monitor.table()
         else:
             monitor.table()  # without a warning
@@ -106,6 +107,64 @@ def test_a_watched_network_is_exported():
     plain = torch.export.export(model, (x,), strict=False)
     assert [node.target for node in exported.graph.nodes] == [node.target for node in plain.graph.nodes]
     assert not monitor.scalars()
+
+
+def test_scalars_are_of_the_last_batch_alone():
+    """Also where an empty batch came, or a second call does not come again."""
+
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.always, self.sometimes = nn.Identity(), nn.Identity()
+
+        def forward(self, x, times):
+            for _ in range(times):
+                x = self.sometimes(x)
+            return self.always(x)
+
+    model = Branches()
+    with RankMonitor(model, "trace", every=2) as monitor:
+        for times, names in ((2, {"always", "sometimes", "sometimes[1]"}), (0, None), (1, {"always", "sometimes"}),
+                             (1, None), (0, {"always"}), (2, {"always"})):  # fmt: skip
+            model(torch.ones(2, 2), times)
+            assert names is None or {key.partition("/")[0] for key in monitor.scalars()} == names
+
+
+def test_layers_called_alone_after_the_network_are_batches():
+    """Every second one is measured, the network's calls counting for themselves; nothing grows."""
+    model = nn.Sequential(nn.Identity(), nn.Identity())
+    with RankMonitor(model, "trace", every=2) as monitor:
+        model(torch.zeros(1, 1))
+        for value in (1.0, 2.0, 3.0, 4.0):
+            model[0](torch.full((1, 1), value))
+    table = monitor.table().set_index("layer")
+    assert list(table.index) == ["0", "1"]
+    assert list(table["batches"]) == [3, 1]
+    assert table["mean"]["0"] == pytest.approx((0 + 1 + 9) / 3)
+    assert monitor.batches == 5
+    assert "batches: 5," in repr(monitor)
+
+
+def test_layers_called_alone_again_in_the_backward_pass():
+    """Checkpoints call once more: that is a second call in the same batch, measured where the first was."""
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    with RankMonitor(model, "trace", layers="0", every=2) as monitor:
+        for _ in range(4):
+            x = torch.ones(2, 3, requires_grad=True)
+            checkpoint(lambda x: model[1](model[0](x)), x, use_reentrant=False).sum().backward()
+    table = monitor.table()
+    assert list(table["call"]) == [0, 1]
+    assert list(table["batches"]) == [2, 2]
+
+
+def test_a_network_that_raised_is_not_still_running():
+    model = nn.Sequential(nn.Identity(), nn.Linear(2, 2))
+    with RankMonitor(model, "trace", layers="0") as monitor:
+        with pytest.raises(RuntimeError, match="shapes"):
+            model(torch.ones(1, 3))
+        for _ in range(3):
+            model[0](torch.ones(1, 3))
+    assert list(monitor.table()["batches"]) == [4]
 
 
 def test_batches_that_make_no_pool_are_left_out(monkeypatch):

@@ -41,8 +41,9 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Return the layer, with the number of a second call."""
-        return f"{self.layer}[{self.call}]" if self.call else self.layer
+        """Return the layer, with the number of a second call; a network that is the layer has its type for a name."""
+        layer = self.layer or self.type
+        return f"{layer}[{self.call}]" if self.call else layer
 
     @property
     def batches(self) -> int:
@@ -132,7 +133,7 @@ def report(rows: Sequence[Row], measures: Sequence[NetworkMeasure], caption: str
         )
         for row in rows
     }  # fmt: skip
-    below = [f"left out: {name}, {reason}" for name, reason in skipped.items()]
+    below = [f"left out: {name or 'the network itself'}, {reason}" for name, reason in skipped.items()]
     return Report([caption], "layer", entries, columns, below)
 
 

@@ -114,6 +114,8 @@ class Cell:
     ----------
     broken, rounded
         Batches with a measure that is no finite number; and without a pool those whose samples differ by rounding.
+    when
+        In which measured call of the network it was seen last.
     """
 
     tallies: list[Tally]
@@ -122,12 +124,13 @@ class Cell:
     samples: int = 0
     broken: int = 0
     rounded: int = 0
+    when: int = 0
     pool: Pool | None = None
 
-    def saw(self, features: int, samples: int) -> None:
+    def saw(self, features: int, samples: int, when: int) -> None:
         """Count a batch."""
         self.batches += 1
-        self.features, self.samples = features, samples
+        self.features, self.samples, self.when = features, samples, when
 
     def push(self, values: Sequence[float], is_rounding: bool) -> None:
         """Add the measures of one batch."""
