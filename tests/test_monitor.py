@@ -443,6 +443,7 @@ def test_inputs_are_named_by_keyword_or_counted(output, width):
 @pytest.mark.parametrize(("answer", "reason"), [
     (lambda x: x.to(torch.complex64), "complex64 output"), (lambda x: x.long(), "int64 output"),
     (lambda x: "text", "no tensor"), (lambda x: x.sum(), "single number"), (lambda x: x.to_sparse(), "dense"),
+    (lambda x: x.to("meta"), "without numbers"),
 ])  # fmt: skip
 def test_outputs_without_a_matrix_are_named(answer, reason):
     model = Answers(answer)
