@@ -241,7 +241,7 @@ def test_statistics_over_batches():
     assert row.mean == pytest.approx(np.mean(values))
     assert row.stderr == pytest.approx(np.std(values, ddof=1) / 2)
     assert (row.min, row.max, row.batches) == (pytest.approx(1), pytest.approx(9), 4)
-    assert monitor.scalars() == {"/trace": pytest.approx(9)}
+    assert monitor.scalars() == {"Identity/trace": pytest.approx(9)}
 
 
 def test_every_measures_the_first_and_skips():
@@ -339,6 +339,14 @@ def test_layers_are_chosen(layers, names):
     assert list(dict.fromkeys(monitor.table()["layer"])) == names
 
 
+def test_a_layer_with_two_names_is_chosen_by_either():
+    model = nn.Sequential()
+    model.a = nn.Linear(3, 3)
+    model.b = model.a
+    for layers in ("a", "b", "[ab]"):
+        assert list(RankMonitor(model, layers=layers)._cells) == ["a"]
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"layers": "head.7"}, r"layers = 'head\.7': expected .* features\.0"),
     ({"layers": [3]}, "layers = 3: expected"),
@@ -393,7 +401,10 @@ def test_transformer_and_its_projection_that_is_never_called():
     (lambda x: {"mask": x > 0, "state": x, "more": x[:, :2]}, "more", 2),
     (lambda x: (None, [x[:, :3]], x), None, 3),
     (lambda x: (x, x[:, :4]), 1, 4),
+    (lambda x: {0: x, 1: x[:, :4]}, 1, 4),
+    (lambda x: (x[:, :4], x), "count", 4),
 ])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:output = 'count'")
 def test_first_floating_tensor_or_the_one_named(answer, output, width):
     model = Answers(answer)
     with RankMonitor(model, output=output) as monitor:
@@ -401,9 +412,38 @@ def test_first_floating_tensor_or_the_one_named(answer, output, width):
     assert set(monitor.table()["features"]) == {width}
 
 
+def test_an_output_that_no_layer_has_is_told():
+    model = Answers(lambda x: {"state": x})
+    with RankMonitor(model, output="stat") as monitor:
+        model(torch.randn(5, 6))
+    with pytest.warns(UserWarning, match=r"output = 'stat': no layer"):
+        monitor.table()
+
+
+@pytest.mark.parametrize(("output", "width"), [(None, 6), ("mask", 3), (1, 2)])
+def test_inputs_are_named_by_keyword_or_counted(output, width):
+    class Two(nn.Module):
+        def forward(self, x, y, mask):
+            return x
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.two = Two()
+
+        def forward(self, x):
+            return self.two(x, x[:, :2], mask=x[:, :3])
+
+    model = Net()
+    with RankMonitor(model, where="input", output=output) as monitor:
+        model(torch.randn(5, 6))
+    assert set(monitor.table()["features"]) == {width}
+
+
 @pytest.mark.parametrize(("answer", "reason"), [
     (lambda x: x.to(torch.complex64), "complex64 output"), (lambda x: x.long(), "int64 output"),
     (lambda x: "text", "no tensor"), (lambda x: x.sum(), "single number"), (lambda x: x.to_sparse(), "dense"),
+    (lambda x: x.to("meta"), "without numbers"),
 ])  # fmt: skip
 def test_outputs_without_a_matrix_are_named(answer, reason):
     model = Answers(answer)
@@ -438,7 +478,7 @@ def test_nan_is_reported_by_layer(bad):
     means = monitor.table().set_index(["layer", "measure"])["mean"]
     assert np.isfinite(means["0"]).all()
     assert np.isnan(means["1"]).all()
-    assert "no number in 1 of 2 batches" in repr(monitor)
+    assert "no finite number in 1 of 2 batches" in repr(monitor)
     assert np.isfinite(monitor.table()["max"]).all()
 
 

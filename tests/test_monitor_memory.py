@@ -72,6 +72,15 @@ def test_no_activation_is_kept():
     assert most_living(watched=True) - most_living(watched=False) < 20 * MEGABYTE
 
 
+@pytest.mark.parametrize("centre", [False, True])
+def test_sixteen_bits_are_converted_by_pieces(centre):
+    """An activation of 8 MB, seen as it lies, would take 16 MB in single as a whole."""
+    model, x = nn.Identity(), torch.ones(16, 64, 64, 64, dtype=torch.bfloat16)
+    with torch.no_grad(), Living() as living, networks.RankMonitor(model, "participation_ratio", centre=centre):
+        model(x)
+    assert living.most < 16 * MEGABYTE
+
+
 PROGRAM = """
 import resource, sys, torch
 from pyrank import networks

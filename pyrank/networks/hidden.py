@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 MATRICES = ("channels", "samples")
 """What a feature is: a channel, so that places in an image or a sequence are samples; or a channel at a place."""
 
-_AS_IT_IS = (torch.float32, torch.float64)
+_AS_IT_IS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def tensors(output: Any) -> Iterator[Tensor]:
@@ -32,14 +33,15 @@ def tensors(output: Any) -> Iterator[Tensor]:
 
 def named(output: Any, name: str | int | None) -> Any:
     """Return the entry of a dict, dataclass or tuple that is meant; all of it if it has none of that name."""
-    if name is None:
+    if name is None or isinstance(output, Tensor):
         return output
+    if isinstance(output, Mapping):
+        return output.get(name, output)
     if isinstance(name, int):
         fits = isinstance(output, tuple | list) and -len(output) <= name < len(output)
         return output[name] if fits else output
-    if isinstance(output, Mapping):
-        return output.get(name, output)
-    return output if isinstance(output, Tensor) else getattr(output, name, output)
+    found = getattr(output, name, output)
+    return output if callable(found) else found  # a method, such as tuple.count
 
 
 def hidden(output: Any, matrix: str, name: str | int | None = None) -> Tensor | str:
@@ -55,7 +57,9 @@ def hidden(output: Any, matrix: str, name: str | int | None = None) -> Tensor | 
         and x.ndim == 2
         and x.dtype in _AS_IT_IS
         and x.layout is torch.strided
-        and x.device.type != "mps"
+        and (x.is_cpu or x.is_cuda)
+        and not x.is_nested
+        and not is_functorch_wrapped_tensor(x)
     ):
         return x  # as nearly always: the questions below take as long as a copy of it
     if not isinstance(x, Tensor) or not x.is_floating_point():
@@ -64,11 +68,15 @@ def hidden(output: Any, matrix: str, name: str | int | None = None) -> Tensor | 
         if x is None:
             kinds = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found}))
             return f"{kinds} output" if found else "no tensor in its output"
-    if x.layout is not torch.strided or x.is_quantized:
+    if is_functorch_wrapped_tensor(x):
+        return "its output is inside of a transform of torch.func"
+    if x.layout is not torch.strided or x.is_quantized or x.is_nested:
         return "its output is no dense tensor"
     if x.ndim == 0:
         return "its output is a single number"
-    if x.dtype.itemsize < 4:
+    if x.is_meta:
+        return "its output is on the meta device, without numbers"
+    if x.dtype not in _AS_IT_IS:  # eight bits, which have no arithmetic
         x = x.float()
     if x.device.type == "mps":  # which has no double precision
         x = x.cpu()

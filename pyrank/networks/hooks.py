@@ -33,7 +33,8 @@ class Hook:
 
 @_disable_dynamo
 def _outside_of_graphs(hook: Hook, module: nn.Module, seen: tuple[Any, ...]) -> None:
-    hook(module, *seen)
+    if not is_compiling():  # as it still is where a graph is exported, whose tensors have no numbers
+        hook(module, *seen)
 
 
 def _no_hook() -> Callable[..., None]:

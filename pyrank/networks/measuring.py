@@ -15,11 +15,12 @@ from torch import Tensor
 
 from pyrank.engine import native
 from pyrank.networks.measures import NetworkMeasure
-from pyrank.networks.moments import FROM_MOMENTS, SAFE, spectrum_of
+from pyrank.networks.moments import FROM_MOMENTS, SAFE, mean_of, rounding, spectrum_of, working
 from pyrank.networks.tally import Cell
 from pyrank.reference.snapshots import snapshot
 from pyrank.specs.measures import Measure
 from pyrank.support.ambient import unmoved
+from pyrank.support.errors import ArgumentError
 
 SMALL = 2**18
 """Numbers of a matrix that is copied and measured later."""
@@ -37,18 +38,29 @@ class Stack:
     @unmoved
     def __init__(self, X: Tensor, places: int) -> None:
         rows = X.numel() // X.shape[-1]
-        self.room = torch.empty(places, rows, X.shape[-1], dtype=X.dtype, device="cpu")
+        self.dtype = X.dtype
+        self.room = torch.empty(places, rows, X.shape[-1], dtype=working(X.dtype), device="cpu")
         self.places = self.room.view(places, *X.shape).unbind()
         self.cells: list[Cell] = []
+        self.means: list[Tensor] = []
 
     def add(self, X: Tensor, cell: Cell, centre: bool) -> None:
         """Copy a matrix to the next place."""
         place = self.places[len(self.cells)]
         if centre:
-            torch.sub(X, X.mean(tuple(range(X.ndim - 1))), out=place)
+            mean = X.mean(tuple(range(X.ndim - 1)), dtype=place.dtype)
+            torch.sub(X, mean, out=place)
+            self.means.append(mean)
         else:
             place.copy_(X)
         self.cells.append(cell)
+
+    def empty(self) -> tuple[list[Cell], Tensor, list[float]]:
+        """Return cells, their matrices, and the Tr that is rounding in each; the places are free again."""
+        cells, means = self.cells, self.means
+        self.cells, self.means = [], []
+        least = rounding(torch.stack(means), self.dtype).tolist() if means else [0.0] * len(cells)
+        return cells, self.room[: len(cells)], least
 
     @property
     def is_full(self) -> bool:
@@ -74,7 +86,7 @@ class Measuring:
         """Take a matrix (samples, features) or (items, places, features), which may change as soon as this returns."""
         size = X.numel()
         if not self.by_kernel or size > SMALL or not X.is_cpu:
-            cell.push(self.at_once(X))
+            self.at_once(X, cell)
             return
         key = (X.shape, X.dtype)
         stack = self.waiting.get(key)
@@ -89,17 +101,24 @@ class Measuring:
             self.finish()
 
     @unmoved
-    def at_once(self, X: Tensor) -> list[float]:
-        """Measure one matrix in torch."""
+    def at_once(self, X: Tensor, cell: Cell) -> None:
+        """Measure one matrix now."""
+        mean = mean_of(X) if self.centre else None
+        size, values = self.by_torch(X, mean)
+        cell.push(values, mean is not None and size < float(rounding(mean, X.dtype)))
+
+    def by_torch(self, X: Tensor, mean: Tensor | None) -> tuple[float, list[float]]:
+        """Return Tr M, if that is needed, and the measures of a matrix less a mean sample."""
+        size = 0.0
         found: dict[NetworkMeasure, float] = {}
-        if self.moments:
-            spectrum = spectrum_of(X, self.moments, self.centre)
-            found = {what: spectrum.value(what) for what in self.moments}
+        if self.moments or mean is not None:
+            spectrum = spectrum_of(X, self.moments, mean)
+            size, found = spectrum.size, {what: spectrum.value(what) for what in self.moments}
         if self.others:
             H = X.reshape(1, -1, X.shape[-1]).mT
-            H = H - H.mean(-1, keepdim=True) if self.centre else H
+            H = (H if mean is None else H - mean[:, None]).to(working(X.dtype))
             found |= {what: _other(H, what) for what in self.others if isinstance(what, Measure)}
-        return [found[what] for what in self.measures]
+        return size, [found[what] for what in self.measures]
 
     def finish(self) -> None:
         """Measure what waits. Its places are used again; those of a shape that has not come since are given up."""
@@ -116,17 +135,22 @@ class Measuring:
     @unmoved
     def _measure(self, stacks: Iterable[Stack]) -> None:
         for stack in stacks:
-            cells, stack.cells = stack.cells, []
-            matrices = stack.room[: len(cells)]
+            cells, matrices, least = stack.empty()
             most = SAFE[matrices.dtype]
             found = native.measure(matrices.mT, self._asked, threads=torch.get_num_threads())[0].T.tolist()
-            for number, (cell, (size, *values)) in enumerate(zip(cells, found, strict=True)):
-                cell.push(values if 1 / most < size < most else self.at_once(matrices[number]))
+            for X, cell, rounded, (size, *values) in zip(matrices, cells, least, found, strict=True):
+                if not 1 / most < size < most:
+                    size, values = self.by_torch(X, None)
+                cell.push(values, size < rounded)
 
 
 def _other(H: Tensor, what: Measure) -> float:
-    """Return a measure that takes the matrix itself, (1, d, N)."""
+    """Return a measure that takes the matrix itself, (1, d, N); NaN where it has none, as an outlier among one."""
     try:
         return float(snapshot(H, what))
     except FloatingPointError:
+        return math.nan
+    except ArgumentError:
+        if what.function is not None:
+            raise
         return math.nan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,10 @@ PIECE = 2**19
 SAFE = {torch.float32: 1e12, torch.float64: 1e120}
 """Tr M within this factor of 1 can neither overflow nor vanish when it is squared."""
 
+ROUNDINGS = 8
+"""Samples that differ from their mean by less, in roundings of it, are not told apart: entries carry about half of one,
+and that must be no more than a hundredth of the variance."""
+
 OPEN = 1e-5
 """A count from products in single precision is open if an eigenvalue is as close to tau, relative to the largest."""
 
@@ -24,27 +28,52 @@ FROM_MOMENTS = ("participation_ratio", "frobenius_norm", "trace", "soft_rank", "
 """Measures that need M alone, not the matrix."""
 
 
-def sum_of_products(X: Tensor, by_features: bool, dtype: torch.dtype, centre: bool) -> Tensor:
-    """Return H H^T, or H^T H, of H^T = (samples, features) or (items, places, features).
+def working(dtype: torch.dtype) -> torch.dtype:
+    """Return the precision in which a matrix is measured: its own, or single for one of 16 bits."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _pieces(X: Tensor) -> Iterator[Tensor]:
+    """Go through (samples, features), or (items, places, features), by a few samples (n, features) at a time."""
+    X = X if X.ndim == 3 else X[:, None]
+    places, features = X.shape[1:]
+    for piece in torch.split(X, max(1, PIECE // (places * features))):
+        yield piece.reshape(-1, features)
+
+
+def mean_of(X: Tensor) -> Tensor:
+    """Return the mean sample, (features,), in double."""
+    total = X.new_zeros(X.shape[-1], dtype=torch.float64)
+    for rows in _pieces(X):
+        total += rows.sum(0, dtype=torch.float64)
+    return total / (X.numel() // X.shape[-1])
+
+
+def sum_of_products(X: Tensor, by_features: bool, dtype: torch.dtype, mean: Tensor | None) -> Tensor:
+    """Return H H^T, or H^T H, of H^T = (samples, features) or (items, places, features), less a mean sample.
 
     Products are taken in ``dtype``, and added up in double.
     """
-    X = X if X.ndim == 3 else X[:, None]
-    places, features = X.shape[1:]
+    features = X.shape[-1]
     if by_features:
         total = X.new_zeros(features, features, dtype=torch.float64)
-        mean = X.mean((0, 1), dtype=torch.float64) if centre else None
-        for piece in torch.split(X, max(1, PIECE // (places * features))):
-            rows = piece.reshape(-1, features)
-            rows = rows.to(dtype) if mean is None else (rows - mean).to(dtype)
+        for rows in _pieces(X):
+            rows = (rows if mean is None else rows - mean).to(dtype)
             total += rows.T @ rows
         return total
     S = X.reshape(-1, features)
     total = X.new_zeros(len(S), len(S), dtype=torch.float64)
-    for piece in torch.split(S, max(1, PIECE // len(S)), dim=1):
-        columns = (piece - piece.mean(0, dtype=torch.float64)).to(dtype) if centre else piece.to(dtype)
+    width = max(1, PIECE // len(S))
+    for at in range(0, features, width):
+        columns = S[:, at : at + width]
+        columns = (columns if mean is None else columns - mean[at : at + width]).to(dtype)
         total += columns @ columns.T
     return total
+
+
+def rounding(mean: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the Tr of a covariance below which it is one of rounding errors, for means (..., features)."""
+    return (ROUNDINGS * torch.finfo(dtype).eps) ** 2 * mean.double().square().sum(-1)
 
 
 @dataclass(frozen=True)
@@ -76,15 +105,16 @@ class Spectrum:
         return count - (1.0 - argument) ** 2 * self.ratio if name == "rank_bound_margin" else count
 
 
-def spectrum_of(X: Tensor, measures: tuple[NetworkMeasure, ...], centre: bool) -> Spectrum:
-    """Measure one matrix: with products in its own precision, and in double where those leave something open."""
+def spectrum_of(X: Tensor, measures: tuple[NetworkMeasure, ...], mean: Tensor | None) -> Spectrum:
+    """Measure one matrix, less a mean: with products in single, if it is, and in double where those leave open."""
     features = X.shape[-1]
     samples = X.numel() // features
     found, is_open = Spectrum(0.0, 0.0, {}), True
-    for dtype in dict.fromkeys((X.dtype, torch.float64)):
-        M = sum_of_products(X, features <= samples, dtype, centre) / samples
+    first = working(X.dtype)
+    for dtype in dict.fromkeys((first, torch.float64)):
+        M = sum_of_products(X, features <= samples, dtype, mean) / samples
         found, is_open = from_moments(M, measures)
-        if not is_open and 1 / SAFE[X.dtype] < found.size < SAFE[X.dtype]:
+        if not is_open and 1 / SAFE[first] < found.size < SAFE[first]:
             break
     return found
 

@@ -8,27 +8,24 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from torch import Tensor, nn
+from torch import nn
+from torch._C import _current_graph_task_id
 from torch.utils.hooks import RemovableHandle
 
 from pyrank.engine.tables import Report
-from pyrank.networks.hidden import MATRICES, hidden
+from pyrank.networks.hidden import MATRICES, hidden, named
 from pyrank.networks.hooks import Hook
 from pyrank.networks.measures import NetworkMeasure, parse
 from pyrank.networks.measuring import Measuring
-from pyrank.networks.moments import FROM_MOMENTS, from_moments
+from pyrank.networks.moments import FROM_MOMENTS
 from pyrank.networks.selection import Layers, select
-from pyrank.networks.summary import Row, describe, frame, picture, report, why_uncalled
-from pyrank.networks.tally import Cell, Pool, Tally
-from pyrank.support.ambient import unmoved
+from pyrank.networks.summary import Row, describe, frame, picture, remarks, report
+from pyrank.networks.tally import Cell, Tally
 from pyrank.support.errors import ArgumentError, as_choice, as_integer, invalid
 
 if TYPE_CHECKING:
     import matplotlib.figure
     import pandas as pd
-
-WIDEST_POOL = 8192
-"""Features of a pooled matrix; its second moments take half a gigabyte then."""
 
 
 class RankMonitor:
@@ -36,12 +33,13 @@ class RankMonitor:
 
     The network computes what it would compute without: outputs are copied, and parameters, buffers, gradients, the
     random state and train or eval mode are left alone. The hidden matrix of a layer that returns (B, C) is C x B,
-    features x samples. Layers of `torch.nn.Module.named_modules` are known by their names there.
+    features x samples. Layers of `torch.nn.Module.named_modules` are known by their names there. ``torch.compile`` with
+    ``fullgraph=True``, and ``torch.export`` with ``strict=True``, refuse a network that is watched.
 
     Parameters
     ----------
     model
-        Any `torch.nn.Module`. One call of it is a batch; where it is never called, each call of a layer is one.
+        Any `torch.nn.Module`. One call of it is a batch; where a layer is called outside of that, its call is one.
     measures
         Measures of pyrank that give one number, ``"explained_rank(0.99)"``, or functions of (1, d, N). The explained
         rank is the number of directions that hold that share of Tr M, with ``centre`` of the variance.
@@ -54,13 +52,16 @@ class RankMonitor:
         ``"output"`` or ``"input"`` of the layers.
     matrix
         What a feature is where a layer returns (B, C, H, W) or (B, T, D): ``"channels"``, C x BHW and D x BT, or
-        ``"samples"``, CHW x B and TD x B.
+        ``"samples"``, CHW x B and TD x B. Three dimensions are read as (B, T, D) always, also those of ``Conv1d``.
     centre
-        Subtract the mean over samples: the covariance instead of second moments.
+        Subtract the mean over samples: the covariance instead of second moments. It is flagged where the samples differ
+        from their mean by less than 8 roundings of it, so that what is left is noise.
     pooled
-        Measure one matrix of the samples of all batches. Its rank is not the mean of their ranks.
+        Measure one matrix of the samples of all batches. Its rank is not the mean of their ranks. Left out is what has
+        more than 8,192 features, or another number of them than before.
     output
-        Key, attribute or index of the tensor, where a layer returns a dict or a tuple; None for its first floating one.
+        Key, attribute or index of the tensor, where a layer returns a dict or a tuple, or is given several arguments;
+        None for its first floating one, which is also taken where a layer has none of that name.
 
     Raises
     ------
@@ -91,13 +92,14 @@ class RankMonitor:
             raise invalid("measures", others, f"with pooled=True some of {', '.join(FROM_MOMENTS)}", "leave out pooled")
         self.model: nn.Module | None = model
         self.skipped: dict[str, str] = {}
-        self.batches = 0
         self._layers = select(model, layers)
         self._types = {name: type(module).__name__ for name, module in self._layers.items()}
         self._by_default = layers is None
         self._cells: dict[str, dict[int, Cell]] = {name: {} for name in self._layers}
-        self._calls: dict[str, int] = defaultdict(int)
-        self._due, self._is_called = True, False
+        self._runs, self._measured = 0, 0  # calls of the network, and how many there were at the last that was measured
+        self._alone: dict[str, int] = defaultdict(int)  # calls of a layer outside of those
+        self._calls: dict[str, int] = defaultdict(int)  # of a layer in this batch
+        self._due, self._is_inside, self._has_output = True, False, output is None
         self._measuring = Measuring(self.measures, centre)
         self._hooks: list[Hook] = []
         self._handles: list[RemovableHandle] = []
@@ -116,9 +118,9 @@ class RankMonitor:
                 self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
             else:
                 self._handles.append(module.register_forward_hook(hook))
-        begin, finish = Hook(self.model, self._begin), Hook(self.model, self._finish)
+        begin, end = Hook(self.model, self._begin), Hook(self.model, self._end)
         self._handles.append(self.model.register_forward_pre_hook(begin, prepend=True))
-        self._handles.append(self.model.register_forward_hook(finish))
+        self._handles.append(self.model.register_forward_hook(end, always_call=True))
         return self
 
     def stop(self) -> None:
@@ -126,6 +128,7 @@ class RankMonitor:
         while self._handles:
             self._handles.pop().remove()
         self._hooks.clear()
+        self._is_inside = False
         self._measuring.release()
 
     def __enter__(self) -> Self:
@@ -134,53 +137,60 @@ class RankMonitor:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def batches(self) -> int:
+        """How many batches there were, measured or not."""
+        return self._runs + max(self._alone.values(), default=0)
+
     def _begin(self, *_: Any) -> None:
         """Begin a batch: the network is called."""
-        self._finish()
-        due = self.batches % self.every == 0
+        self._measuring.finish()
+        due = self._runs % self.every == 0
         if due != self._due:
             self._due = due
             for hook in self._hooks:
                 hook.is_open = due
-        self._is_called = True
-        self.batches += 1
+        self._is_inside = True
+        self._runs += 1
+        if due:
+            self._measured = self._runs
         self._calls.clear()
 
-    def _finish(self, *_: Any) -> None:
+    def _end(self, *_: Any) -> None:
+        self._is_inside = False
         self._measuring.finish()
 
     def _see(self, name: str, *seen: Any) -> None:
         """Measure what a layer was given, (args, kwargs), or returned, (args, output)."""
+        if not self._is_inside and _current_graph_task_id() < 0:  # called alone, and not again in a backward pass
+            number = self._alone[name]
+            self._alone[name] = number + 1
+            self._calls[name] = -1 if number % self.every else 0
         call = self._calls[name]
+        if call < 0:
+            return
         self._calls[name] = call + 1
-        if not self._is_called:  # somebody calls the layers alone: each call is a batch
-            if call % self.every:
-                return
-            call = 0
-        X = hidden(seen if self.where == "input" else seen[1], self.matrix, self.output)
+        given = dict(enumerate(seen[0])) | seen[1] if self.where == "input" else seen[1]
+        if not self._has_output:
+            self._has_output = named(given, self.output) is not given
+        X = hidden(given, self.matrix, self.output)
         if isinstance(X, str):
             self.skipped[name] = X
             return
-        cell = self._cells[name].get(call)
-        if cell is None:
-            cell = self._cells[name][call] = Cell([Tally() for _ in self.measures])
         X = X.detach()
-        if not (size := X.numel()):
+        size, features = X.numel(), X.shape[-1]
+        cell = self._cells[name].get(call) or Cell([Tally() for _ in self.measures])
+        if self.pooled and size and (reason := cell.why_not_pooled(features)):
+            self.skipped[name] = reason
             return
-        features = X.shape[-1]
-        cell.saw(features, size // features)
+        self._cells[name][call] = cell
+        if not size:
+            return
+        cell.saw(features, size // features, self._measured)
         if self.pooled:
-            self._pool(name, X, cell)
+            cell.add(X, self.centre)
         else:
             self._measuring.take(X, cell)
-
-    @unmoved
-    def _pool(self, name: str, X: Tensor, cell: Cell) -> None:
-        features = X.shape[-1]
-        if features > WIDEST_POOL:
-            remedy = "choose other layers, or matrix='channels'"
-            raise invalid("pooled", True, f"at most {WIDEST_POOL} features; layer {name} has {features}", remedy)
-        cell.add(Pool.of(X, self.centre), self.centre)
 
     def merge(self, *others: RankMonitor) -> None:
         """Add what others have measured, such as those of other processes, which can be sent there by pickle.
@@ -200,15 +210,24 @@ class RankMonitor:
             if mine != theirs:
                 different = {key: theirs[key] for key in mine if mine[key] != theirs[key]}
                 raise invalid("other", different, "the options and layers of this monitor", "make both alike")
-        self._finish()
+        self._measuring.finish()
         for other in others:
-            other._finish()
+            other._measuring.finish()
+            self.skipped |= other.skipped
             for name, cells in other._cells.items():
                 for call, cell in cells.items():
                     fresh = Cell([Tally() for _ in self.measures])
-                    self._cells[name].setdefault(call, fresh).merge(cell, self.centre)
-            self.skipped |= other.skipped
-            self.batches += other.batches
+                    whole = self._cells[name].setdefault(call, fresh)
+                    if cell.pool and (reason := whole.why_not_pooled(len(cell.pool.mean))):
+                        self.skipped[name] = reason
+                        continue
+                    whole.merge(cell, self.centre)
+                    if cell.when == other._measured:
+                        whole.when = self._measured
+            for name, count in other._alone.items():
+                self._alone[name] += count
+            self._runs += other._runs
+            self._has_output |= other._has_output
 
     def _options(self) -> dict[str, Any]:
         names = {"measures": list(map(str, self.measures)), "layers": list(self._cells)}
@@ -221,21 +240,14 @@ class RankMonitor:
 
     def _rows(self) -> list[Row]:
         """Return what is known of each call of each layer, in the order of `named_modules`."""
-        self._finish()
+        self._measuring.finish()
         rows = []
         for name, cells in self._cells.items():
             for call, cell in sorted(cells.items()):
-                rows.append(Row(name, self._types[name], call, cell, self._tallies(cell)))
+                rows.append(Row(name, self._types[name], call, cell, cell.measured(self.measures)))
             if not cells and not (self._by_default and name in self.skipped):
                 rows.append(Row(name, self._types[name], 0, None, [Tally() for _ in self.measures]))
         return rows
-
-    def _tallies(self, cell: Cell) -> list[Tally]:
-        if cell.pool is None:
-            return cell.tallies
-        spectrum = from_moments(cell.pool.moments, self.measures)[0]
-        values = [spectrum.value(what) for what in self.measures]
-        return [Tally(1, value, 0.0, value, value, value) for value in values]
 
     def table(self) -> pd.DataFrame:
         """Return a row for each layer, call and measure, in the order of `torch.nn.Module.named_modules`.
@@ -250,7 +262,8 @@ class RankMonitor:
         Warns
         -----
         UserWarning
-            If a layer was never called: its row has 0 batches.
+            If a layer was never called: its row has 0 batches. If layers are left out, no layer has the ``output`` that
+            was named, or centred samples differ by rounding alone.
 
         Raises
         ------
@@ -258,27 +271,27 @@ class RankMonitor:
             If pandas is missing.
         """
         rows = self._rows()
-        uncalled = [row.layer for row in rows if row.cell is None and row.layer not in self.skipped]
-        if uncalled:
-            warnings.warn(why_uncalled(uncalled, len(rows)), stacklevel=2)
-        if self.skipped and not self._by_default:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.skipped.items())
-            warnings.warn(f"layers without a hidden matrix are left out: {reasons}", stacklevel=2)
+        for remark in remarks(rows, self.skipped):
+            warnings.warn(remark, stacklevel=2)
+        if not self._has_output and any(row.batches for row in rows):
+            remark = f"output = {self.output!r}: no layer has one of that name; the first tensor of each was measured"
+            warnings.warn(remark, stacklevel=2)
         return frame(rows, self.measures, self._options())
 
     def scalars(self) -> dict[str, float]:
-        """Return the measures of the last batch that was measured, for any logger.
+        """Return the measures of the last batch that was measured, with ``pooled`` of all batches, for any logger.
 
         Returns
         -------
         dict
-            By ``layer/measure``, such as ``"3.relu/participation_ratio"``; ``3.relu[1]`` is a second call in a batch.
+            By ``layer/measure``, such as ``"3.relu/participation_ratio"``; ``3.relu[1]`` is a second call in a batch. A
+            layer that was not called in that batch is missing; a network without children goes by its type.
         """
         return {
             f"{row.name}/{what}": tally.last
             for row in self._rows()
             for what, tally in zip(self.measures, row.tallies, strict=True)
-            if tally.count
+            if tally.count and (self.pooled or (row.cell is not None and row.cell.when == self._measured))
         }
 
     def plot(self, *measures: str) -> matplotlib.figure.Figure:

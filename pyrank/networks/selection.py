@@ -25,7 +25,8 @@ def readable(name: str) -> str:
 def select(model: nn.Module, layers: Layers = None) -> dict[str, nn.Module]:
     """Return the chosen layers by name, in the order of `named_modules`; without a choice all that have no children.
 
-    ``torch.nn.MultiheadAttention`` counts as one of those: it uses the weights of its child without a call of it.
+    ``torch.nn.MultiheadAttention`` counts as one of those: it uses the weights of its child without a call of it. A
+    module that has several names can be chosen by each of them, and has the first.
 
     Raises
     ------
@@ -39,9 +40,11 @@ def select(model: nn.Module, layers: Layers = None) -> dict[str, nn.Module]:
         whole = {name for name, module in present.items() if isinstance(module, nn.MultiheadAttention)}
         return {name: module for name, module in present.items() if name in whole or _is_leaf(name, module, whole)}
     wishes = [layers] if isinstance(layers, str | type) or callable(layers) else list(layers)
+    first = {module: name for name, module in present.items()}
+    every = [(readable(name), module) for name, module in model.named_modules(remove_duplicate=False)]
     chosen: set[str] = set()
     for wish in wishes:
-        fitting = {name for name, module in present.items() if _fits(wish, name, module)}
+        fitting = {first[module] for name, module in every if _fits(wish, name, module)}
         if not fitting:
             names = ", ".join(list(present)[1:9])
             raise invalid("layers", wish, f"a name, pattern, type or predicate that fits one of {names}, ...",

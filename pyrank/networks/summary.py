@@ -41,8 +41,9 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Return the layer, with the number of a second call."""
-        return f"{self.layer}[{self.call}]" if self.call else self.layer
+        """Return the layer, with the number of a second call; a network that is the layer has its type for a name."""
+        layer = self.layer or self.type
+        return f"{layer}[{self.call}]" if self.call else layer
 
     @property
     def batches(self) -> int:
@@ -61,8 +62,15 @@ class Row:
             return ["never called"]
         if not self.cell.batches:
             return ["empty batches"]
-        broken = self.cell.broken
-        return [f"no number in {broken} of {self.batches} batches"] if broken else []
+        reasons = {"no finite number": self.cell.broken, "spread is rounding": self.rounded}
+        return [f"{reason} in {count} of {self.batches} batches" for reason, count in reasons.items() if count]
+
+    @property
+    def rounded(self) -> int:
+        """In how many batches the samples differ by rounding alone; those of a pool are one."""
+        if self.cell is None or self.cell.pool is None:
+            return self.cell.rounded if self.cell else 0
+        return self.batches * self.cell.pool.is_rounding
 
 
 def describe(matrix: str) -> str:
@@ -70,14 +78,33 @@ def describe(matrix: str) -> str:
     return _MATRICES[matrix]
 
 
-def why_uncalled(names: Sequence[str], of: int) -> str:
-    """Return, in one line, why layers may never have been called."""
+def _listed(names: Sequence[str], of: int) -> str:
     more = f", ... ({len(names)} of {of})" if len(names) > MOST_NAMED else ""
-    return (
-        f"never called: {', '.join(names[:MOST_NAMED])}{more}: the network has not run while watched, or did not take "
-        "this branch; or another module uses its weights without a call (out_proj of MultiheadAttention); or "
-        "torch.compile made the code before the hooks were set: start the monitor first, or watch the model uncompiled"
-    )
+    return ", ".join(names[:MOST_NAMED]) + more
+
+
+def remarks(rows: Sequence[Row], skipped: Mapping[str, str]) -> list[str]:
+    """Return, one line each, what is to be known of the numbers: what was not seen, and which are rounding."""
+    found = []
+    uncalled = [row.name for row in rows if row.cell is None and row.layer not in skipped]
+    if uncalled:
+        found.append(
+            f"never called: {_listed(uncalled, len(rows))}: the network has not run while watched, or did not take "
+            "this branch; or another module uses its weights without a call (out_proj of MultiheadAttention); or "
+            "torch.compile made the code before the hooks were set: start the monitor first, or watch the model "
+            "uncompiled"
+        )
+    missed = {row.name: skipped[row.layer] for row in rows if row.layer in skipped}
+    if missed:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in missed.items())
+        found.append(f"layers without a hidden matrix are left out, or what has none: {reasons}")
+    rounded = [row.name for row in rows if row.rounded]
+    if rounded:
+        found.append(
+            f"samples differ by rounding alone: {_listed(rounded, len(rows))}: what is left of them when centred is "
+            "noise of the precision in which the network computes: watch it in float64, or without centre"
+        )
+    return found
 
 
 def frame(rows: Sequence[Row], measures: Sequence[NetworkMeasure], options: Mapping[str, Any]) -> pd.DataFrame:
@@ -106,7 +133,7 @@ def report(rows: Sequence[Row], measures: Sequence[NetworkMeasure], caption: str
         )
         for row in rows
     }  # fmt: skip
-    below = [f"left out: {name}, {reason}" for name, reason in skipped.items()]
+    below = [f"left out: {name or 'the network itself'}, {reason}" for name, reason in skipped.items()]
     return Report([caption], "layer", entries, columns, below)
 
 

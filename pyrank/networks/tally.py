@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pyrank.networks.moments import sum_of_products
+from pyrank.networks.measures import NetworkMeasure
+from pyrank.networks.moments import from_moments, mean_of, rounding, sum_of_products
+from pyrank.support.ambient import unmoved
 
 
 @dataclass
@@ -58,19 +60,25 @@ class Tally:
         return math.sqrt(self.squares / (self.count - 1) / self.count)
 
 
+WIDEST_POOL = 8192
+"""Features of a pooled matrix; its second moments take half a gigabyte then."""
+
+
 @dataclass
 class Pool:
-    """H H^T summed over batches, about the mean over all of them if that is asked for."""
+    """H H^T summed over batches, about the mean over all of them if that is asked for; ``dtype`` is that of layers."""
 
     products: Tensor
     mean: Tensor
     samples: int
+    dtype: torch.dtype
 
     @classmethod
     def of(cls, X: Tensor, centre: bool) -> Pool:
         """Return the sums of one matrix, (samples, features) or (items, places, features)."""
-        mean = X.mean(tuple(range(X.ndim - 1)), dtype=torch.float64)
-        return cls(sum_of_products(X, True, torch.float64, centre), mean, X.numel() // X.shape[-1])
+        mean = mean_of(X)
+        products = sum_of_products(X, True, torch.float64, mean if centre else None)
+        return cls(products, mean, X.numel() // X.shape[-1], X.dtype)
 
     def merge(self, other: Pool, centre: bool) -> None:
         """Add the sums of other batches."""
@@ -87,42 +95,86 @@ class Pool:
         """M of all samples, (features, features)."""
         return self.products / self.samples
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all that came is a number."""
+        return bool(self.products.trace().isfinite())
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether the samples differ by rounding alone."""
+        return bool(self.moments.trace() < rounding(self.mean, self.dtype))
+
 
 @dataclass
 class Cell:
-    """What is known of one call of one layer: a tally for each measure, or one pool, and sizes of the last batch."""
+    """What is known of one call of one layer: a tally for each measure, or one pool, and sizes of the last batch.
+
+    Attributes
+    ----------
+    broken, rounded
+        Batches with a measure that is no finite number; and without a pool those whose samples differ by rounding.
+    when
+        In which measured call of the network it was seen last.
+    """
 
     tallies: list[Tally]
     batches: int = 0
     features: int = 0
     samples: int = 0
     broken: int = 0
+    rounded: int = 0
+    when: int = 0
     pool: Pool | None = None
 
-    def saw(self, features: int, samples: int) -> None:
+    def saw(self, features: int, samples: int, when: int) -> None:
         """Count a batch."""
         self.batches += 1
-        self.features, self.samples = features, samples
+        self.features, self.samples, self.when = features, samples, when
 
-    def push(self, values: Sequence[float]) -> None:
+    def push(self, values: Sequence[float], is_rounding: bool) -> None:
         """Add the measures of one batch."""
         for tally, value in zip(self.tallies, values, strict=True):
             tally.push(value)
-        self.broken += any(value != value for value in values)
+        self.broken += not all(map(math.isfinite, values))
+        self.rounded += is_rounding
 
-    def add(self, pool: Pool, centre: bool) -> None:
-        """Add the sums of one batch, or of what another process has seen."""
+    @unmoved
+    def add(self, X: Tensor, centre: bool) -> None:
+        """Add one batch to the pool."""
+        pool = Pool.of(X, centre)
+        self.broken += not pool.is_finite
+        self._pour(pool, centre)
+
+    def _pour(self, pool: Pool, centre: bool) -> None:
         if self.pool is None:
             self.pool = replace(pool, products=pool.products.clone(), mean=pool.mean.clone())
         else:
             self.pool.merge(pool, centre)
+
+    def measured(self, measures: tuple[NetworkMeasure, ...]) -> list[Tally]:
+        """Return a tally for each measure; of a pool, with its one value."""
+        if self.pool is None:
+            return self.tallies
+        spectrum = from_moments(self.pool.moments, measures)[0]
+        values = [spectrum.value(what) for what in measures]
+        return [Tally(1, value, 0.0, value, value, value) for value in values]
+
+    def why_not_pooled(self, features: int) -> str:
+        """Say why a batch with so many features cannot be added to the pool; nothing if it can."""
+        if features > WIDEST_POOL:
+            return f"{features} features, where a pool takes {WIDEST_POOL} at most (matrix='channels' has fewer)"
+        if self.pool is not None and len(self.pool.mean) != features:
+            return f"batches of {features} features beside others of {len(self.pool.mean)}, which make no pool"
+        return ""
 
     def merge(self, other: Cell, centre: bool) -> None:
         """Add what another process has seen."""
         for tally, added in zip(self.tallies, other.tallies, strict=True):
             tally.merge(added)
         if other.pool is not None:
-            self.add(other.pool, centre)
+            self._pour(other.pool, centre)
         self.batches += other.batches
         self.broken += other.broken
+        self.rounded += other.rounded
         self.features, self.samples = self.features or other.features, self.samples or other.samples
