@@ -178,6 +178,21 @@ def test_draws_do_not_depend_on_whether_the_whole_set_is_there(nothing_else, mon
 # --- what is missing or damaged --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("place", ["misspelt", "given/fashion-mnist", "given"])
+def test_a_variable_that_names_no_such_set_is_told(nothing_else, monkeypatch, place):
+    """Misspelt, the set's own folder, or one of two files missing; not where the images would be the same."""
+    leave_idx(nothing_else / "given/fashion-mnist", 4_500)
+    if place == "given":
+        (nothing_else / "given/fashion-mnist/train-labels-idx1-ubyte").unlink()
+    monkeypatch.setenv("PYRANK_DATA", str(nothing_else / place))
+    message = "PYRANK_DATA = .*fashion-mnist/ or FashionMNIST/raw/ with train-images.*4000 images"
+    with pytest.warns(UserWarning, match=message) as told:
+        assert len(data.load("fashion-mnist").y) == 4_000
+    assert "\n" not in str(told[0].message)
+    assert told[0].filename == __file__
+    assert len(data.load("fashion-mnist", samples=4_000).y) == 4_000
+
+
 @pytest.mark.parametrize(("arguments", "words"), [
     ({"name": "imagenet"}, ["name", "fashion-mnist, mnist, cifar-10"]),
     ({"name": "mnist"}, ["name", "PYRANK_DATA", "mnist/", "download=True", "MNIST/raw"]),
@@ -233,6 +248,7 @@ def test_damaged_files_are_named(nothing_else, images, labels, words):
 @pytest.mark.parametrize(("change", "words"), [
     (lambda raw: raw[:-1], ["12291 bytes", "3073"]), (lambda raw: b"", ["0 bytes"]),
     (lambda raw: b"\x0a" + raw[1:], ["label 10 of image 0"]),
+    (lambda raw: raw[:-3073], ["3 images", "another batch 4"]),
 ])  # fmt: skip
 def test_damaged_cifar_is_named(nothing_else, change, words):
     leave_cifar(nothing_else / "data/cifar-10")

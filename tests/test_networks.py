@@ -165,6 +165,16 @@ def test_initialize_changes_weights_alone():
     assert model(gaussian(5, 3, dtype=torch.float32)).requires_grad
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm")  # that the older one is deprecated
+def test_initialize_leaves_what_it_does_not_draw():
+    """Computed weights, in the newer and the older way of torch, and transposed convolutions; biases, too."""
+    computed = [norm(nn.Linear(3, 2)) for norm in (nn.utils.parametrizations.weight_norm, nn.utils.weight_norm)]
+    for layer in (*computed, nn.ConvTranspose2d(2, 3, 3)):
+        before = {name: value.clone() for name, value in layer.state_dict().items()}
+        networks.initialize(layer, "he", seed=0)
+        assert all(torch.equal(before[name], value) for name, value in layer.state_dict().items())
+
+
 # --- chains ----------------------------------------------------------------------------------------------------------
 
 DEPTH = 5

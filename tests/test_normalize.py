@@ -180,6 +180,13 @@ def test_running_size_is_the_mean_power(order):
     near(layer.eval()(x), x / (power + EPS) ** (1.0 if math.isinf(order) else 1.0 / order))
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_no_samples_give_none(order):
+    layer = Normalize(3, pyrank.Normalization(recentre=True, order=order), track=False)
+    assert layer(torch.empty(0, 3)).shape == (0, 3)
+    assert layer(torch.empty(0, 3, 4)).shape == (0, 3, 4)
+
+
 @pytest.mark.parametrize("normalization", [*SWITCHES[8:15:2], *SWITCHES[-2:]], ids=str)
 def test_compiles_into_one_graph(normalization):
     torch.compiler.reset()
@@ -223,6 +230,8 @@ def test_repr_says_what_it_is():
     (lambda: Normalize(4)(torch.ones(3)), "input"), (lambda: Normalize(4)(torch.ones(3, 5)), "input"),
     (lambda: Normalize(4, "rescale")(torch.ones(0, 4)), "0 values a feature"),
     (lambda: Normalize(4)(torch.ones(1, 4, 1)), "1 values a feature"),
+    (lambda: Normalize(4, pyrank.Normalization(order=math.inf))(torch.ones(0, 4)), "0 values a feature"),
+    (lambda: Normalize(4)(torch.ones(5, 4, dtype=torch.int64)), "torch.int64"),
 ])  # fmt: skip
 def test_bad_input(make, word):
     with pytest.raises(pyrank.ArgumentError) as error:

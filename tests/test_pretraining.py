@@ -73,6 +73,38 @@ def test_last_opens_layer_after_layer():
     assert report.after[-1] > 3
 
 
+def test_last_does_not_end_below_its_start():
+    """Normalised, at a rate that throws the weights about: the untouched ones are the best of all."""
+    model = deep(6)
+    for place in range(11, 0, -2):
+        model.insert(place, nn.BatchNorm1d(24))
+    x = torch.rand(64, 12)
+    report = increase_rank(model, x, schedule="last", steps=5, learning_rate=1.0, target=math.inf, rescale=False)
+    assert report.after[-1] >= report.before[-1]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 6])
+def test_half_of_the_steps_go_to_the_last_layer(steps):
+    """Where no layer opens."""
+    to_the_last = []
+
+    class Watched(torch.optim.Adam):
+        def step(self):
+            to_the_last.append(self.param_groups[0]["params"][-1].grad is not None)
+            super().step()
+
+    increase_rank(deep(24), torch.rand(8, 12), schedule="last", steps=steps, optimizer=Watched, learning_rate=1e-6)
+    assert len(to_the_last) == steps
+    assert sum(to_the_last) >= steps / 2
+
+
+def test_a_function_may_return_the_usual_optimizer():
+    x, named, made = torch.rand(32, 12), deep(3), deep(3)
+    increase_rank(named, x, steps=3)
+    increase_rank(made, x, steps=3, optimizer=lambda weights, rate: torch.optim.Adam(weights, rate, fused=True))
+    assert all(torch.equal(a, b) for a, b in zip(named.parameters(), made.parameters(), strict=True))
+
+
 @pytest.mark.parametrize(("target", "reached"), [(3.5, 3.5), (None, 1.2 * 24**0.5)])
 def test_each_layer_is_raised_to_the_target(target, reached):
     """One batch, so that what an ascent sees is what the report tells; the last of its steps does not reach far."""

@@ -86,14 +86,14 @@ def new_parser() -> argparse.ArgumentParser:
         "monitor", help="measure every layer of a network of your own",
         description="Build a network, run it once on a batch, and print the rank of every layer.",
         epilog="Example: pyrank monitor torchvision.models:resnet18 --data random --shape 3,64,64. Images are "
-        "flattened for a network whose first layer is torch.nn.Linear.",
+        "flattened for a network that does not take them as they are.",
     ))  # fmt: skip
     _add_hessian(commands.add_parser(
         "hessian", help="find the sharpest directions of a network of your own",
         description="Build a network and print the largest eigenvalues of the Hessian of its cross-entropy on a batch, "
         "in the mode in which it is built: in train mode normalisation takes the statistics of this batch.",
         epilog="Example: pyrank hessian my_networks:build --samples 2000 --k 5. Images are flattened for a network "
-        "whose first layer is torch.nn.Linear.",
+        "that does not take them as they are.",
     ))  # fmt: skip
     _add_study(commands.add_parser(
         "study", help="run all combinations of some values, and keep the results in one file",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyrank.support.errors import ArgumentError, as_integer, invalid
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pyrank.networks import RankMonitor
+
+T = TypeVar("T")
 
 RANDOM = "random"
 SAMPLES = 128
@@ -26,21 +28,34 @@ def watch(
     import torch
 
     from pyrank.networks import RankMonitor
+    from pyrank.networks.measures import parse
 
     as_integer("--samples", samples, 1, 2**31, "take 128")
     as_integer("--seed", seed, 0, 2**63 - 1, "take 0")
     x = _inputs(data, shape, samples, seed)
-    model = built(network, seed)
-    if x.ndim > 2 and takes_vectors(model):
-        x = x.flatten(1)
-    monitor = RankMonitor(model, measures) if measures else RankMonitor(model)
-    try:
+    if measures:
+        parse(measures)
+
+    def watched(model: nn.Module, x: Tensor) -> RankMonitor:
+        monitor = RankMonitor(model, measures) if measures else RankMonitor(model)
         with torch.no_grad(), monitor:
             model(x)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        wanted = f"a network for inputs {tuple(x.shape)}; it says: {type(error).__name__}: {error}"
-        raise invalid("network", network, wanted, f"choose --data, or --data {RANDOM} and --shape") from error
-    return monitor
+        return monitor
+
+    return as_it_takes(network, seed, x, watched)
+
+
+def as_it_takes(network: str, seed: int, x: Tensor, run: Callable[[nn.Module, Tensor], T]) -> T:
+    """Return what ``run`` gives for a network and inputs on its device: as they are or, if that fails, flat."""
+    problems = []
+    for form in (x, x.flatten(1))[: 1 + (x.ndim > 2)]:
+        model = built(network, seed)
+        try:
+            return run(model, form.to(next(model.parameters(), x).device))
+        except Exception as error:  # whatever a network of somebody else may raise
+            problems.append(error)
+    wanted = f"a network for inputs {tuple(x.shape)}; it says: {_told(problems[0])}"
+    raise invalid("network", network, wanted, "choose other inputs, or call it in Python to see where") from problems[0]
 
 
 def built(network: str, seed: int) -> nn.Module:
@@ -61,10 +76,15 @@ def built(network: str, seed: int) -> nn.Module:
         factory: Any = import_module(module)
         for part in name.split("."):
             factory = getattr(factory, part)
-    except (ImportError, AttributeError) as error:
-        raise ArgumentError(f"network = {network!r}: {error}; run it where `import {module}` works") from error
+    except Exception as error:  # whatever a file of somebody else may raise
+        told = f"network = {network!r}: {_told(error)}; run it where `import {module}` works"
+        raise ArgumentError(told) from error
     torch.manual_seed(seed)  # whatever the import has drawn
-    model = factory if isinstance(factory, nn.Module) else factory()
+    try:
+        model = factory if isinstance(factory, nn.Module) else factory()
+    except Exception as error:
+        raise invalid("network", network, f"a function without arguments; it says: {_told(error)}",
+                      "call it in Python to see where") from error  # fmt: skip
     if not isinstance(model, nn.Module):
         raise invalid("network", network, f"a torch.nn.Module, not {type(model).__name__}", "let the factory return it")
     return model
@@ -82,9 +102,5 @@ def _inputs(data: str, shape: Sequence[int], samples: int, seed: int) -> Tensor:
     return load(data, samples=samples, seed=seed).x
 
 
-def takes_vectors(model: nn.Module) -> bool:
-    """Whether the first layer with weights is linear: then images are flattened."""
-    from torch import nn
-
-    weighted = (m for m in model.modules() if any(True for _ in m.parameters(recurse=False)))
-    return isinstance(next(weighted, None), nn.Linear) and not any(isinstance(m, nn.Flatten) for m in model.modules())
+def _told(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyrank.data.sources import SOURCES, VARIABLE, Source
+from pyrank.data.sources import SOURCES, VARIABLE, Source, named
 from pyrank.support.ambient import unmoved
 from pyrank.support.errors import ArgumentError, as_choice, as_integer, invalid
 
@@ -83,6 +84,11 @@ def load(
         If an argument cannot be used, no place has these images, or a file is damaged (a `DataError`).
     ImportError
         If something has to be downloaded and pooch is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If all images are asked for, and ``PYRANK_DATA`` is set, but those that come with pyrank are all that was found.
     """
     source = SOURCES[as_choice("name", name, tuple(SOURCES))]
     as_choice("split", split, ("train", "test"))
@@ -92,6 +98,10 @@ def load(
         seed = as_integer("seed", seed, 0, 2**63 - 1, "give an integer seed, or None for the first images")
     paths, whole = _find(name, source, split, download)
     images, labels = source.read(paths, source.shape)
+    if samples is None and not whole and named():
+        wanted = f"{'/ or '.join(source.folders)}/ with {' and '.join(source.files[split])} in it"
+        left = f"the {len(labels)} images that come with pyrank are taken"
+        warnings.warn(str(invalid(VARIABLE, named(), wanted, left)), UserWarning, stacklevel=3)  # past `unmoved`
     count = len(labels) if samples is None else samples
     if count > len(labels):
         if not whole:

@@ -58,6 +58,10 @@ def cifar_images(paths: Sequence[Path], shape: tuple[int, int, int]) -> tuple[By
         records = np.frombuffer(data, np.uint8).reshape(-1, size)
         _checked(records[:, 0], path)
         parts.append(records)
+    most = max(map(len, parts))
+    for path, records in zip(paths, parts, strict=True):
+        if len(records) < most:
+            raise DataError(path, f"it has {len(records)} images, and another batch {most}")
     records = np.concatenate(parts)
     return records[:, 1:].reshape(-1, *shape), records[:, 0]
 

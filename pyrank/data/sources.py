@@ -53,8 +53,7 @@ class Source:
 
     def places(self) -> list[Path]:
         """Return the folders that may hold the whole set, in the order in which they are looked into."""
-        given = os.environ.get(VARIABLE)
-        roots = [*([Path(given)] if given else []), Path("data"), cache()]
+        roots = [*([Path(given)] if (given := named()) else []), Path("data"), cache()]
         found = [root / folder for root in roots for folder in self.folders]
         return [*found, *([self.system] if self.system else [])]
 
@@ -85,6 +84,11 @@ def _silent(logger: Any) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+def named() -> str | None:
+    """Return the folder that the environment variable names, if it is set."""
+    return os.environ.get(VARIABLE) or None
 
 
 def cache() -> Path:

@@ -36,8 +36,11 @@ def hidden_at(model: nn.Module, stage: Stage, x: Tensor) -> Tensor:
 
 
 def rank_at(model: nn.Module, stage: Stage, x: Tensor) -> Tensor:
-    """Return r at the end of a stage."""
-    return participation_ratio(hidden_at(model, stage, x))
+    """Return r at the end of a stage; NaN if its output is not finite."""
+    try:
+        return participation_ratio(hidden_at(model, stage, x))
+    except FloatingPointError:
+        return torch.tensor(torch.nan)
 
 
 def rate_at(share: float) -> float:
@@ -52,34 +55,36 @@ def ascend(
     """Raise r at the end of a way to its target; return steps taken, and why it stopped if it did.
 
     Adam begins at the first stage and moves on when r is open; at least half of the steps go to the last. The best
-    weights are kept.
+    weights for the last stage are kept, those of the start among them.
     """
     for parameter in weights:
         parameter.requires_grad_(True)
     adam = isinstance(optimizer, torch.optim.Adam)
     schedule = LambdaLR(optimizer, lambda step: rate_at(step / steps)) if adam else None
-    best, kept_weights = -1.0, [parameter.detach().clone() for parameter in weights]
+    kept_weights = [parameter.detach().clone() for parameter in weights]
+    best = -1.0
     last = len(way) - 1
     at = 0 if adam else last
     stopped = ""
     step = 0
     for step in range(steps + 1):
+        x = next(batches)
+        if step >= steps // 2:
+            at = last
+        elif step == 0 and at < last:
+            with torch.no_grad():
+                best = rank_at(model, way[last], x).nan_to_num(best).item()
         stage = way[at]
-        try:
-            r = rank_at(model, stage, next(batches))
-        except FloatingPointError:
-            r = torch.tensor(torch.nan)
+        r = rank_at(model, stage, x)
         if not torch.isfinite(r):
             stopped = f"r of layer {stage.name} is no number after {step} steps"
             break
-        if r.item() > best:
+        if at == last and r.item() > best:
             best = r.item()
             torch._foreach_copy_(kept_weights, [parameter.detach() for parameter in weights])
         if step == steps or (at == last and r.item() >= target):
             break
-        onward = min(at + (r.item() > OPEN), last) if 2 * step < steps else last
-        if onward != at:
-            at, best = onward, -1.0
+        at = min(at + (r.item() > OPEN), last)
         optimizer.zero_grad()
         objective = torch.log((r - 1.0).clamp(min=LEAST)) if adam else r
         gradients = torch.autograd.grad(-objective, weights, allow_unused=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ class GradientAlignment:
     Attributes
     ----------
     values
-        Of every pair i < j of samples with a gradient, for each output neuron, float64, shape (pairs,).
+        Of every pair i < j of samples with a gradient, for each output neuron, float64, shape (pairs,); NaN where
+        gradients are no numbers.
     zero
         How many gradients of a sample and neuron are zero: they have no angle to any other.
     """
@@ -54,11 +56,11 @@ def gradient_alignment(
         The network, in the mode in which it is; buffers come back as they were.
     loss
         Of outputs and targets, such as `torch.nn.functional.cross_entropy`: called with one sample at a time, as a
-        batch of one.
+        batch of one, it returns one number.
     x, y
         The batch, samples first.
     layer
-        Name of a `torch.nn.Linear` that is called once, with (B, features); the last one if not given.
+        Name of a `torch.nn.Linear` that is called once, with (B, features); the last one that is called if not given.
 
     Returns
     -------
@@ -67,34 +69,49 @@ def gradient_alignment(
     Raises
     ------
     ArgumentError
-        If there is no such layer, or it is not called once with (B, features).
+        If there is no such layer, or it is not called once with (B, features); if there is no sample, or the loss of
+        one is no single number.
 
     References
     ----------
     Daneshmand, Kohler, Bach, Hofmann, Lucchi 2020, section 3.2 and Proposition 19.
     """
-    name, linear = _linear(model, layer)
-    seen: list[tuple[Tensor, Tensor]] = []
-    handle = linear.register_forward_hook(lambda _, args, output: seen.append((args[0], output)))
+    if not len(x) or len(x) != len(y):
+        raise invalid("x", tuple(x.shape), f"as many samples as targets, {len(y)}, and one at least", "pass a batch")
+    shapes: dict[str, list[tuple[int, ...]]] = {}
+    name, h, output = layer, x, x
+
+    def keep(called: str, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], out: Tensor) -> Tensor:
+        """Note a call, and give the network a copy to go on with, which it may change in place."""
+        nonlocal name, h, output
+        name, h, output = called, (args[0] if args else kwargs["input"]).detach().clone(), out
+        shapes.setdefault(called, []).append(tuple(h.shape))
+        return out.requires_grad_().clone()
+
+    handles = [
+        linear.register_forward_hook(partial(keep, each), prepend=True, with_kwargs=True)
+        for each, linear in _linears(model, layer).items()
+    ]
     try:
         with kept(model), torch.enable_grad():
-            for parameter in linear.parameters():
-                parameter.requires_grad_(True)
             answers = model(x)
-            losses = torch.stack([loss(answers[i : i + 1], y[i : i + 1]) for i in range(len(x))])
-            if len(seen) != 1 or seen[0][0].ndim != 2 or len(seen[0][0]) != len(x):
-                shapes = [tuple(h.shape) for h, _ in seen]
-                raise invalid("layer", name, f"one call with ({len(x)}, features), not {shapes}", "name another layer")
-            ((h, output),) = seen
-            own = torch.eye(len(x), dtype=losses.dtype, device=losses.device)
-            (rows,) = torch.autograd.grad(losses, output, own, is_grads_batched=True)
+            seen = shapes.get(name or "", [])
+            if len(seen) != 1 or len(seen[0]) != 2 or seen[0][0] != len(x):
+                raise invalid("layer", name, f"one call with ({len(x)}, features), not {seen}", "name another layer")
+            losses = [loss(answers[i : i + 1], y[i : i + 1]) for i in range(len(x))]
+            if losses[0].numel() != 1:
+                wanted = f"one number for a sample, not {tuple(losses[0].shape)}"
+                raise invalid("loss", loss, wanted, "take its mean or sum, as by reduction='mean'")
+            own = torch.eye(len(x), dtype=losses[0].dtype, device=losses[0].device)
+            (rows,) = torch.autograd.grad(torch.stack(losses).flatten(), output, own, is_grads_batched=True)
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     found, zero = [], 0
     for derivatives in rows.double().unbind(dim=2):
-        gradients = derivatives @ h.detach().double()
+        gradients = derivatives @ h.double()
         lengths = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-        present = lengths[:, 0] > 0
+        present = lengths[:, 0] != 0  # NaN among them
         units = (gradients / lengths)[present]
         first, second = torch.triu_indices(len(units), len(units), 1)
         found.append((units @ units.T)[first, second].abs().clamp(max=1.0))
@@ -102,9 +119,9 @@ def gradient_alignment(
     return GradientAlignment(torch.cat(found).cpu().numpy(), zero)
 
 
-def _linear(model: nn.Module, layer: str | None) -> tuple[str, nn.Linear]:
-    found = select(model, layer) if layer is not None else select(model, nn.Linear)
-    name, module = list(found.items())[-1]
-    if not isinstance(module, nn.Linear):
+def _linears(model: nn.Module, layer: str | None) -> dict[str, nn.Linear]:
+    found = select(model, nn.Linear if layer is None else layer)
+    linears = {name: module for name, module in found.items() if isinstance(module, nn.Linear)}
+    if not linears:
         raise invalid("layer", layer, "the name of a torch.nn.Linear", "see model.named_modules()")
-    return name, module
+    return linears

@@ -40,8 +40,8 @@ class Normalize(nn.Module):
     Raises
     ------
     ArgumentError
-        If an argument cannot be used, or later: if the input has another shape or number of features, or too few values
-        for running statistics, one for a variance or none at all.
+        If an argument cannot be used, or later: if the input has another shape, number of features or dtype, or too few
+        values for running statistics, one for a variance or none at all.
     """
 
     weight: nn.Parameter | None
@@ -94,6 +94,8 @@ class Normalize(nn.Module):
         if input.ndim not in (2, 3, 4) or input.shape[1] != self.features:
             wanted = f"(B, C), (B, C, L) or (B, C, H, W) with C = {self.features}"
             raise invalid("input", tuple(input.shape), wanted, "check the layer before")
+        if not input.is_floating_point():
+            raise invalid("input", input.dtype, "floating-point numbers", "convert it by .float()")
         z = input.float() if input.dtype.itemsize == 2 else input
         norm = self.normalization
         column = (-1, *[1] * (z.ndim - 2))

@@ -146,8 +146,8 @@ def increase_rank(
 
     Notes
     -----
-    The best weights of each ascent are kept. If r or a gradient stops being finite the ascent ends there, with the
-    best weights so far.
+    The best weights of each ascent are kept, those of its start among them. If r or a gradient stops being finite the
+    ascent ends there, with the best weights so far.
 
     References
     ----------
@@ -173,11 +173,13 @@ def increase_rank(
             way = stages(model, chosen, look)
         before, gradient_before = _ranks(model, way, look), _gradients(model, way, look, seed)
         ascents = [(stage,) for stage in way] if schedule == "layerwise" else [tuple(way)]
-        usual = RELATIVE_RATE * _size(way) if optimizer == "adam" else PLAIN_RATE
-        rate = usual if learning_rate is None else learning_rate
         batches = batches_of(x, batch, seed)
-        if trainable.isdisjoint(parameters_of(way)):
+        weights = [parameter for parameter in parameters_of(way) if parameter in trainable]
+        if not weights:
             raise invalid("layers", list(chosen)[:8], "layers with trainable weights before them", "name other layers")
+        adam = isinstance(make(weights, PLAIN_RATE), torch.optim.Adam)
+        usual = RELATIVE_RATE * _size(way) if adam else PLAIN_RATE
+        rate = usual if learning_rate is None else learning_rate
         taken, stopped = 0, ""
         for ascent in ascents:
             weights = [parameter for parameter in parameters_of(ascent) if parameter in trainable]
@@ -224,13 +226,7 @@ def _smaller_side(model: nn.Module, stage: Stage, x: Tensor) -> int:
 
 @torch.no_grad()
 def _ranks(model: nn.Module, way: Sequence[Stage], x: Tensor) -> NDArray[np.float64]:
-    found = []
-    for stage in way:
-        try:
-            found.append(float(rank_at(model, stage, x)))
-        except FloatingPointError:
-            found.append(float("nan"))
-    return np.array(found)
+    return np.array([float(rank_at(model, stage, x)) for stage in way])
 
 
 def _gradients(model: nn.Module, way: Sequence[Stage], x: Tensor, seed: int) -> NDArray[np.float64]:

@@ -29,7 +29,8 @@ def initialize(
     Parameters
     ----------
     model
-        Any module. Its other layers stay as they are.
+        Any module. Its other layers stay as they are: transposed convolutions among them, and layers whose weights are
+        computed from other parameters, as by `torch.nn.utils.parametrizations.weight_norm`.
     weights
         A `pyrank.Weights` or a name, as in a chain: ``"torch"``, ``"he"``, ``"xavier"``, ``"orthogonal"``,
         ``"broken"``, ... A layer's weights are a matrix (fan_out, fan_in); of a convolution, fan_in counts the entries
@@ -73,7 +74,7 @@ def initialize(
     if seed is not None:
         generator = torch.Generator().manual_seed(as_integer("seed", seed, 0, 2**63 - 1, "give an integer seed"))
     for layer in model.modules():
-        if isinstance(layer, _LAYERS) and not layer.weight.is_meta:
+        if isinstance(layer, _LAYERS) and isinstance(layer.weight, nn.Parameter) and not layer.weight.is_meta:
             _draw(layer.weight, law, generator)
             if layer.bias is not None:
                 bound = 1.0 / math.sqrt(_fans(layer.weight)[0]) if law == _BIASED else 0.0

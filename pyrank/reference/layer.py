@@ -35,7 +35,7 @@ def line_size(Z: Tensor, order: float, eps: float, over: str = "batch") -> Tenso
 
 def mean_power(Z: Tensor, order: float, along: tuple[int, ...]) -> Tensor:
     """Mean |z|^p along dimensions, or max |z| for p = inf; they are kept with size 1."""
-    if math.isinf(order):
+    if math.isinf(order) and Z.numel():  # of no numbers there is no largest, but NaN for a mean
         return Z.abs().amax(dim=along, keepdim=True)
     terms = Z * Z if order == 2 else Z.abs().pow(order)
     return terms.mean(dim=along, keepdim=True)
