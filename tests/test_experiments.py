@@ -230,7 +230,7 @@ def test_every_experiment_is_declared_in_full(name):
     assert experiment.sources
     assert experiment.question == experiments.question(name)
     tasks = experiment.tasks(experiment.presets["quick"])
-    assert len({task.name for task in tasks}) == len(tasks), "checkpoints would be mixed up"
+    assert len({task.name for task in tasks}) == len(tasks), "errors would be mixed up"
 
 
 OWN = """

@@ -17,32 +17,16 @@ from pyrank.support.errors import invalid
 if TYPE_CHECKING:
     from pyrank.experiments.declaration import Experiment
 
-EXPERIMENTS = {
-    "rank-vs-depth": "chains",
-    "soft-rank-scaling": "chains",
-    "bound-check": "chains",
-    "ergodic-average": "chains",
-    "whitening-vs-batchnorm": "chains",
-    "full-rank-batches": "chains",
-    "spectrum-amplification": "chains",
-    "vanilla-collapse": "chains",
-    "random-relu-rank": "chains",
-    "escaped-outlier": "chains",
-    "indicative-tree": "chains",
-    "recentering-angles": "chains",
-    "outlier-stability": "chains",
-    "depth-and-learning": "networks",
-    "initialization-and-learning": "networks",
-    "pretraining-and-batchnorm": "networks",
-    "breaking-batchnorm": "networks",
-    "rank-during-training": "networks",
-    "gradient-directions": "networks",
-    "normalized-least-squares": "optimization",
-    "equivalent-network": "optimization",
-    "lp-normalizations": "optimization",
-    "noise-robustness": "optimization",
-    "batchnorm-smoothness": "optimization",
+_FOLDERS = {
+    "chains": "rank-vs-depth soft-rank-scaling bound-check ergodic-average whitening-vs-batchnorm full-rank-batches "
+    "spectrum-amplification vanilla-collapse random-relu-rank escaped-outlier indicative-tree recentering-angles "
+    "outlier-stability",
+    "networks": "depth-and-learning initialization-and-learning pretraining-and-batchnorm breaking-batchnorm "
+    "rank-during-training gradient-directions",
+    "optimization": "normalized-least-squares equivalent-network lp-normalizations noise-robustness "
+    "batchnorm-smoothness",
 }
+EXPERIMENTS = {name: folder for folder, names in _FOLDERS.items() for name in names.split()}
 """Every experiment and its folder, in the order of the papers; ``name-of-it`` is declared in ``name_of_it.py``."""
 
 CHAPTERS = {
@@ -81,8 +65,7 @@ def load(name: str) -> Experiment:
     if name not in EXPERIMENTS:
         wanted = f"one of {', '.join(EXPERIMENTS)}, or a file such as my_experiment.py"
         raise invalid("experiment", name, wanted, "see `pyrank reproduce --list`")
-    module = import_module(f"pyrank.experiments.{EXPERIMENTS[name]}.{_module(name)}")
-    experiment: Experiment = module.EXPERIMENT
+    experiment: Experiment = import_module(f"pyrank.experiments.{EXPERIMENTS[name]}.{_module(name)}").EXPERIMENT
     return experiment
 
 
@@ -119,8 +102,8 @@ def _imported(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[path.stem]
-        lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == spec.origin]
-        told = f"{f'line {lines[-1]}: ' if lines else ''}{type(error).__name__}: {error}"
+        lines = [f"line {at.lineno}: " for at in extract_tb(error.__traceback__) if at.filename == spec.origin]
+        told = f"{''.join(lines[-1:])}{type(error).__name__}: {error}"
         remedy = f"correct it, `python {path}` shows more"
         raise invalid("experiment", str(path), f"a file that can be imported ({told})", remedy) from error
     return module
