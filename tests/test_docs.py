@@ -232,7 +232,8 @@ CLAIMS = [
     Claim("published", "rank_0.5 >= |x|", "Somebody 2020, Fig. 1", 1.23456, 0.02, "1.235 ± 0.020", "at least 1",
           "holds", "within 1 %", "of *all* seeds"),
     Claim("published", "angle -> 90", "the same", math.inf, None, "inf", "90", "fails"),
-    Claim("extension", "the same at N = 64", "", 0.5, math.nan, "0.5 ± nan", "at least $|x|$", "fails", note="40 runs"),
+    Claim("extension", "the same at N = 64", "Theorem 2", 0.5, math.nan, "0.5 ± nan", "at least $|x|$", "fails",
+          note="40 runs"),
 ]  # fmt: skip
 
 
@@ -279,7 +280,7 @@ def test_page_leads_with_the_figure_and_what_is_published(gallery):
         r"`holds` | rank\_0.5 \>= \|x\|<br><small>read as: within 1 %; of \*all\* seeds</small> | 1.235 ± 0.020 | S",
         r"`fails` | angle -\> 90 | inf | the same |",
         "## How far it reaches",
-        r"| the same at N = 64<br><small>40 runs</small> | at least $\vert x\vert $ | 0.5 ± nan |",
+        r"| the same at N = 64<br><small>Theorem 2; 40 runs</small> | at least $\vert x\vert $ | 0.5 ± nan | differs |",
     )
     assert (gallery / "shown.png").read_bytes() == b"a figure"
 
