@@ -12,7 +12,8 @@ import pytest
 import pyrank
 from pyrank import cli, data, networks, optimization, theory
 from pyrank.cli.arguments import new_parser
-from pyrank.experiments import EXPERIMENTS, Claim
+from pyrank.experiments import EXPERIMENTS, Claim, load
+from pyrank.experiments.reproduction import PRESETS
 from pyrank.specs.chain import ACTIVATIONS
 from pyrank.specs.normalization import NORMALIZATIONS
 from pyrank.support.files import json_text
@@ -110,6 +111,7 @@ def test_commands_are_understood(command):
     arguments = new_parser().parse_args(shlex.split(command)[1:])
     if arguments.command == "reproduce":
         assert arguments.name in (None, "all", *EXPERIMENTS) or arguments.name.endswith(".py")
+        assert arguments.preset in (load(arguments.name).presets if arguments.name in EXPERIMENTS else PRESETS)
 
 
 # --- reference -------------------------------------------------------------------------------------------------------

@@ -192,7 +192,7 @@ def _add_reproduce(parser: argparse.ArgumentParser) -> None:
     name = "the experiment, or a file such as my_experiment.py; all: every published one, and a page of them"
     parser.add_argument("name", nargs="?", metavar="NAME", help=name)
     parser.add_argument("--list", action="store_true", help="list the experiments")
-    presets = "quick (about a minute each), paper (hours); of some also gpu, or as-published (the authors' script)"
+    presets = "quick (about a minute each), paper (hours); some have gpu, fashion-mnist, as-published (the script)"
     parser.add_argument("--preset", default="quick", metavar="PRESET", help=presets)
     device = "where chains are simulated: cpu, cuda (all GPUs) or cuda:N (default: cpu)"
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help=device)

@@ -45,7 +45,8 @@ def reproduce(
         One of `EXPERIMENTS`, the path of a Python file that declares an `Experiment`, or such an object.
     preset
         ``"quick"`` or ``"paper"``; ``"gpu"`` for ``"soft-rank-scaling"``: the published size for a GPU;
-        ``"as-published"`` for networks where the authors' script differs from their text.
+        ``"fashion-mnist"`` for ``"pretraining-and-batchnorm"``: these images in place of CIFAR-10; ``"as-published"``
+        for networks where the authors' script differs from their text.
     out
         Folder for the files, created if needed; ``results/<name>-<preset>`` if not given. An unfinished run found
         there is continued.
