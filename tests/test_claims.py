@@ -39,7 +39,7 @@ def test_margin_of_nothing_needs_the_very_number():
     assert wanted.verdict(Interval.exact(2.0)) == "holds"
     assert wanted.verdict(Interval(2.0, 2.0, 2.0000001)) == "undecided"
     assert wanted.verdict(Interval.exact(2.0000001)) == "fails"
-    assert [str(each) for each in (wanted, close_to(2.0, 0.5), at_least(3), at_most(4), between(1, 2))] == [
+    assert [each.text for each in (wanted, close_to(2.0, 0.5), at_least(3), at_most(4), between(1, 2))] == [
         "2", "2 to within 0.5", "at least 3", "at most 4", "1 to 2",
     ]  # fmt: skip
 

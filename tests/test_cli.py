@@ -31,6 +31,12 @@ def run(arguments, capsys):
 # --- quick to answer -------------------------------------------------------------------------------------------------
 
 
+def test_help_says_that_experiments_may_be_files(capsys):
+    status, told, _ = run(["reproduce", "--help"], capsys)
+    assert status == 0
+    assert "or a file such as my_experiment.py" in " ".join(told.split())
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["simulate", "--help"]])
 def test_help_takes_less_than_half_a_second(arguments, tmp_path):
     """Of a core: what else this machine does is no cost of it, and nothing here waits."""

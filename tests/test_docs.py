@@ -12,7 +12,8 @@ import pytest
 import pyrank
 from pyrank import cli, data, networks, optimization, theory
 from pyrank.cli.arguments import new_parser
-from pyrank.experiments import EXPERIMENTS, Claim
+from pyrank.experiments import EXPERIMENTS, Claim, load
+from pyrank.experiments.reproduction import PRESETS
 from pyrank.specs.chain import ACTIVATIONS
 from pyrank.specs.normalization import NORMALIZATIONS
 from pyrank.support.files import json_text
@@ -110,6 +111,7 @@ def test_commands_are_understood(command):
     arguments = new_parser().parse_args(shlex.split(command)[1:])
     if arguments.command == "reproduce":
         assert arguments.name in (None, "all", *EXPERIMENTS) or arguments.name.endswith(".py")
+        assert arguments.preset in (load(arguments.name).presets if arguments.name in EXPERIMENTS else PRESETS)
 
 
 # --- reference -------------------------------------------------------------------------------------------------------
@@ -232,7 +234,8 @@ CLAIMS = [
     Claim("published", "rank_0.5 >= |x|", "Somebody 2020, Fig. 1", 1.23456, 0.02, "1.235 ± 0.020", "at least 1",
           "holds", "within 1 %", "of *all* seeds"),
     Claim("published", "angle -> 90", "the same", math.inf, None, "inf", "90", "fails"),
-    Claim("extension", "the same at N = 64", "", 0.5, math.nan, "0.5 ± nan", "at least $|x|$", "fails", note="40 runs"),
+    Claim("extension", "the same at N = 64", "Theorem 2", 0.5, math.nan, "0.5 ± nan", "at least $|x|$", "fails",
+          note="40 runs"),
 ]  # fmt: skip
 
 
@@ -279,7 +282,7 @@ def test_page_leads_with_the_figure_and_what_is_published(gallery):
         r"`holds` | rank\_0.5 \>= \|x\|<br><small>read as: within 1 %; of \*all\* seeds</small> | 1.235 ± 0.020 | S",
         r"`fails` | angle -\> 90 | inf | the same |",
         "## How far it reaches",
-        r"| the same at N = 64<br><small>40 runs</small> | at least $\vert x\vert $ | 0.5 ± nan |",
+        r"| the same at N = 64<br><small>Theorem 2; 40 runs</small> | at least $\vert x\vert $ | 0.5 ± nan | differs |",
     )
     assert (gallery / "shown.png").read_bytes() == b"a figure"
 

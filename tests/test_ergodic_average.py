@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pyrank.experiments.chains.ergodic_average import EXPERIMENT, Settings
+from pyrank.experiments.chains.over_chains import trace
 from pyrank.experiments.declaration import Found
 from pyrank.experiments.tables import Row
-from pyrank.experiments.tasks import trace
 
 from tolerances import FACTS_SHARE, SIGMAS
 

@@ -230,7 +230,7 @@ def test_every_experiment_is_declared_in_full(name):
     assert experiment.sources
     assert experiment.question == experiments.question(name)
     tasks = experiment.tasks(experiment.presets["quick"])
-    assert len({task.name for task in tasks}) == len(tasks), "checkpoints would be mixed up"
+    assert len({task.name for task in tasks}) == len(tasks), "errors would be mixed up"
 
 
 OWN = """
@@ -251,19 +251,67 @@ EXPERIMENT = Experiment(
 """
 
 
-def test_an_experiment_in_a_file_of_ones_own(tmp_path):
-    path = tmp_path / "my_own.py"
-    path.write_text(OWN)
-    result = experiments.reproduce(str(path), out=tmp_path / "out")
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Writes an experiment into a file with a name that no other test uses; what is imported is forgotten."""
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    loaded = dict(sys.modules)
+
+    def write(text, stem=f"own_{tmp_path.name}"):
+        path = tmp_path / f"{stem}.py"
+        path.write_text(text)
+        return str(path)
+
+    yield write
+    for name in [name for name, module in sys.modules.items() if str(tmp_path) in str(getattr(module, "__file__", ""))]:
+        del sys.modules[name]
+    sys.modules.update(loaded)
+
+
+def test_an_experiment_in_a_file_of_ones_own(own, tmp_path):
+    result = experiments.reproduce(own(OWN), out=tmp_path / "out")
     assert result.name == "my-own"
     assert (tmp_path / "out/my-own.csv").read_text() == "n\n3\n"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_of_ones_own_may_use_its_neighbour(workers, own, tmp_path):
+    own("def twice(x):\n    return 2 * x\n", "neighbour_of_own")
+    text = "from neighbour_of_own import twice\nfrom pyrank.experiments import Computation\n" + OWN
+    text = text.replace("lambda s: []", "lambda s: [Computation('n', twice, {'x': s.last})]", 1)
+    path = own(text.replace("s.last}]", "data[0]}]"))
+    experiments.reproduce(path, out=tmp_path / "out", workers=workers)
+    assert (tmp_path / "out/my-own.csv").read_text() == "n\n6\n"
+
+
+@pytest.mark.parametrize("stem", ["random", "time", "queue", "torch", "chores", "__main__", "with.dot"])
+def test_a_file_with_the_name_of_another_module_is_refused(stem, own):
+    before = sys.modules.get(stem)
+    with pytest.raises(ArgumentError, match=r"expected a name that .* no other one has; rename it"):
+        experiments.load(own(OWN, stem))
+    assert sys.modules.get(stem) is before
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("x = 1\nx = = 2\n", r"SyntaxError: invalid syntax \(own_\S+\.py, line 2\)"),
+    ("\n\nimport no_such_module\n", "line 3: ModuleNotFoundError: No module named 'no_such_module'"),
+    ("def f():\n    return 1 / 0\n\nf()", "line 2: ZeroDivisionError: division by zero"),
+    ("import pyrank\npyrank.Chain(0)", "line 2: ArgumentError: width = 0: .*"),
+])  # fmt: skip
+def test_an_error_in_a_file_of_ones_own_is_told_in_a_line(text, told, own):
+    path = own(text)
+    with pytest.raises(ArgumentError, match=rf"^experiment = .*\({told}\); correct it, `python {path}` shows more$"):
+        experiments.load(path)
+
+
+def test_a_file_of_ones_own_is_read_anew(own):
+    assert experiments.load(own(OWN)).question == "What?"
+    assert experiments.load(own(OWN.replace("What?", "And what else?"))).question == "And what else?"
+
+
 @pytest.mark.parametrize(("text", "wanted"), [(None, "a Python file"), ("x = 1", "EXPERIMENT = "),
                                               ("EXPERIMENT = 3", "EXPERIMENT = ")])  # fmt: skip
-def test_a_file_without_an_experiment_is_refused(text, wanted, tmp_path):
-    path = tmp_path / "none.py"
-    if text is not None:
-        path.write_text(text)
+def test_a_file_without_an_experiment_is_refused(text, wanted, own):
+    path = "no_such_file.py" if text is None else own(text)
     with pytest.raises(ArgumentError, match=f"experiment = .*expected .*{wanted}"):
-        experiments.load(str(path))
+        experiments.load(path)

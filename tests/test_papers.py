@@ -8,7 +8,7 @@ import pytest
 
 import pyrank
 from pyrank.cli.arguments import new_parser
-from pyrank.experiments import EXPERIMENTS
+from pyrank.experiments import EXPERIMENTS, load
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs/papers.md").read_text(encoding="utf-8")
@@ -37,7 +37,9 @@ def is_understood(command):
         arguments = new_parser().parse_args(shlex.split(command)[1:])
     except SystemExit:
         return False
-    return arguments.command != "reproduce" or arguments.name in EXPERIMENTS
+    if arguments.command != "reproduce":
+        return True
+    return arguments.name in EXPERIMENTS and arguments.preset in load(arguments.name).presets
 
 
 def is_a_test(command):
@@ -85,6 +87,7 @@ def test_every_experiment_has_a_row():
 
 @pytest.mark.parametrize("here", [
     "`pyrank reproduce vanilla-collapse`, `pyrank reproduce no-such-thing`", "`pyrank reproduce all`",
+    "`pyrank reproduce lp-normalizations --preset nonsense`", "`pyrank reproduce vanilla-collapse --preset gpu`",
     "`pyrank repeat vanilla-collapse`", "`pyrank simulate --width 8`", "`pyrank.no_such_thing`", "`math.inf`",
     "`pytest tests/test_nothing.py -k word`", "`pytest tests/test_papers.py -k nothing`", "a promise", "not yet:",
     "not yet: `vanilla-collapse`", "not yet: `theory.residual_gap`", "`pyrank.Chain`; not yet: `vanilla-collapse`",

@@ -90,6 +90,8 @@ def test_verdicts(found):
         return [(claim.kind, claim.verdict) for claim in EXPERIMENT.claims(Found(SMALL, [], some))]
 
     plane, pairs, space, pairs_in_space = found.rows
+    for claim in EXPERIMENT.claims(found)[:2]:
+        assert claim.reading.endswith("Theorem 3 are not at hand and taken to be this growth")
     growth = [("published", "holds")] * 2
     assert judged(*found.rows) == [*growth, ("extension", "fails"), ("extension", "holds")]
     assert pairs_in_space.largest == 8  # four independent x and their opposites: nothing is lost

@@ -4,15 +4,19 @@ import csv
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
 
 from pyrank import Chain, plotting, simulate
-from pyrank.experiments import Found, Row
+from pyrank.experiments import Claim, Found, Row
 from pyrank.experiments.chains import soft_rank_scaling as scaling
 from pyrank.experiments.chains.scaling_law import Setting
 from pyrank.experiments.claims import claims_text
 
+from tolerances import EXACT
+
+ROOT = Path(__file__).resolve().parents[1]
 TINY = scaling.Settings(
     tuple(
         Setting(width, gamma, chains=8, burn_in=50, layers=500, every=2)
@@ -103,6 +107,16 @@ def test_presets_are_the_published_figure():
         assert [(s.gamma, s.width) for s in presets[name].grid] == [(g, d) for g in (0.01, 1.0, math.inf)
                                                                     for d in widths]  # fmt: skip
     assert all(s.layers == 1_000_000 and s.every == 1 for s in presets["paper"].grid)
+
+
+def test_the_result_shown_on_pages_is_what_its_rows_say_today():
+    known = json.loads((ROOT / "docs/paper/soft-rank-scaling.json").read_text(encoding="utf-8"))
+    rows = [Row(**{**row, "gamma": float(row["gamma"])}) for row in known["rows"]]
+    today = scaling.claims(Found(scaling.EXPERIMENT.presets["paper"], [], rows))
+    for claim, shown in zip(today, map(Claim.from_dict, known["claims"]), strict=True):
+        assert shown.value == pytest.approx(claim.value, rel=EXACT)
+        assert shown.error == (claim.error and pytest.approx(claim.error, rel=EXACT))
+        assert dataclasses.replace(shown, value=claim.value, error=claim.error) == claim
 
 
 @pytest.mark.parametrize(("width", "rank", "r"), [(8, 2.790, 2.248), (16, 4.456, 3.305), (32, 7.041, 4.866)])

@@ -1,5 +1,6 @@
 """A study: run once, opened again, extended, merged, read while it runs; its table, dataset and figure."""
 
+import importlib
 import json
 import math
 import sqlite3
@@ -338,6 +339,25 @@ def test_another_version_goes_on_with_a_warning(tmp_path):
     with pytest.warns(UserWarning, match=r"begun with 0\.0\.1"):
         study.run()
     assert study.status()["done"] == 2
+
+
+def test_a_function_whose_file_has_changed_keeps_its_results_with_a_warning(tmp_path, monkeypatch):
+    module = tmp_path / "changing.py"
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def study(text, x):
+        module.write_text(f"def scaled(x):\n    {text}\n")
+        monkeypatch.delitem(sys.modules, "changing", raising=False)
+        return Study(tmp_path / "sweep", grid(task=importlib.import_module("changing").scaled, x=x))
+
+    study("return 1.0 / 0", [1]).run()
+    study("return 2 * x", [1]).run(retry_failed=True)  # nothing was done yet
+    changed = study("return 'thrice', 3 * x", [1, 2])
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"file of changing has changed .* delete the folder .*sweep$"):
+            changed.run()
+    assert changed.results() == [2, ("thrice", 6)]
+    study("return 2 * x", [1, 2]).run()
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------

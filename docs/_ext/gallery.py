@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrank.experiments import EXPERIMENTS, Claim, by_chapter
-from pyrank.experiments.claims import count_sentence, of_kind
+from pyrank.experiments.claims import NEUTRAL, count_sentence, of_kind
 
 Data = dict[str, Any]
 """What a JSON file holds."""
@@ -68,8 +68,8 @@ def _page(name: str, data: Data, has_figure: bool) -> list[str]:
         rows = [(badge(c), _statement(c), _measured(c), prose(c.source)) for c in published]
         parts += ["## What is published", table(("verdict", "claim", "measured", "source"), rows)]
     if extensions:
-        rows = [(_statement(c), prose(c.expected), _measured(c)) for c in extensions]
-        parts += ["## How far it reaches", table(("question", "expected", "measured"), rows)]
+        rows = [(_statement(c), prose(c.expected), _measured(c), NEUTRAL[c.verdict]) for c in extensions]
+        parts += ["## How far it reaches", table(("question", "expected", "measured", "found"), rows)]
     return [*parts, f"Settings and data: `{name}/{name}.json`."]
 
 
@@ -88,9 +88,8 @@ def _measured(claim: Claim) -> str:
 
 
 def _statement(claim: Claim) -> str:
-    """Write what is claimed, and under it in small print how it is read and what to know."""
-    reading = f"read as: {prose(claim.reading)}" if claim.reading else ""
-    small = "; ".join(filter(None, (reading, prose(claim.note))))
+    """Write what is claimed, and under it in small print the remarks on it."""
+    small = "; ".join(map(prose, claim.remarks))
     return prose(claim.statement) + (small and f"<br><small>{small}</small>")
 
 

@@ -80,7 +80,8 @@ def new_parser() -> argparse.ArgumentParser:
     ))  # fmt: skip
     _add_reproduce(commands.add_parser(
         "reproduce", help="reproduce a published result: table, figure, data and verdict",
-        description="Reproduce a published result. A run that was stopped continues when the command is repeated.",
+        description="Reproduce a published result, or run an experiment that a Python file of your own declares. A run "
+        "that was stopped continues when the command is repeated.",
     ))  # fmt: skip
     _add_monitor(commands.add_parser(
         "monitor", help="measure every layer of a network of your own",
@@ -188,9 +189,10 @@ def _add_hessian(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_reproduce(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", metavar="NAME", help="the experiment; all: every one, and a page of them")
+    name = "the experiment, or a file such as my_experiment.py; all: every published one, and a page of them"
+    parser.add_argument("name", nargs="?", metavar="NAME", help=name)
     parser.add_argument("--list", action="store_true", help="list the experiments")
-    presets = "quick (about a minute each), paper (hours); of some also gpu, or as-published (the authors' script)"
+    presets = "quick (about a minute each), paper (hours); some have gpu, fashion-mnist, as-published (the script)"
     parser.add_argument("--preset", default="quick", metavar="PRESET", help=presets)
     device = "where chains are simulated: cpu, cuda (all GPUs) or cuda:N (default: cpu)"
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help=device)

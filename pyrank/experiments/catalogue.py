@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterable
-from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module, invalidate_caches
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
+from traceback import extract_tb
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from pyrank.support.errors import invalid
@@ -15,32 +17,16 @@ from pyrank.support.errors import invalid
 if TYPE_CHECKING:
     from pyrank.experiments.declaration import Experiment
 
-EXPERIMENTS = {
-    "rank-vs-depth": "chains",
-    "soft-rank-scaling": "chains",
-    "bound-check": "chains",
-    "ergodic-average": "chains",
-    "whitening-vs-batchnorm": "chains",
-    "full-rank-batches": "chains",
-    "spectrum-amplification": "chains",
-    "vanilla-collapse": "chains",
-    "random-relu-rank": "chains",
-    "escaped-outlier": "chains",
-    "indicative-tree": "chains",
-    "recentering-angles": "chains",
-    "outlier-stability": "chains",
-    "depth-and-learning": "networks",
-    "initialization-and-learning": "networks",
-    "pretraining-and-batchnorm": "networks",
-    "breaking-batchnorm": "networks",
-    "rank-during-training": "networks",
-    "gradient-directions": "networks",
-    "normalized-least-squares": "optimization",
-    "equivalent-network": "optimization",
-    "lp-normalizations": "optimization",
-    "noise-robustness": "optimization",
-    "batchnorm-smoothness": "optimization",
+_FOLDERS = {
+    "chains": "rank-vs-depth soft-rank-scaling bound-check ergodic-average whitening-vs-batchnorm full-rank-batches "
+    "spectrum-amplification vanilla-collapse random-relu-rank escaped-outlier indicative-tree recentering-angles "
+    "outlier-stability",
+    "networks": "depth-and-learning initialization-and-learning pretraining-and-batchnorm breaking-batchnorm "
+    "rank-during-training gradient-directions",
+    "optimization": "normalized-least-squares equivalent-network lp-normalizations noise-robustness "
+    "batchnorm-smoothness",
 }
+EXPERIMENTS = {name: folder for folder, names in _FOLDERS.items() for name in names.split()}
 """Every experiment and its folder, in the order of the papers; ``name-of-it`` is declared in ``name_of_it.py``."""
 
 CHAPTERS = {
@@ -72,15 +58,14 @@ def load(name: str) -> Experiment:
     Raises
     ------
     ArgumentError
-        If there is none of this name, or the file declares none.
+        If there is none of this name, or the file declares none, cannot be imported, or has the name of another module.
     """
     if str(name).endswith(".py"):
         return _from_file(Path(name))
     if name not in EXPERIMENTS:
         wanted = f"one of {', '.join(EXPERIMENTS)}, or a file such as my_experiment.py"
         raise invalid("experiment", name, wanted, "see `pyrank reproduce --list`")
-    module = import_module(f"pyrank.experiments.{EXPERIMENTS[name]}.{_module(name)}")
-    experiment: Experiment = module.EXPERIMENT
+    experiment: Experiment = import_module(f"pyrank.experiments.{EXPERIMENTS[name]}.{_module(name)}").EXPERIMENT
     return experiment
 
 
@@ -93,14 +78,32 @@ def _from_file(path: Path) -> Experiment:
 
     if not path.is_file():
         raise invalid("experiment", str(path), "a Python file", "check the path")
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    experiment = getattr(module, "EXPERIMENT", None)
+    experiment = getattr(_imported(path), "EXPERIMENT", None)
     if not isinstance(experiment, Experiment):
         wanted = "a file with EXPERIMENT = pyrank.experiments.Experiment(...)"
         raise invalid("experiment", str(path), wanted, "see docs/your_own_experiment.md")
     return experiment
+
+
+def _imported(path: Path) -> ModuleType:
+    """Import a file as workers do: by its name, from its folder, which is the last of the places looked in."""
+    if (folder := str(path.parent.absolute())) not in sys.path:
+        sys.path.append(folder)
+    invalidate_caches()
+    try:
+        spec = find_spec(path.stem)
+    except (ImportError, ValueError):  # a name with a dot, or __main__
+        spec = None
+    if spec is None or spec.loader is None or Path(spec.origin or "").resolve() != path.resolve():
+        raise invalid("experiment", str(path), "a name that a module can have and no other one has", "rename it")
+    module = module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[path.stem]
+        lines = [f"line {at.lineno}: " for at in extract_tb(error.__traceback__) if at.filename == spec.origin]
+        told = f"{''.join(lines[-1:])}{type(error).__name__}: {error}"
+        remedy = f"correct it, `python {path}` shows more"
+        raise invalid("experiment", str(path), f"a file that can be imported ({told})", remedy) from error
+    return module

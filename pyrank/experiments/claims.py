@@ -25,14 +25,11 @@ NEUTRAL = {"holds": "as expected", "fails": "differs", "undecided": "undecided"}
 
 @dataclass(frozen=True)
 class Wanted:
-    """The values at which a claim holds: from ``low`` to ``high``."""
+    """The values at which a claim holds, from ``low`` to ``high``, and these in words."""
 
     low: float
     high: float
     text: str
-
-    def __str__(self) -> str:
-        return self.text
 
     def verdict(self, measured: Interval) -> str:
         """Return ``"holds"``, ``"fails"``, or ``"undecided"`` if the interval allows both; NaN decides nothing."""
@@ -103,6 +100,12 @@ class Claim:
         as_choice("kind", self.kind, KINDS)
         as_choice("verdict", self.verdict, VERDICTS)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What is said below it: the source of an extension, how words were read, and the note, as far as given."""
+        source = self.source if self.kind == "extension" else ""
+        return [*filter(None, (source, self.reading and f"read as: {self.reading}", self.note))]
+
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Claim:
         """Return a claim from its fields as JSON has them: numbers that are not finite are words there."""
@@ -118,20 +121,18 @@ def published(
     ``measured`` is the number that decides, ``wanted`` is where it has to lie: `at_least`, `at_most`, `close_to` or
     `between`. The other arguments are attributes of the `Claim`.
     """
-    return _judged("published", statement, str(source), measured, wanted, reading, note)
+    return Claim("published", statement, str(source), *_judged(measured, wanted), reading, note)
 
 
 def extension(statement: str, source: Source | str, measured: Interval, wanted: Wanted, *, note: str = "") -> Claim:
     """Return what pyrank asks beyond the papers; the arguments are those of `published`."""
-    return _judged("extension", statement, str(source), measured, wanted, "", note)
+    return Claim("extension", statement, str(source), *_judged(measured, wanted), note=note)
 
 
-def _judged(
-    kind: str, statement: str, source: str, measured: Interval, wanted: Wanted, reading: str, note: str
-) -> Claim:
+def _judged(measured: Interval, wanted: Wanted) -> tuple[float, float | None, str, str, str]:
+    """Return the fields of a `Claim` from its value to its verdict."""
     error = None if measured.low == measured.value == measured.high else measured.error
-    verdict = wanted.verdict(measured)
-    return Claim(kind, statement, source, measured.value, error, str(measured), str(wanted), verdict, reading, note)
+    return measured.value, error, str(measured), wanted.text, wanted.verdict(measured)
 
 
 def provisional(what: str, flagged: Sequence[object]) -> str:
@@ -162,12 +163,11 @@ def claims_text(claims: Sequence[Claim]) -> str:
     for claim in of_kind("published", claims):
         lines.append(f"{claim.verdict.upper()}: {claim.statement}")
         lines.append(f"    measured {claim.measured}, wanted {claim.expected}  ({claim.source})")
-        lines += [f"    read as: {claim.reading}"] * bool(claim.reading) + [f"    {claim.note}"] * bool(claim.note)
-    beyond = of_kind("extension", claims)
-    if beyond:
+        lines += [f"    {remark}" for remark in claim.remarks]
+    if beyond := of_kind("extension", claims):
         lines += [""] * bool(lines) + ["How far it reaches:"]
     for claim in beyond:
         lines.append(f"  * {claim.statement}")
         lines.append(f"    expected {claim.expected}, measured {claim.measured}: {NEUTRAL[claim.verdict]}")
-        lines.append(f"    {'; '.join(filter(None, (claim.source, claim.note)))}")
+        lines.append(f"    {'; '.join(claim.remarks)}")
     return "\n".join(lines)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from pyrank.experiments.claims import Claim
 from pyrank.experiments.papers import Source, full, short
 from pyrank.experiments.results import Result, publish
 from pyrank.experiments.tables import Column, Row, records, written
-from pyrank.experiments.tasks import Task, run_tasks
+from pyrank.experiments.tasks import How, Task, run_tasks
 from pyrank.plotting import Sheet
 from pyrank.support.text import span
 
@@ -41,8 +42,7 @@ class Found:
         """Group the rows by one column, or by several as tuples, in the order in which their values first occur."""
         groups: dict[Any, list[Row]] = {}
         for row in self.rows:
-            values = tuple(getattr(row, name) for name in names)
-            groups.setdefault(values if len(names) > 1 else values[0], []).append(row)
+            groups.setdefault(attrgetter(*names)(row), []).append(row)
         return groups
 
 
@@ -107,21 +107,16 @@ class Experiment:
     tables: Sequence[Table] = field(default_factory=tuple)
     more: Callable[[Found], Mapping[str, object]] = lambda found: {}
 
-    def find(
-        self, settings: Any, out: Path, *, device: str = "cpu", progress: bool | None = None, workers: int | None = None
-    ) -> Found:
+    def find(self, settings: Any, out: Path, **how: Unpack[How]) -> Found:
         """Run the tasks as a study of the experiment's name in ``out``, and analyse their results."""
         tasks = list(self.tasks(settings))
-        study = out / f"{self.name}.study"
-        data = self.analyse(settings, run_tasks(tasks, study, device=device, progress=progress, workers=workers))
+        data = self.analyse(settings, run_tasks(tasks, out / f"{self.name}.study", **how))
         seeds = [task.seed for task in tasks if task.seed is not None]
         return Found(settings, data, records(self.columns, self.rows(settings, data)), seeds)
 
-    def run(
-        self, settings: Any, out: Path, *, device: str = "cpu", progress: bool | None = None, workers: int | None = None
-    ) -> Result:
+    def run(self, settings: Any, out: Path, **how: Unpack[How]) -> Result:
         """Answer the question, and write data, table and figure into ``out``."""
-        found = self.find(settings, out, device=device, progress=progress, workers=workers)
+        found = self.find(settings, out, **how)
         caption = self.full_caption(found)
         further = {table.name: records(table.columns, table.rows(found)) for table in self.tables}
         lines = {name: [vars(row) for row in rows] for name, rows in further.items()}

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 from pyrank._version import __version__
-from pyrank.experiments.catalogue import by_chapter
 from pyrank.experiments.claims import NEUTRAL, Claim, count_sentence, of_kind
 from pyrank.experiments.overview import Outcome, Overview
 from pyrank.experiments.results import Result
@@ -27,7 +25,10 @@ ALLOWED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 def html(overview: Overview) -> str:
     """Return the page; links to files are relative to its own place."""
-    articles = "".join(_chapter(title, some, overview.page.parent) for title, some in _chapters(overview))
+    articles = ""
+    for title, outcomes in overview.chapters.items():
+        articles += f'<h2 class="chapter">{escape(title)}</h2>\n' * bool(title)
+        articles += "".join(_article(outcome, overview.page.parent) for outcome in outcomes)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -63,16 +64,10 @@ def _header(overview: Overview) -> str:
     return text
 
 
-def _chapters(overview: Overview) -> list[tuple[str, list[Outcome]]]:
-    """Return titles of chapters, each with its outcomes."""
-    outcomes = {outcome.name: outcome for outcome in overview.outcomes}
-    return [(title, [outcomes[name] for name in names]) for title, names in by_chapter(outcomes).items()]
-
-
 def _contents(overview: Overview) -> str:
     """Return a list of all experiments, chapter by chapter, with a mark for each published claim."""
     parts, first = [], 1
-    for title, outcomes in _chapters(overview):
+    for title, outcomes in overview.chapters.items():
         parts += [f'<p class="lead">{escape(title)}</p>'] * bool(title)
         parts += [f'<ol start="{first}">', *map(_entry, outcomes), "</ol>"]
         first += len(outcomes)
@@ -89,12 +84,6 @@ def _entry(outcome: Outcome) -> str:
             for claim in of_kind("published", outcome.result.claims)
         )
     return f'<li><a href="#{escape(outcome.name)}">{escape(question)}</a> {marks}</li>'
-
-
-def _chapter(title: str, outcomes: Sequence[Outcome], home: Path) -> str:
-    """Return the articles of a chapter under its title."""
-    heading = f'<h2 class="chapter">{escape(title)}</h2>\n' if title else ""
-    return heading + "".join(_article(outcome, home) for outcome in outcomes)
 
 
 def _article(outcome: Outcome, home: Path) -> str:
@@ -136,8 +125,7 @@ def _image(png: Path | None, caption: str) -> str:
 
 
 def _claim(claim: Claim) -> str:
-    remarks = [f"read as: {claim.reading}"] * bool(claim.reading) + [claim.note] * bool(claim.note)
-    below = "".join(f'\n<p class="faint">{escape(remark)}</p>' for remark in remarks)
+    below = "".join(f'\n<p class="faint">{escape(remark)}</p>' for remark in claim.remarks)
     return f"""<li>
 <p>{_badge(claim.verdict)} {escape(claim.statement)} <span class="faint">({escape(claim.source)})</span></p>
 <p>measured {escape(claim.measured)}, wanted {escape(claim.expected)}</p>{below}
@@ -148,20 +136,22 @@ def _extensions(claims: list[Claim]) -> str:
     """Return what is asked beyond the papers, without red or green."""
     if not claims:
         return ""
-    rows = "\n".join(
-        f'<tr><td>{escape(c.statement)}<br><span class="faint">{escape("; ".join(filter(None, (c.source, c.note))))}'
-        f"</span></td><td>{escape(c.expected)}</td><td>{escape(c.measured)}</td><td>{NEUTRAL[c.verdict]}</td></tr>"
-        for c in claims
-    )
     return f"""<details open>
 <summary>How far it reaches: {len(claims)} question{"s" * (len(claims) > 1)} beyond the paper</summary>
 <table>
 <thead><tr><th>Question</th><th>Expected</th><th>Measured</th><th></th></tr></thead>
 <tbody>
-{rows}
+{chr(10).join(map(_extension, claims))}
 </tbody>
 </table>
 </details>"""
+
+
+def _extension(claim: Claim) -> str:
+    return f"""<tr>
+<td>{escape(claim.statement)}<br><span class="faint">{escape("; ".join(claim.remarks))}</span></td>
+<td>{escape(claim.expected)}</td><td>{escape(claim.measured)}</td><td>{NEUTRAL[claim.verdict]}</td>
+</tr>"""
 
 
 def _badge(verdict: str) -> str:

@@ -40,6 +40,12 @@ class Overview:
     written: bool = True
 
     @property
+    def chapters(self) -> dict[str, list[Outcome]]:
+        """The outcomes by the titles of their chapters."""
+        outcomes = {outcome.name: outcome for outcome in self.outcomes}
+        return {title: [outcomes[name] for name in names] for title, names in by_chapter(outcomes).items()}
+
+    @property
     def claims(self) -> list[Claim]:
         """Those of all experiments."""
         return [claim for outcome in self.outcomes if outcome.result for claim in outcome.result.claims]
@@ -52,10 +58,10 @@ class Overview:
     def __str__(self) -> str:
         """Return a line for each experiment, under the title of its chapter, and a sentence on all published claims."""
         head = (*VERDICTS, "extensions", "seconds", "experiment")
-        first, *lines = text_table(head, [_line(outcome) for outcome in self.outcomes]).splitlines()
-        rest, told = iter(lines), [first]
-        for title, names in by_chapter(outcome.name for outcome in self.outcomes).items():
-            told += [title] * bool(title) + [next(rest) for _ in names]
+        lines = iter(text_table(head, [_line(outcome) for outcome in self.outcomes]).splitlines())
+        told = [next(lines)]
+        for title, outcomes in self.chapters.items():
+            told += [title] * bool(title) + [next(lines) for _ in outcomes]
         return "\n".join([*told, "", count_sentence(self.claims)])
 
 

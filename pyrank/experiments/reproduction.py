@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 from warnings import warn
 
 from pyrank import plotting
@@ -14,6 +17,7 @@ from pyrank.experiments.declaration import Experiment
 from pyrank.experiments.index_page import html
 from pyrank.experiments.overview import Outcome, Overview
 from pyrank.experiments.results import Result, finished
+from pyrank.experiments.tasks import How
 from pyrank.support.errors import as_choice, invalid
 from pyrank.support.files import NotWritten, prepare_folder, write_all
 from pyrank.support.locks import sole_writer
@@ -41,7 +45,8 @@ def reproduce(
         One of `EXPERIMENTS`, the path of a Python file that declares an `Experiment`, or such an object.
     preset
         ``"quick"`` or ``"paper"``; ``"gpu"`` for ``"soft-rank-scaling"``: the published size for a GPU;
-        ``"as-published"`` for networks where the authors' script differs from their text.
+        ``"fashion-mnist"`` for ``"pretraining-and-batchnorm"``: these images in place of CIFAR-10; ``"as-published"``
+        for networks where the authors' script differs from their text.
     out
         Folder for the files, created if needed; ``results/<name>-<preset>`` if not given. An unfinished run found
         there is continued.
@@ -76,9 +81,7 @@ def reproduce(
     if preset not in experiment.presets:
         raise invalid("preset", preset, f"one of {', '.join(experiment.presets)}", "use 'quick' for a first look")
     folder = Path("results", f"{experiment.name}-{preset}") if out is None else Path(out)
-    _require(device)
-    prepare_folder("out", folder)
-    with sole_writer("out", folder):
+    with _held(folder, device):
         return experiment.run(experiment.presets[preset], folder, device=device, progress=progress, workers=workers)
 
 
@@ -111,33 +114,17 @@ def reproduce_all(
 
     Raises
     ------
-    ArgumentError
-        If the preset is unknown, the device is not there, or the folder cannot be used or is written to by another run.
-    ImportError
-        If matplotlib is missing.
-    KeyboardInterrupt
-        On Ctrl-C, or on SIGTERM while chains are simulated; the same call continues.
+    ArgumentError, ImportError, KeyboardInterrupt
+        As `reproduce`, before the first experiment or when it is stopped.
 
     Warns
     -----
     NotWritten
-        If files cannot be written, for example on a full disk; the result is returned.
+        As `reproduce`.
     """
     as_choice("preset", preset, PRESETS)
-    _require(device)
     folder = Path("results", f"all-{preset}") if out is None else Path(out)
-    prepare_folder("out", folder)
-    with sole_writer("out", folder):
-        overview, unwritten = _reproduce_all(preset, folder, device, progress, workers)
-    if unwritten:
-        warn(unwritten, NotWritten, stacklevel=2)
-    return replace(overview, written=not unwritten)
-
-
-def _reproduce_all(
-    preset: str, folder: Path, device: str, progress: bool | None, workers: int | None
-) -> tuple[Overview, str]:
-    """Return the overview, and why its page is not written, if it is not."""
+    how: How = {"device": device, "progress": progress, "workers": workers}
     began = time.perf_counter()
     outcomes: list[Outcome] = []
 
@@ -146,37 +133,42 @@ def _reproduce_all(
         overview = Overview(preset, time.perf_counter() - began, tuple(outcomes), missing, folder / "index.html")
         return overview, write_all({overview.page: html(overview)})[1]
 
-    overview, unwritten = show()
-    with count_bar(len(EXPERIMENTS), progress) as bar:
+    with _held(folder, device), count_bar(len(EXPERIMENTS), progress) as bar:
+        overview, unwritten = show()
         for name in EXPERIMENTS:
             bar.set_description(name)
             try:
-                outcomes.append(_outcome(name, preset, folder / name, device, progress, workers))
+                outcomes.append(_outcome(name, preset, folder / name, **how))
             except KeyboardInterrupt as stop:
                 where = f"interrupted in {name}; the same command continues; what is finished: {overview.page}"
                 raise Stopped.after(stop, where) from stop
             overview, unwritten = show()
             bar.update()
-    return overview, unwritten
+    if unwritten:
+        warn(unwritten, NotWritten, stacklevel=2)
+    return replace(overview, written=not unwritten)
 
 
-def _require(device: str) -> None:
-    """Raise unless there is what draws and what simulates."""
+@contextmanager
+def _held(folder: Path, device: str) -> Iterator[None]:
+    """Hold a folder for this run alone, once there is what draws and what simulates."""
     plotting.require()
     from pyrank.engine.gpus import check_device  # with torch, which mistakes found so far do not need
 
     check_device(device)
+    prepare_folder("out", folder)
+    with sole_writer("out", folder):
+        yield
 
 
-def _outcome(name: str, preset: str, out: Path, device: str, progress: bool | None, workers: int | None) -> Outcome:
+def _outcome(name: str, preset: str, out: Path, **how: Unpack[How]) -> Outcome:
     """Reproduce one experiment, whatever goes wrong in it."""
     began = time.perf_counter()
-    result, error, earlier = None, "", False
     try:
         experiment = load(name)
-        result = finished(name, out, experiment.presets[preset])
-        earlier = result is not None
-        result = result or reproduce(experiment, preset, out, device=device, progress=progress, workers=workers)
+        known = finished(name, out, experiment.presets[preset])
+        result = known or reproduce(experiment, preset, out, **how)
+        return Outcome(name, time.perf_counter() - began, result, earlier=known is not None)
     except Exception as problem:
         error = " ".join(f"{type(problem).__name__}: {problem}".split())
-    return Outcome(name, time.perf_counter() - began, result, error, earlier)
+        return Outcome(name, time.perf_counter() - began, error=error)

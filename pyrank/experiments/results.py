@@ -19,6 +19,9 @@ from pyrank.support.files import NotWritten, csv_text, json_text, write_all
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+WORDS = ("question", "citation", "table", "caption")
+"""What of a result is text."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -63,15 +66,10 @@ def publish(
     paths = _paths(result.name, out)
     records = [vars(row) for row in rows]
     everything = {
-        "experiment": result.name,
-        "version": __version__,
-        "settings": asdict(settings),
-        "question": result.question,
-        "citation": result.citation,
-        "rows": records,
-        "table": result.table,
+        **_identity(result.name, settings),
+        **{name: getattr(result, name) for name in WORDS},
         "claims": [asdict(claim) for claim in result.claims],
-        "caption": result.caption,
+        "rows": records,
         **more,
     }
     contents: dict[Path, str | bytes] = {
@@ -100,14 +98,17 @@ def finished(name: str, out: Path, settings: Any) -> Result | None:
         return None
     try:
         known = json.loads(paths["json"].read_bytes())
-        wanted = {"experiment": name, "version": __version__, "settings": json.loads(json_text(asdict(settings)))}
+        wanted = json.loads(json_text(_identity(name, settings)))
         if {key: known[key] for key in wanted} != wanted:
             return None
         claims = tuple(Claim.from_dict(fields) for fields in known["claims"])
-        words = {key: known[key] for key in ("question", "citation", "table", "caption")}
-        return Result(name, claims=claims, **words, files=tuple(paths.values()))
+        return Result(name, claims=claims, **{key: known[key] for key in WORDS}, files=tuple(paths.values()))
     except (ValueError, KeyError, TypeError):  # not a file of ours
         return None
+
+
+def _identity(name: str, settings: Any) -> dict[str, object]:
+    return {"experiment": name, "version": __version__, "settings": asdict(settings)}
 
 
 def _paths(name: str, out: Path) -> dict[str, Path]:

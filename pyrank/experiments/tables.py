@@ -59,13 +59,7 @@ class Column:
 
 
 def records(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Return rows that hold exactly what the columns name, in their order.
-
-    Raises
-    ------
-    KeyError
-        If a row lacks a column or has another one: a slip of the experiment.
-    """
+    """Return rows that hold exactly what the columns name, in their order; anything else is a slip, a KeyError."""
     names = [column.name for column in columns if column.name]
     found = []
     for values in rows:

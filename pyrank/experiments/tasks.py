@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any, Protocol, get_type_hints
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, TypedDict, get_type_hints
 
 from pyrank import studies
 from pyrank.specs.chain import Chain
@@ -19,25 +16,12 @@ class TaskError(RuntimeError):
     """A task has failed; the others have not."""
 
 
-class Task(Protocol):
-    """A piece of work."""
+class How(TypedDict, total=False):
+    """How tasks are run, as in `reproduce`: nothing that a result depends on."""
 
-    @property
-    def name(self) -> str:
-        """What it is called."""
-
-    @property
-    def seed(self) -> int | None:
-        """That of its random numbers, if it has one."""
-
-    def check(self, device: str) -> None:
-        """Raise ArgumentError if it cannot run on a device."""
-
-    def cell(self, device: str) -> studies.Task:
-        """Return it as a cell of a study."""
-
-    def result(self, kept: Any) -> Any:
-        """Return its result from what the study has kept."""
+    device: str
+    progress: bool | None
+    workers: int | None
 
 
 @dataclass(frozen=True)
@@ -47,7 +31,7 @@ class Simulation:
     Attributes
     ----------
     name
-        For people and for the checkpoint's file name, such as ``"d=64,gamma=1"``.
+        For people, such as ``"d=64,gamma=1"``.
     chain, depth
         As in `pyrank.simulate`.
     options
@@ -67,16 +51,12 @@ class Simulation:
         """That of the weights, if it is given."""
         return self.options.get("seed")
 
-    def check(self, device: str) -> None:
-        """Raise ArgumentError if it cannot run on a device."""
-        from pyrank.engine import backends  # with torch, which declaring an experiment does not need
-
-        backends.choose(self.chain, device)
-
     def cell(self, device: str) -> studies.Task:
-        """Return it as a cell of a study."""
+        """Return it as a cell of a study, or raise ArgumentError if it cannot run on the device."""
+        from pyrank.engine import backends  # with torch, which declaring an experiment does not need
         from pyrank.studies import runs
 
+        backends.choose(self.chain, device)
         parameters = {"chain": self.chain, "depth": self.depth, "options": dict(self.options), "device": device}
         return studies.Task(runs.whole_run, parameters, self.cost)
 
@@ -105,11 +85,8 @@ class Computation:
         """The argument of this name, if there is one."""
         return self.arguments.get("seed")
 
-    def check(self, device: str) -> None:
-        """Do nothing: it runs on the CPU wherever chains are simulated."""
-
     def cell(self, device: str) -> studies.Task:
-        """Return it as a cell of a study."""
+        """Return it as a cell of a study; it runs on the CPU, whatever the device for chains."""
         return studies.Task(self.function, self.arguments, self.cost)
 
     def result(self, kept: Any) -> Any:
@@ -118,27 +95,21 @@ class Computation:
         return kind(**kept) if isinstance(kind, type) and is_dataclass(kind) else kept
 
 
+Task = Simulation | Computation
+
+
 def run_tasks(
-    tasks: Sequence[Task],
-    folder: Path,
-    *,
-    device: str = "cpu",
-    progress: bool | None = None,
-    workers: int | None = None,
+    tasks: Sequence[Task], folder: Path, device: str = "cpu", progress: bool | None = None, workers: int | None = None
 ) -> list[Any]:
     """Run tasks as a study in this folder; return their results in their order.
 
     Raises
     ------
     ArgumentError
-        If the folder cannot be written to, or one of them cannot run on this ``device``, before the first does.
+        If the folder cannot be written to, or one of them cannot run on the device, before the first does.
     TaskError
         If one fails; the same call tries it again.
-    KeyboardInterrupt
-        On Ctrl-C, or on SIGTERM while chains are simulated; the same call continues.
     """
-    for task in tasks:
-        task.check(device)
     if not tasks:
         return []
     cells = [task.cell(device) for task in tasks]
@@ -150,10 +121,3 @@ def run_tasks(
         if error := study.error(cell):
             raise TaskError(f"{task.name} failed: {error}")
     return [task.result(study.result(cell)) for task, cell in zip(tasks, cells, strict=True)]
-
-
-def trace(run: Any, measure: str) -> NDArray[np.float64]:
-    """Return what a run recorded of a measure, (chains, samples)."""
-    values = run[measure].trace
-    assert values is not None, "the simulation kept no trace"
-    return np.asarray(values)

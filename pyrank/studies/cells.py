@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from pyrank.studies.grids import MOST_CELLS, Grid
@@ -70,6 +72,12 @@ class Cells(Mapping[str, Task]):
     def modules(self) -> list[str]:
         """Where their functions are."""
         return sorted({function.__module__ for function in self._functions()} - {"__main__"})
+
+    def sources(self) -> dict[str, str]:
+        """Return hashes of the files that their functions are in, by module; for pyrank's own its version stands."""
+        names = [name for name in self.modules if name.partition(".")[0] != "pyrank"]
+        files = {name: Path(getattr(sys.modules.get(name), "__file__", None) or "") for name in names}
+        return {name: sha256(file.read_bytes()).hexdigest() for name, file in files.items() if file.is_file()}
 
     def _functions(self) -> list[Callable[..., Any]]:
         return [self._tasks.task] if isinstance(self._tasks, Grid) else [task.function for task in self._tasks]

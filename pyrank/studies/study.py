@@ -124,6 +124,8 @@ class Study:
         NotWritten
             If results cannot be written at the end, for example on a full disk. This object still has them, and the
             same call tries again.
+        UserWarning
+            If the file of one of the functions, or the version of pyrank, is another one than when the study began.
         """
         if self._cells is None:
             raise invalid("cells", None, "the cells to run", f"open it as Study({str(self.folder)!r}, cells)")
@@ -165,11 +167,18 @@ class Study:
         """Enter what is new into the store; return what was known of each cell."""
         assert self._cells is not None
         known, earlier = self._store.statuses(), self._store.frame()
-        frame = self._cells.frame() | {"pyrank": __version__}
+        sources = self._cells.sources()
+        frame = self._cells.frame() | {"pyrank": __version__, "sources": sources}
         if (begun := earlier.get("pyrank", __version__)) != __version__:
             warn(f"continued with pyrank {__version__}, begun with {begun}: results are as valid, but not promised to "
                  "be those of one version to the last bit", stacklevel=4)  # fmt: skip
             frame["pyrank"] = begun
+        if "done" in known.values():
+            first = earlier.get("sources", {})
+            if changed := [name for name, source in sources.items() if first.get(name, source) != source]:
+                warn(f"the file of {', '.join(changed)} has changed since this study was begun: what is done is kept; "
+                     f"to have it computed anew, delete the folder {self.folder}", stacklevel=4)  # fmt: skip
+            frame["sources"] = sources | first
         if {name: earlier.get(name) for name in frame} == frame and known.keys() >= self._cells.keys():
             return known
         self._store.enter(self._cells.entries(), frame)

@@ -17,12 +17,13 @@ from typing import Any
 
 from pyrank.engine.run import Run
 from pyrank.estimate.intervals import Interval, mean_interval
+from pyrank.experiments.chains.over_chains import trace
 from pyrank.experiments.chains.scaling_law import ScalingLaw, Setting, grid_caption, simulations
 from pyrank.experiments.claims import Claim, at_most, extension, provisional, published
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.papers import TALK
 from pyrank.experiments.tables import Column, Row
-from pyrank.experiments.tasks import Simulation, trace
+from pyrank.experiments.tasks import Simulation
 from pyrank.plotting import Sheet
 from pyrank.support.text import plus_minus, span
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyrank.engine.run import Run
-from pyrank.experiments.tasks import Simulation, trace
+from pyrank.experiments.chains.over_chains import trace
+from pyrank.experiments.tasks import Simulation
 from pyrank.specs.chain import Chain
 from pyrank.specs.measures import Measure
 from pyrank.support.errors import as_integer

@@ -27,11 +27,12 @@ from pyrank import plotting
 from pyrank.engine.run import Run
 from pyrank.estimate.intervals import Interval
 from pyrank.estimate.time_averages import error_slope, root_mean_square, squared_errors
+from pyrank.experiments.chains.over_chains import trace
 from pyrank.experiments.claims import Claim, at_most, close_to, extension, provisional, published
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.papers import DANESHMAND, TALK
 from pyrank.experiments.tables import Column
-from pyrank.experiments.tasks import Simulation, trace
+from pyrank.experiments.tasks import Simulation
 from pyrank.plotting import Panel, Sheet
 from pyrank.specs.chain import Chain
 from pyrank.support.text import plus_minus

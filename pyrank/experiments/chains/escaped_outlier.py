@@ -25,12 +25,12 @@ from pyrank.engine.run import Run
 from pyrank.estimate.intervals import Interval
 from pyrank.experiments.chains.escape import DEFINITION, ESCAPE_ANGLE, NONE_SHARE, NORMALIZATIONS, Ends, relu_chain
 from pyrank.experiments.chains.escaped_shape import RIGHT, shape, shape_columns, shape_questions, where
-from pyrank.experiments.chains.over_chains import share, share_columns
+from pyrank.experiments.chains.over_chains import share, share_columns, trace
 from pyrank.experiments.claims import Claim, Wanted, at_least, at_most, close_to, extension, published
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.papers import NACHUM
 from pyrank.experiments.tables import Column, Row
-from pyrank.experiments.tasks import Simulation, trace
+from pyrank.experiments.tasks import Simulation
 from pyrank.plotting import Panel, Sheet
 from pyrank.theory import escaped_shape
 

@@ -21,11 +21,12 @@ from pyrank import plotting, theory
 from pyrank.engine.run import Run
 from pyrank.estimate.intervals import Interval, mean_interval
 from pyrank.experiments.chains.full_rank_ends import LASTING, draw_ends, end_claims, measured_end, place
+from pyrank.experiments.chains.over_chains import trace
 from pyrank.experiments.claims import Claim, at_least, close_to, extension, published
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.papers import DANESHMAND
 from pyrank.experiments.tables import Column
-from pyrank.experiments.tasks import Simulation, trace
+from pyrank.experiments.tasks import Simulation
 from pyrank.plotting import Panel, Sheet
 from pyrank.specs.chain import Chain
 from pyrank.support.text import span

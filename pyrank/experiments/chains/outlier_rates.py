@@ -17,10 +17,9 @@ from torch import Tensor
 from pyrank.engine.run import Run
 from pyrank.estimate.intervals import Interval, mean_interval
 from pyrank.experiments.chains.outlier_starts import Start
-from pyrank.experiments.chains.over_chains import mean_columns
+from pyrank.experiments.chains.over_chains import mean_columns, trace
 from pyrank.experiments.claims import Claim, at_most, close_to, extension
 from pyrank.experiments.tables import Column, Row
-from pyrank.experiments.tasks import trace
 from pyrank.theory import cluster_multiplier, escaped_multiplier
 
 Floats = NDArray[np.float64]

@@ -31,12 +31,12 @@ from pyrank.experiments.chains import outlier_rates as rates
 from pyrank.experiments.chains.escape import NONE_SHARE, NORMALIZATIONS, Ends, relu_chain
 from pyrank.experiments.chains.outlier_rates import Floats, Runs, cluster_spread, last_length
 from pyrank.experiments.chains.outlier_starts import Start
-from pyrank.experiments.chains.over_chains import mean_columns, means, share, share_columns
+from pyrank.experiments.chains.over_chains import mean_columns, means, share, share_columns, trace
 from pyrank.experiments.claims import Claim, at_least, at_most, extension, published
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.papers import NACHUM
 from pyrank.experiments.tables import Column, Row
-from pyrank.experiments.tasks import Simulation, trace
+from pyrank.experiments.tasks import Simulation
 from pyrank.plotting import Panel, Sheet
 from pyrank.support.text import span
 

@@ -1,15 +1,23 @@
-"""Shares and means over independent chains, with 95 % intervals: as fields of a row, and as columns of a table."""
+"""What independent chains recorded, and shares and means over them with 95 % intervals, in rows and columns."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyrank.estimate.intervals import mean_interval, share_interval
 from pyrank.experiments.tables import Column
+
+
+def trace(run: Any, measure: str) -> NDArray[np.float64]:
+    """Return what a run recorded of a measure, (chains, samples)."""
+    values = run[measure].trace
+    assert values is not None, "the simulation kept no trace"
+    return np.asarray(values)
 
 
 def share(name: str, count: int, chains: int) -> dict[str, float]:

@@ -1,10 +1,12 @@
 """How far does a random ReLU layer raise the rank of its inputs? Up to their number N, given enough rows.
 
 Lemma 2 and Theorem 3: rows of gaussian W raise the rank of ReLU(W X) up to N, if no two of the N inputs are collinear,
-even if X has rank 2; inputs x and -x are excluded. Here X has ``features`` gaussian rows and N columns, or N / 2 and
-their opposites. A kink at the plane across x tells every input from the others; a row of W on either side of it is
-what has to be drawn. For x and -x there is one kink, ReLU(u) - ReLU(-u) = u, so that the rank cannot exceed
-N / 2 + rank X. That is less than N only if the x depend on each other.
+even if X has rank 2; inputs x and -x are excluded. So they are read here: at hand were what Lemma 2 assumes, a summary
+("rank growth under random ReLU layers"), and of Theorem 3 no more than its number.
+
+X has ``features`` gaussian rows and N columns, or N / 2 and their opposites. A kink at the plane across x tells every
+input from the others; a row of W on either side of it is what has to be drawn. For x and -x there is one kink, ReLU(u)
+- ReLU(-u) = u, so that the rank cannot exceed N / 2 + rank X. That is less than N only if the x depend on each other.
 
 The rank is counted exactly, without a tolerance: entries of X and W are rounded to multiples of 2^-20, and rows of
 ReLU(W X), integers then, are eliminated modulo a prime (`pyrank.theory.modular_rank`). For comparison the numerical
@@ -178,7 +180,7 @@ def claims(found: Found) -> list[Claim]:
             f"takes {plane.median / plane.samples:.1f} N rows in the median",
         ),
         extension(
-            "largest rank with pairs x, -x, which Theorem 3 excludes, less the smaller one of N / 2 + rank X and N",
+            "largest rank with pairs x, -x, which Lemma 2 excludes, less the smaller one of N / 2 + rank X and N",
             "ReLU(u) - ReLU(-u) = u",
             Interval.exact(max((row.largest - row.ceiling for row in opposite), key=abs)),
             close_to(0.0, 0.0),
@@ -194,7 +196,8 @@ def _growth(some: Sequence[Row]) -> Claim:
         NACHUM.at("Lemma 2, Theorem 3"),
         Interval.share(worst.reached, worst.seeds),
         at_least(ALMOST_ALL),
-        reading=f"share of seeds that reach N within {worst.rows // worst.samples} N rows of W",
+        reading=f"share of seeds that reach N within {worst.rows // worst.samples} N rows of W; what Lemma 2 concludes "
+        "and the text of Theorem 3 are not at hand and taken to be this growth",
         note=f"the slowest of N = {', '.join(str(row.samples) for row in some)} is {worst.samples}: half of the seeds "
         f"need {worst.median:.0f} rows or more, one in twenty {worst.late:.0f}",
     )

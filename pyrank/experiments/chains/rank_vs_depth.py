@@ -163,20 +163,35 @@ def _survival(row: Row) -> Claim:
 
 
 def _drop(found: Found) -> Iterable[Claim]:
-    ranks = {}
+    vanilla: dict[str, Interval] = {}
+    normalised: dict[str, Interval] = {}
     for network, course in found.data.items():
         if _in_figure(network):
             layer = course.depths[course.nearest(QUICKLY)]
+            ranks = vanilla if network.normalization == "none" else normalised
             ranks[network.title] = Interval.mean(course.over("numerical_rank", layer, layer))
-    if ranks:
+    if vanilla:
         yield published(
             "the rank quickly drops in depth for both networks",
             DANESHMAND.at("Fig. 2"),
-            max(ranks.values(), key=lambda rank: rank.value),
-            at_most(WIDTH - 1),
-            reading=f"of {WIDTH} at least one is lost at layer {layer:,}; the largest numerical rank of all four",
-            note="; ".join(f"{title}: {rank}" for title, rank in ranks.items()),
+            max(vanilla.values(), key=lambda rank: rank.value),
+            at_most(math.sqrt(WIDTH)),
+            reading="both: linear and ReLU, without BN; the larger numerical rank is below sqrt(d), where BN keeps it "
+            f"above, by layer {layer:,}",
+            note=_listed(vanilla),
         )
+    if normalised:
+        yield extension(
+            f"the rank of both BN networks, linear and ReLU, has halved by layer {layer:,}",
+            DANESHMAND.at('another reading of "both" in Fig. 2'),
+            max(normalised.values(), key=lambda rank: rank.value),
+            at_most(WIDTH / 2),
+            note=_listed(normalised),
+        )
+
+
+def _listed(ranks: Mapping[str, Interval]) -> str:
+    return "; ".join(f"{title}: {rank}" for title, rank in ranks.items())
 
 
 def _collapse_elsewhere(some: Mapping[Network, Row]) -> Iterable[Claim]:

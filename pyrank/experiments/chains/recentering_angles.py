@@ -24,11 +24,12 @@ from torch import Tensor
 from pyrank import plotting, theory
 from pyrank.engine.run import Run
 from pyrank.estimate.intervals import Interval, mean_interval
+from pyrank.experiments.chains.over_chains import trace
 from pyrank.experiments.claims import Claim, close_to, extension, published
 from pyrank.experiments.declaration import Experiment, Found
 from pyrank.experiments.papers import NACHUM
 from pyrank.experiments.tables import Column, Row
-from pyrank.experiments.tasks import Simulation, trace
+from pyrank.experiments.tasks import Simulation
 from pyrank.plotting import Panel, Sheet
 from pyrank.reference.geometry import pairwise_angles
 from pyrank.specs.chain import Chain
