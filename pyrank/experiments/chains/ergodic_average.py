@@ -1,11 +1,10 @@
 """Is the average over the layers of one deep chain the average over many chains? Yes, with an error like 1 / sqrt(L).
 
-Theorem 2 says that averages over layers have limits; the talk says which, by ergodicity: averages over states.
-
-The chain is ``H' = BN(H + gamma W H)`` with gaussian W, N = d, rescaling only. Averages over the layers of one long
-chain and over many chains at one late layer, from different seeds, are compared. Then the error of averages over L
-layers is followed as L doubles, over many stretches of many chains. It is taken about the mean of them all: once the
-first comparison holds that is the state average, and known better than from many chains at one layer.
+Theorem 2 says that averages over layers have limits; the talk says which, by ergodicity: averages over states. The
+chain is ``H' = BN(H + gamma W H)`` with gaussian W, N = d, rescaling only. Averages over the layers of one long chain
+and over many chains at one late layer, from different seeds, are compared. Then the error of averages over L layers is
+followed as L doubles, over many stretches of many chains. It is taken about the mean of them all: once the first
+comparison holds that is the state average, and known better than from many chains at one layer.
 
 A chain forgets most of its start after d layers, but not all: at width 32 the mean rank is 1 % too high after 100, and
 each 100 more take off two thirds. So all averages start late. As successive layers are correlated, the error is a power

@@ -1,16 +1,13 @@
 """How far does a random ReLU layer raise the rank of its inputs? Up to their number N, given enough rows.
 
-Lemma 2 and Theorem 3: rows of gaussian W raise the rank of ReLU(W X) up to N, if no two of the N inputs are collinear,
-even if X has rank 2; inputs x and -x are excluded. So they are read here: at hand were what Lemma 2 assumes, a summary
-("rank growth under random ReLU layers"), and of Theorem 3 no more than its number.
+Lemma 2 and Theorem 3, of which only assumptions and a summary were at hand, are read so: rows of gaussian W raise the
+rank of ReLU(W X) up to N, if no two of the N inputs are collinear, even if X has rank 2; inputs x and -x are excluded.
+X has ``features`` gaussian rows and N columns, or N / 2 and their opposites. A kink at the plane across x tells it from
+the others, once W has rows on either side. x and -x share theirs, ReLU(u) - ReLU(-u) = u, so that the rank cannot
+exceed N / 2 + rank X: less than N only if the x depend on each other.
 
-X has ``features`` gaussian rows and N columns, or N / 2 and their opposites. A kink at the plane across x tells every
-input from the others; a row of W on either side of it is what has to be drawn. For x and -x there is one kink, ReLU(u)
-- ReLU(-u) = u, so that the rank cannot exceed N / 2 + rank X. That is less than N only if the x depend on each other.
-
-The rank is counted exactly, without a tolerance: entries of X and W are rounded to multiples of 2^-20, and rows of
-ReLU(W X), integers then, are eliminated modulo a prime (`pyrank.theory.modular_rank`). For comparison the numerical
-rank in double precision is given too, with the singular values next to its threshold.
+The rank is counted exactly: entries of X and W are multiples of 2^-20, and rows of ReLU(W X), integers then, are
+eliminated modulo a prime (`pyrank.theory.modular_rank`). The numerical rank in double precision stands beside it.
 """
 
 from __future__ import annotations

@@ -163,35 +163,26 @@ def _survival(row: Row) -> Claim:
 
 
 def _drop(found: Found) -> Iterable[Claim]:
-    vanilla: dict[str, Interval] = {}
-    normalised: dict[str, Interval] = {}
+    networks: dict[bool, dict[str, Interval]] = {False: {}, True: {}}  # without BN, and with it
     for network, course in found.data.items():
         if _in_figure(network):
             layer = course.depths[course.nearest(QUICKLY)]
-            ranks = vanilla if network.normalization == "none" else normalised
-            ranks[network.title] = Interval.mean(course.over("numerical_rank", layer, layer))
-    if vanilla:
-        yield published(
-            "the rank quickly drops in depth for both networks",
-            DANESHMAND.at("Fig. 2"),
-            max(vanilla.values(), key=lambda rank: rank.value),
-            at_most(math.sqrt(WIDTH)),
-            reading="both: linear and ReLU, without BN; the larger numerical rank is below sqrt(d), where BN keeps it "
-            f"above, by layer {layer:,}",
-            note=_listed(vanilla),
-        )
-    if normalised:
-        yield extension(
-            f"the rank of both BN networks, linear and ReLU, has halved by layer {layer:,}",
-            DANESHMAND.at('another reading of "both" in Fig. 2'),
-            max(normalised.values(), key=lambda rank: rank.value),
-            at_most(WIDTH / 2),
-            note=_listed(normalised),
-        )
-
-
-def _listed(ranks: Mapping[str, Interval]) -> str:
-    return "; ".join(f"{title}: {rank}" for title, rank in ranks.items())
+            rank = Interval.mean(course.over("numerical_rank", layer, layer))
+            networks[network.normalization != "none"][network.title] = rank
+    for with_bn, ranks in networks.items():
+        if not ranks:
+            continue
+        largest = max(ranks.values(), key=lambda rank: rank.value)
+        note = "; ".join(f"{title}: {rank}" for title, rank in ranks.items())
+        if with_bn:
+            statement = f"the rank of both BN networks, linear and ReLU, has halved by layer {layer:,}"
+            place = DANESHMAND.at('another reading of "both" in Fig. 2')
+            yield extension(statement, place, largest, at_most(WIDTH / 2), note=note)
+        else:
+            statement, place = "the rank quickly drops in depth for both networks", DANESHMAND.at("Fig. 2")
+            yield published(statement, place, largest, at_most(math.sqrt(WIDTH)), note=note,
+                            reading="both: linear and ReLU, without BN; the larger numerical rank is below sqrt(d), "
+                            f"where BN keeps it above, by layer {layer:,}")  # fmt: skip
 
 
 def _collapse_elsewhere(some: Mapping[Network, Row]) -> Iterable[Claim]:
