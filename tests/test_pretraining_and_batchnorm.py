@@ -15,7 +15,7 @@ from pyrank.experiments.networks.timing import SECONDS, seconds_of
 
 TINY = Recipe(width=8, images="cifar-10", samples=128, tests=32, batch=16, epochs=1)
 DEPTHS = (2, 4)
-KINDS = ("pre-trained", "BN", "neither")
+KINDS = ("pre-trained", "BN", "neither", "pre-trained, not scaled")
 
 
 def trials():
@@ -33,11 +33,11 @@ def test_every_curve_is_there(tmp_path):
 
 def test_seconds_are_kept_apart():
     fast = made_up()
-    slow = replace(fast, data=replace(fast.data, seconds=np.full((6, 2), 60.0)))
+    slow = replace(fast, data=replace(fast.data, seconds=np.full((8, 2), 60.0)))
     assert experiment.claims(slow) == experiment.claims(fast)
     lines = [list(experiment.EXPERIMENT.rows(found.settings, found.data)) for found in (slow, fast)]
     np.testing.assert_equal(*lines)
-    assert [line["epoch"] for line in SECONDS.rows(slow)] == 6 * [60.0]
+    assert [line["epoch"] for line in SECONDS.rows(slow)] == 8 * [60.0]
 
 
 def test_pretraining_takes_time_and_the_others_have_none():
@@ -47,15 +47,16 @@ def test_pretraining_takes_time_and_the_others_have_none():
     assert epoch > 0.0
 
 
-def made_up(losses=((1.0, 0.9), (1.0, 1.5), (2.3, 2.3)), accuracies=(0.7, 0.5, 0.1), complete=True):
+def made_up(losses=((1.0, 0.9), (1.0, 1.5), (2.3, 2.3)), accuracies=(0.7, 0.5, 0.1), unscaled=0.6, complete=True):
     """Losses of the shallow and the deep network, and accuracies, by kind."""
+    losses, accuracies = (*losses, (1.5, 2.0)), (*accuracies, unscaled)
     data = []
     for trial in trials():
         kind = KINDS.index(trial.kind)
         loss = losses[kind][DEPTHS.index(trial.recipe.depth)]
         r = [[8.0 - 3 * kind], [5.0]]
         data.append(Chosen(trial, 0.1, {0.1: loss}, tuple(planted(loss, accuracies[kind], r) for _ in "ab")))
-    return Found(Settings(trials(), 2, complete=complete), Data(data, np.ones((6, 2))))
+    return Found(Settings(trials(), 2, complete=complete), Data(data, np.ones((8, 2))))
 
 
 def verdicts(**changes):
@@ -72,7 +73,11 @@ def verdicts(**changes):
 ])  # fmt: skip
 def test_verdicts_go_both_ways(changes, published):
     at_rate = "f" if changes.get("losses", ((0, 0),))[0][1] > 1.5 else "h"
-    assert verdicts(**changes) == [published, "hh" + at_rate]
+    assert verdicts(**changes) == [published, "hhh" + at_rate]
+
+
+def test_without_scaling_it_may_not_learn():
+    assert verdicts(unscaled=0.11) == ["hhhhh", "hhfh"]
 
 
 def test_claims_and_caption_say_what_was_done():
@@ -93,5 +98,6 @@ def test_what_diverges_has_learnt_nothing():
 def test_the_script_has_pixels_up_to_255_and_raises_the_last_layer():
     settings = experiment.PRESETS["as-published"]
     assert {trial.recipe.pixels for trial in settings.trials} == {255.0}
+    assert {trial.kind for trial in settings.trials} == set(KINDS[:3]), "the script scales nothing"
     assert {trial.recipe.raising.schedule for trial in settings.trials if trial.recipe.raising} == {"last"}
     assert {len(trial.rates) for trial in settings.trials if trial.kind == "BN"} == {3}

@@ -4,7 +4,8 @@ Daneshmand et al. 2020, § 4, Fig. 4, 11 and 12: perceptrons of 10, 30 and 50 hi
 (on Fashion-MNIST, padded to 32 x 32, where that is not at hand), SGD with batches of 64, normal Xavier weights: BN
 networks against plain ones whose rank was raised before, layer by layer. Loss and accuracy by epoch and by second, of
 training and of test images; seconds are measured on one thread, include the pre-training, and decide no claim. The
-text's "few steps of gradient ascent in each layer" are 50 of `increase_rank`, Adam and layers scaled to size one.
+text's "few steps of gradient ascent in each layer" are 50 of `increase_rank`, Adam and layers scaled to size one; what
+they are without that scaling stands beside.
 
 ``paper`` takes about 30 hours of one core, ``fashion-mnist`` (Fig. 12) as long; ``quick`` leaves out the deepest.
 ``as-published`` is the script: pixels up to 255, which does most of it; 40,000 steps of plain ascent at rate 0.001 on
@@ -39,7 +40,7 @@ from pyrank.plotting import Panel, Sheet
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-RAISED, NORMAL, PLAIN = "pre-trained", "BN", "neither"
+RAISED, UNSCALED, NORMAL, PLAIN = "pre-trained", "pre-trained, not scaled", "BN", "neither"
 LEARNT = 0.1  # accuracy that pre-training has to add where it makes a network learn
 
 
@@ -53,8 +54,10 @@ class Data:
 
 def trials(base: Recipe, depths: Sequence[int], raising: Raising, grid: tuple[float, ...], more: tuple[float, ...] = ()
            ) -> tuple[Trial, ...]:  # fmt: skip
-    """Return three networks of each depth; BN has ``more`` rates."""
+    """Return the networks of each depth; BN has ``more`` rates."""
     kinds = {RAISED: replace(base, raising=raising), NORMAL: replace(base, normalization=BN), PLAIN: base}
+    if raising.rescale:
+        kinds[UNSCALED] = replace(base, raising=replace(raising, rescale=False))
     return tuple(
         Trial(kind, replace(recipe, depth=depth), grid + more if kind == NORMAL else grid)
         for depth in depths
@@ -128,6 +131,12 @@ def claims(found: Found) -> list[Claim]:
             for depth in depths
         ),
         *(
+            beyond(settings, "training accuracy, pre-trained less untouched, where layers are not scaled to size one",
+                   DANESHMAND.at("§5"), over_seeds(each.end("accuracy") - end(PLAIN, depths[-1], "accuracy")),
+                   at_least(LEARNT), note=f"{deepest}; r at the start {each.r[:, 0].mean():.3g}")
+            for each in pick(data, kind=UNSCALED, depth=depths[-1])
+        ),
+        *(
             beyond(settings, f"training loss at rate {rate:g}, {depths[-1]} layers: with BN less pre-trained",
                    DANESHMAND.at("Fig. 4"), Interval.exact(with_bn.losses[rate] - loss), at_least(0.0))
             for rate, loss in raised.losses.items()
@@ -137,10 +146,11 @@ def claims(found: Found) -> list[Claim]:
 
 def draw(axes: Axes, found: Found, name: str, depth: int, by_second: bool) -> None:
     """Draw an attribute for networks of one depth, by epoch or by second."""
-    for number, (each, (raising, epoch)) in enumerate(zip(found.data.trainings, found.data.seconds, strict=True)):
-        if each.trial.recipe.depth == depth:
-            step, before = (epoch, raising / epoch) if by_second else (1.0, 0.0)
-            draw_epochs(axes, [(each.trial.kind, each.values(name))], 1 + before, step, number % 3)
+    timed = zip(found.data.trainings, found.data.seconds, strict=True)
+    some = [(each, seconds) for each, seconds in timed if each.trial.recipe.depth == depth]
+    for number, (each, (raising, epoch)) in enumerate(some):
+        step, before = (epoch, raising / epoch) if by_second else (1.0, 0.0)
+        draw_epochs(axes, [(each.trial.kind, each.values(name))], 1 + before, step, number)
 
 
 CURVES = ("loss", "accuracy", "test_loss", "test_accuracy")
