@@ -7,7 +7,7 @@ training and of test images; seconds are measured on one thread, include the pre
 text's "few steps of gradient ascent in each layer" are 50 of `increase_rank`, Adam and layers scaled to size one; what
 they are without that scaling stands beside.
 
-``paper`` takes about 30 hours of one core, ``fashion-mnist`` (Fig. 12) as long; ``quick`` leaves out the deepest.
+``paper`` takes about 40 hours of one core, ``fashion-mnist`` (Fig. 12) as long; ``quick`` leaves out the deepest.
 ``as-published`` is the script: pixels up to 255, which does most of it; 40,000 steps of plain ascent at rate 0.001 on
 r of the **last** layer, on a new batch each (there 40 steps a batch, on r^(-1/2), which are shorter); a third rate for
 BN. There pre-training had one run and BN five, all from one set of weights; here both have five seeds.
