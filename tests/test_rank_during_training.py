@@ -44,10 +44,11 @@ def verdicts(**changes):
 
 
 def test_verdicts_go_both_ways():
-    assert verdicts() == [["h"] * 4, ["h"] * 5]
-    assert verdicts(ends={"BN": 2.5}) == [["h", "f", "h", "h"], ["h", "h", "h", "f", "h"]]
+    assert verdicts() == [["h"] * 4, ["h"] * 6]
+    assert verdicts(ends={"BN": 2.5}) == [["h", "f", "h", "h"], ["h", "h", "h", "h", "f", "h"]]
     assert verdicts(ends={"BN": 1.5, "75 steps": 5.0})[0] == ["f", "f", "h", "f"]
-    assert verdicts(accuracies=(0.1, 0.1, 0.6, 0.8, 0.1))[0] == ["h", "h", "f", "h"]
+    assert verdicts(accuracies=(0.6, 0.1, 0.2, 0.8, 0.1))[0] == ["h", "h", "f", "h"]
+    assert verdicts(accuracies=(0.1, 0.1, 0.6, 0.8, 0.1)) == [["h"] * 4, ["f", *"hhhhh"]]
     assert verdicts(complete=False)[0] == ["u"] * 4
 
 
@@ -55,12 +56,18 @@ def test_verdicts_go_both_ways():
 def test_a_network_that_diverges_has_guessed_and_leaves_its_pairs(kind):
     """Its rank decides nothing, neither for itself nor for the order of the others."""
     found = made_up(ends={kind: np.nan}, accuracies=[np.nan if each == kind else 0.5 for each in STARTS])
-    order, magnitude, correlation, apart = experiment.claims(found)[:4]
+    order, magnitude, correlation, apart, rise = experiment.claims(found)[:5]
     assert order.verdict == "holds"
     assert magnitude.verdict == "undecided"
-    assert correlation.verdict == "fails"
-    assert correlation.value == pytest.approx(0.0 if kind == "BN" else -0.4)
+    assert correlation.verdict == ("undecided" if kind == "BN" else "fails")  # all the same have none
+    assert rise.value == pytest.approx(0.0 if kind == "BN" else -0.4)
     assert apart.verdict == ("undecided" if kind == "BN" else "holds")
+
+
+def test_correlations_are_those_of_numpy():
+    levels = np.random.default_rng(0).random((3, 4))
+    expected = [np.corrcoef((0, 25, 75), accuracies)[0, 1] for accuracies in levels.T]
+    np.testing.assert_allclose(experiment.correlations((0, 25, 75), list(levels)), expected, rtol=1e-12)
 
 
 def test_no_pair_no_order(recwarn):
