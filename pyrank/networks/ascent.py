@@ -112,8 +112,7 @@ def to_size_one(model: nn.Module, way: Sequence[Stage], weights: list[nn.Paramet
     """
 
     def sizes() -> list[float]:
-        states = [hidden(output_at(model, stage, x), "channels") for stage in way]
-        return [0.0 if isinstance(X, str) else float(X.double().square().mean().sqrt()) for X in states]
+        return [float(hidden_at(model, stage, x).square().mean().sqrt()) for stage in way]
 
     before = [parameter.detach().clone() for parameter in weights]
     among, last = set(weights), 1.0
