@@ -14,9 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import pyrank
-from pyrank.engine import native
 from pyrank.networks import RankMonitor
-from pyrank.networks.measuring import Measuring
 from pyrank.networks.tally import Tally
 from pyrank.support.errors import ArgumentError
 
@@ -141,44 +139,6 @@ def test_measures_what_the_layers_return(name, matrix):
         assert row.batches == 1
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(9, 30), (30, 9), (16, 16), (6, 4, 7, 7), (2, 64, 3, 3)])
-@pytest.mark.parametrize("size", [1.0, 1e-20, 1e15, 0.0])
-def test_both_ways_agree(shape, dtype, size):
-    """The kernels and torch, where entries are of any size; in between the rank is full, below and above it is not."""
-    x = seeded(lambda: torch.randn(shape, dtype=torch.float64)) @ torch.randn(shape[-1], shape[-1], dtype=torch.float64)
-    x = (size * x).to(dtype)
-    H = matrix_of(x)
-    tau = float(torch.linalg.eigvalsh(H.double() @ H.double().T / H.shape[1])[-3:].mean()) or 0.5
-    measures = ["participation_ratio", f"soft_rank({tau!r})", "trace"]
-    found = {}
-    for by_kernel in (True, False):
-        model = nn.Identity()
-        monitor = RankMonitor(model, measures)
-        monitor._measuring.by_kernel = by_kernel
-        with monitor:
-            model(x)
-        found[by_kernel] = monitor.table()["mean"].to_numpy()
-    rtol = gram_tolerance(str(dtype).removeprefix("torch."), H.numel())
-    np.testing.assert_allclose(found[True], found[False], rtol=rtol)
-    if size:
-        exact = [1.0 / (H := H.double() / H.double().norm()).mul(1).T.matmul(H).square().sum().item()]
-        np.testing.assert_allclose(found[True][:1], exact, rtol=rtol)
-        assert 1 <= found[True][1] <= 3
-    else:
-        assert np.isnan(found[True][0])
-        assert list(found[True][1:]) == [0, 0]
-
-
-def test_small_matrices_reach_the_kernels_together(monkeypatch):
-    calls, measure = [], native.measure
-    monkeypatch.setattr(native, "measure", lambda state, *a, **k: calls.append(len(state)) or measure(state, *a, **k))
-    model = nn.Sequential(*[nn.Linear(8, 8, bias=False) for _ in range(6)])
-    with RankMonitor(model):
-        model(torch.randn(4, 8))
-    assert calls == [6]
-
-
 @pytest.mark.parametrize("pooled", [False, True])
 def test_centred_is_the_covariance(pooled):
     x = seeded(lambda: 3.0 + torch.randn(50, 6))
@@ -290,19 +250,7 @@ def test_a_tally_that_is_pushed_is_one_that_is_merged(values):
     assert repr(pushed) == repr(merged)  # to the last bit, and NaN like NaN
 
 
-def test_more_matrices_than_places(monkeypatch):
-    from pyrank.networks import measuring
-
-    monkeypatch.setattr(measuring, "PLACES", 3)
-    model = nn.Sequential(*[nn.Identity() for _ in range(8)])
-    with RankMonitor(model, "trace") as monitor:
-        model(torch.full((4, 5), 2.0))
-    assert list(monitor.table()["mean"]) == [pytest.approx(20.0)] * 8
-    assert set(monitor.table()["batches"]) == {1}
-
-
 def test_a_pass_that_enters_and_leaves_inference_mode():
-    """Places that were made inside of it are written to outside of it, too."""
     model = nn.Sequential(nn.Identity(), nn.Identity())
 
     def forward(x):
@@ -652,51 +600,6 @@ def test_processes_of_a_distributed_run_are_merged(tmp_path):
     layer, *numbers = outputs[0].split()
     assert (layer, outputs[1]) == ("module", "")
     np.testing.assert_allclose(list(map(float, numbers)), [45, 18, 72, 2], rtol=gram_tolerance("float32", 3))
-
-
-def test_memory_does_not_grow_with_the_activation(monkeypatch):
-    """A large activation is never copied as a whole: no piece has more numbers than are allowed at a time."""
-    from pyrank.networks import moments
-
-    sizes = []
-    split = torch.split
-    monkeypatch.setattr(torch, "split", lambda *a, **k: [sizes.append(p.numel()) or p for p in split(*a, **k)])
-    model = nn.Identity()
-    with RankMonitor(model) as monitor:
-        model(torch.randn(8, 16, 64, 64).contiguous(memory_format=torch.channels_last))
-    assert max(sizes) <= moments.PIECE
-    assert not monitor._measuring.numbers
-
-
-def test_what_waits_is_bounded(monkeypatch):
-    from pyrank.networks import measuring
-
-    monkeypatch.setattr(measuring, "WAITING", 100)
-    most = []
-    monkeypatch.setattr(Measuring, "finish", lambda self, f=Measuring.finish: most.append(self.numbers) or f(self))
-    model = nn.Sequential(*[nn.Identity() for _ in range(20)])
-    with RankMonitor(model, "trace") as monitor:
-        model(torch.randn(5, 5))
-    assert max(most) <= 125
-    assert set(monitor.table()["batches"]) == {1}
-
-
-def test_places_are_used_again_and_given_up():
-    """From batch to batch the same memory; none for a shape that came no more, nor for what is stopped or sent away."""
-    model = nn.Sequential(nn.Identity(), nn.Identity())
-    with RankMonitor(model, "trace") as monitor:
-        places = monitor._measuring.waiting
-        rooms = []
-        for samples in (4, 4, 5, 5):
-            model(torch.ones(samples, 3))
-            places = monitor._measuring.waiting
-            rooms.append({shape: stack.room.data_ptr() for (shape, _), stack in places.items()})
-        assert rooms[0] == rooms[1]
-        assert [set(room) for room in rooms] == [{(4, 3)}, {(4, 3)}, {(5, 3)}, {(5, 3)}]
-        assert not copy.deepcopy(monitor)._measuring.waiting
-        model(torch.ones(4, 3))
-    assert not monitor._measuring.waiting
-    assert set(monitor.table()["batches"]) == {5}
 
 
 def test_shows_itself():

@@ -8,6 +8,7 @@
 #include "../cpu/backend.h"
 #include "../cuda/backend.h"
 #include "backend.h"
+#include "measurement.h"
 
 namespace pyrank::bindings {
 
@@ -55,6 +56,10 @@ PYBIND11_MODULE(_native, m) {
              py::arg("isa"), py::arg("layout") = 0, py::arg("threads") = 1)
         .def("initial_normals", &call_initial_normals, py::arg("seed"), py::arg("layer"), py::arg("out"));
     define_cuda(m);
+    py::class_<Measurement>(m, "Measurement", py::module_local())
+        .def(py::init<const cpu::Options&, const Chain&, const MeasureList&, bool>(), py::arg("options"),
+             py::arg("chain"), py::arg("measures"), py::arg("twice"))
+        .def("__call__", &Measurement::operator(), py::arg("capsule"));
     m.def("available_isas", &cpu::available_isas);
     m.def("accumulate", &accumulate, py::arg("moments"), py::arg("histogram"), py::arg("trace"), py::arg("rank_index"),
           py::arg("values"), py::arg("sample"));

@@ -45,6 +45,31 @@ constexpr DLDataType type_code<int64_t>{0, 64, 1};
 template <>
 constexpr DLDataType type_code<int32_t>{0, 32, 1};
 
+inline int64_t size_of(const DLTensor& tensor) {
+    int64_t size = 1;
+    for (int k = 0; k < tensor.ndim; ++k) size *= tensor.shape[k];
+    return size;
+}
+
+inline bool is_contiguous(const DLTensor& tensor) {
+    if (!tensor.strides || !size_of(tensor)) return true;
+    int64_t expected = 1;
+    for (int k = tensor.ndim - 1; k >= 0; --k) {
+        if (tensor.shape[k] != 1 && tensor.strides[k] != expected) return false;
+        expected *= tensor.shape[k];
+    }
+    return true;
+}
+
+// The tensor in a capsule.
+inline const DLTensor& tensor_in(const py::object& capsule) {
+    auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
+    if (!managed) throw py::error_already_set();
+    return managed->dl_tensor;
+}
+
+inline void* data_of(const DLTensor& tensor) { return static_cast<char*>(tensor.data) + tensor.byte_offset; }
+
 // A borrowed view: the capsule stays the caller's, so the memory lives at least as long as the call.
 class Tensor {
 public:
@@ -53,18 +78,10 @@ public:
         static const py::handle dlpack = PyUnicode_InternFromString("__dlpack__");
         py::object capsule = py::hasattr(object, dlpack) ? object.attr(dlpack)() : object;
         capsule_ = capsule;
-        auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
-        if (!managed) throw py::error_already_set();
-        tensor_ = &managed->dl_tensor;
+        tensor_ = &tensor_in(capsule);
         const bool on_gpu = tensor_->device.device_type == 2;
         check(tensor_->device.device_type == 1 || (on_gpu && may_be_on_gpu), "a tensor in CPU memory");
-        int64_t expected = 1, size = 1;
-        for (int k = 0; k < tensor_->ndim; ++k) size *= tensor_->shape[k];
-        for (int k = tensor_->ndim - 1; k >= 0; --k) {
-            check(!size || !tensor_->strides || tensor_->shape[k] == 1 || tensor_->strides[k] == expected,
-                  "a contiguous tensor");
-            expected *= tensor_->shape[k];
-        }
+        check(is_contiguous(*tensor_), "a contiguous tensor");
     }
 
     template <class T>
@@ -79,7 +96,7 @@ public:
             same = same && tensor_->shape[k] == shape[k];
         }
         check(same, text + ")");
-        return reinterpret_cast<T*>(static_cast<char*>(tensor_->data) + tensor_->byte_offset);
+        return static_cast<T*>(data_of(*tensor_));
     }
 
     bool is_double() const { return tensor_->dtype.code == 2 && tensor_->dtype.bits == 64; }

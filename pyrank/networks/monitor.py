@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class RankMonitor:
     """Measures the hidden matrix of every layer of a network whenever it runs: ``with RankMonitor(model) as monitor``.
 
-    The network computes what it would compute without: outputs are copied, and parameters, buffers, gradients, the
+    The network computes what it would compute without: outputs are read alone, and parameters, buffers, gradients, the
     random state and train or eval mode are left alone. The hidden matrix of a layer that returns (B, C) is C x B,
     features x samples. Layers of `torch.nn.Module.named_modules` are known by their names there. ``torch.compile`` with
     ``fullgraph=True``, and ``torch.export`` with ``strict=True``, refuse a network that is watched.
@@ -100,6 +100,7 @@ class RankMonitor:
         self._alone: dict[str, int] = defaultdict(int)  # calls of a layer outside of those
         self._calls: dict[str, int] = defaultdict(int)  # of a layer in this batch
         self._due, self._is_inside, self._has_output = True, False, output is None
+        self._takes_outputs = where == "output" and output is None and not pooled  # as they come, nearly always
         self._measuring = Measuring(self.measures, centre)
         self._hooks: list[Hook] = []
         self._handles: list[RemovableHandle] = []
@@ -129,7 +130,6 @@ class RankMonitor:
             self._handles.pop().remove()
         self._hooks.clear()
         self._is_inside = False
-        self._measuring.release()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -144,7 +144,6 @@ class RankMonitor:
 
     def _begin(self, *_: Any) -> None:
         """Begin a batch: the network is called."""
-        self._measuring.finish()
         due = self._runs % self.every == 0
         if due != self._due:
             self._due = due
@@ -158,7 +157,6 @@ class RankMonitor:
 
     def _end(self, *_: Any) -> None:
         self._is_inside = False
-        self._measuring.finish()
 
     def _see(self, name: str, *seen: Any) -> None:
         """Measure what a layer was given, (args, kwargs), or returned, (args, output)."""
@@ -170,6 +168,9 @@ class RankMonitor:
         if call < 0:
             return
         self._calls[name] = call + 1
+        cell = self._cells[name].get(call)
+        if cell is not None and self._takes_outputs and self._measuring.took(seen[1], cell, self._measured):
+            return
         given = dict(enumerate(seen[0])) | seen[1] if self.where == "input" else seen[1]
         if not self._has_output:
             self._has_output = named(given, self.output) is not given
@@ -178,15 +179,14 @@ class RankMonitor:
             self.skipped[name] = X
             return
         X = X.detach()
-        size, features = X.numel(), X.shape[-1]
-        cell = self._cells[name].get(call) or Cell([Tally() for _ in self.measures])
-        if self.pooled and size and (reason := cell.why_not_pooled(features)):
+        cell = cell or Cell([Tally() for _ in self.measures])
+        if self.pooled and X.numel() and (reason := cell.why_not_pooled(X.shape[-1])):
             self.skipped[name] = reason
             return
         self._cells[name][call] = cell
-        if not size:
+        if not X.numel():
             return
-        cell.saw(features, size // features, self._measured)
+        cell.saw(X.shape, self._measured)
         if self.pooled:
             cell.add(X, self.centre)
         else:
@@ -210,9 +210,7 @@ class RankMonitor:
             if mine != theirs:
                 different = {key: theirs[key] for key in mine if mine[key] != theirs[key]}
                 raise invalid("other", different, "the options and layers of this monitor", "make both alike")
-        self._measuring.finish()
         for other in others:
-            other._measuring.finish()
             self.skipped |= other.skipped
             for name, cells in other._cells.items():
                 for call, cell in cells.items():
@@ -235,12 +233,11 @@ class RankMonitor:
 
     def __getstate__(self) -> dict[str, Any]:
         """Send what was measured, and not the network."""
-        self._measuring.release()
-        return self.__dict__ | {"model": None, "_layers": {}, "_hooks": [], "_handles": []}
+        left_out: dict[str, Any] = {"model": None, "_layers": {}, "_hooks": [], "_handles": [], "_measuring": None}
+        return self.__dict__ | left_out
 
     def _rows(self) -> list[Row]:
         """Return what is known of each call of each layer, in the order of `named_modules`."""
-        self._measuring.finish()
         rows = []
         for name, cells in self._cells.items():
             for call, cell in sorted(cells.items()):

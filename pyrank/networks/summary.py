@@ -53,7 +53,7 @@ class Row:
     @property
     def shape(self) -> tuple[int, int]:
         """Features and samples of the last batch."""
-        return (self.cell.features, self.cell.samples) if self.cell else (0, 0)
+        return self.cell.size if self.cell else (0, 0)
 
     @property
     def flags(self) -> list[str]:

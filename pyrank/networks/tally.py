@@ -14,7 +14,7 @@ from pyrank.networks.moments import from_moments, mean_of, rounding, sum_of_prod
 from pyrank.support.ambient import unmoved
 
 
-@dataclass
+@dataclass(slots=True)
 class Tally:
     """Mean, spread and range of a number that comes batch by batch (Welford), and its last value."""
 
@@ -106,12 +106,14 @@ class Pool:
         return bool(self.moments.trace() < rounding(self.mean, self.dtype))
 
 
-@dataclass
+@dataclass(slots=True)
 class Cell:
-    """What is known of one call of one layer: a tally for each measure, or one pool, and sizes of the last batch.
+    """What is known of one call of one layer: a tally for each measure, or one pool, and the last batch.
 
     Attributes
     ----------
+    shape
+        Of the last batch: (samples, features), or (items, places, features).
     broken, rounded
         Batches with a measure that is no finite number; and without a pool those whose samples differ by rounding.
     when
@@ -120,17 +122,21 @@ class Cell:
 
     tallies: list[Tally]
     batches: int = 0
-    features: int = 0
-    samples: int = 0
+    shape: tuple[int, ...] = ()
     broken: int = 0
     rounded: int = 0
     when: int = 0
     pool: Pool | None = None
 
-    def saw(self, features: int, samples: int, when: int) -> None:
+    @property
+    def size(self) -> tuple[int, int]:
+        """Features and samples of the last batch."""
+        return (self.shape[-1], math.prod(self.shape[:-1])) if self.shape else (0, 0)
+
+    def saw(self, shape: tuple[int, ...], when: int) -> None:
         """Count a batch."""
         self.batches += 1
-        self.features, self.samples, self.when = features, samples, when
+        self.shape, self.when = shape, when
 
     def push(self, values: Sequence[float], is_rounding: bool) -> None:
         """Add the measures of one batch."""
@@ -177,4 +183,4 @@ class Cell:
         self.batches += other.batches
         self.broken += other.broken
         self.rounded += other.rounded
-        self.features, self.samples = self.features or other.features, self.samples or other.samples
+        self.shape = self.shape or other.shape
