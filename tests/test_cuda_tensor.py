@@ -153,13 +153,14 @@ def test_blocks_devices_memories_and_orders_change_no_bit(emulated):
 @pytest.mark.parametrize("law", ["gaussian", "uniform"])
 def test_layers_of_the_cases_change_no_bit(law, activation, normalization, emulated):
     """They want the right-hand side in shared memory; without any, the other layers take their place."""
+    kernel = {"gpus": (0,), "cuda_kernel": "quick" if law == "gaussian" else "tensor"}
     for gamma, (width, batch) in itertools.product((math.inf, 0.5), ((20, 13), (40, 32), (35, 50))):
         chain = pyrank.Chain(width, batch, gamma=gamma, activation=activation, normalization=normalization, weights=law)
         plan = make_plan(chain, chains=2, burn_in=1, every=2)
         emulated.configure(shared_limit=227 << 10)
-        whole = on_tensor_cores(plan, [4])
+        whole = advance(plan, [4], **kernel)
         emulated.configure(shared_limit=0)
-        assert_same(on_tensor_cores(plan, [4]), whole)
+        assert_same(advance(plan, [4], **kernel), whole)
 
 
 @pytest.mark.parametrize("size", [8, 16, 32, 64])
@@ -186,12 +187,13 @@ def test_the_law_is_that_of_the_cpu(gpus):
     assert (gap <= SIGMAS * error)[random].all()
 
 
-def test_which_kernel(emulated):
+def test_which_kernel(emulated, monkeypatch):
     """The tensor cores wherever they can be used; a run says so, and its checkpoints are not those of the other."""
     layers = pyrank.Normalization(over="features")
     chains = {
-        pyrank.Chain(16): "tensor",
-        pyrank.Chain(16, LARGEST_BATCH): "tensor",
+        pyrank.Chain(16): "quick",
+        pyrank.Chain(16, LARGEST_BATCH): "quick",
+        pyrank.Chain(16, weights="uniform"): "tensor",
         pyrank.Chain(16, LARGEST_BATCH + 1): "plain",
         pyrank.Chain(4097, 4): "plain",
         pyrank.Chain(16, dtype="float64"): "plain",
@@ -199,9 +201,10 @@ def test_which_kernel(emulated):
         pyrank.Chain(16, weights="rademacher"): "plain",
         pyrank.Chain(16, weights="rademacher", normalization="recentre"): "tensor",
         pyrank.Chain(16, weights=pyrank.Weights(scale=0.0, mean=0.1)): "plain",
-        pyrank.Chain(16, normalization=pyrank.Normalization(recentre=False, rescale=False, over="features")): "tensor",
+        pyrank.Chain(16, normalization=pyrank.Normalization(recentre=False, rescale=False, over="features")): "quick",
     }
     for chain, kernel in chains.items():
+        monkeypatch.delenv("PYRANK_CUDA_KERNEL", raising=False)
         assert native.cuda_kernel(chain, (0,)) == kernel
         chosen = backends.choose(chain, device="cuda")
         assert kernel in chosen.identity
@@ -209,5 +212,15 @@ def test_which_kernel(emulated):
         if kernel == "plain":
             with pytest.raises(ValueError, match="expected tensor cores"):
                 on_tensor_cores(make_plan(chain, chains=1), [1])
+        monkeypatch.setenv("PYRANK_CUDA_KERNEL", "tensor")
+        assert native.cuda_kernel(chain, (0,)) == ("plain" if kernel == "plain" else "tensor")
+        monkeypatch.setenv("PYRANK_CUDA_KERNEL", "plain")
+        assert native.cuda_kernel(chain, (0,)) == "plain"
+    monkeypatch.setenv("PYRANK_CUDA_KERNEL", "quickest")
+    with pytest.raises(
+        pyrank.ArgumentError, match="PYRANK_CUDA_KERNEL = 'quickest': expected one of plain, tensor, quick"
+    ):
+        native.cuda_kernel(pyrank.Chain(16), (0,))
+    monkeypatch.delenv("PYRANK_CUDA_KERNEL")
     emulated.configure(compute_capability=75)
     assert native.cuda_kernel(pyrank.Chain(16), (0,)) == "plain"

@@ -9,7 +9,8 @@
 namespace pyrank {
 
 enum class Precision : int32_t { single, twice };
-enum class Law : int32_t { gaussian, uniform, rademacher, orthogonal, gram };
+// The last is no law of its own, and asked for by no caller: gaussian weights as a GPU's special functions give them.
+enum class Law : int32_t { gaussian, uniform, rademacher, orthogonal, gram, quick_gaussian };
 enum class MeasureKind : int32_t { participation_ratio, frobenius_norm, trace, soft_rank, rank_bound_margin };
 
 struct Measure {

@@ -167,18 +167,21 @@ Kernel kernel_for(const ChainParams& chain, Precision precision, const Options& 
     const bool present = std::all_of(options.devices.begin(), options.devices.end(),
                                      [](int device) { return compute_capability(device) >= 80; });
     const bool possible = present && takes(chain, precision);
-    if (options.kernel == Kernel::tensor && !possible)
+    if (!possible && (options.kernel == Kernel::tensor || options.kernel == Kernel::quick))
         throw std::invalid_argument(
             "CUDA: expected tensor cores (compute capability 8.0), float32, at most 256 samples and 4096 features, "
             "lines over the batch, and no rescaled sums of signs, which may cancel");
-    return possible && options.kernel != Kernel::plain ? Kernel::tensor : Kernel::plain;
+    if (!possible || options.kernel == Kernel::plain) return Kernel::plain;
+    return chain.law == Law::gaussian && options.kernel != Kernel::tensor ? Kernel::quick : Kernel::tensor;
 }
 
 void advance(const Job& job, Precision precision, const Options& options) {
     const Kernel kernel = kernel_for(job.chain, precision, options);
-    for_devices(job, precision, options, [&](DevicePart& part, int device, Queue queue) {
-        with_layer(job.chain, precision, kernel,
-                   [&]<class Layer>(std::type_identity<Layer>) { advance_part<Layer>(job, part, device, queue); });
+    Job there = job;
+    if (kernel == Kernel::quick) there.chain.law = Law::quick_gaussian;
+    for_devices(there, precision, options, [&](DevicePart& part, int device, Queue queue) {
+        with_layer(there.chain, precision, kernel,
+                   [&]<class Layer>(std::type_identity<Layer>) { advance_part<Layer>(there, part, device, queue); });
     });
 }
 

@@ -9,12 +9,13 @@
 
 namespace pyrank::cuda {
 
-enum class Kernel : int32_t { automatic, plain, tensor };
+// On the tensor cores gaussian weights are the CPU's, or quick ones (quick_normals.h).
+enum class Kernel : int32_t { automatic, plain, tensor, quick };
 
 struct Options {
     std::vector<int> devices;           // that share the chains
     std::vector<uintptr_t> queues;      // a CUDA stream of each device; 0 is its default one
-    Kernel kernel = Kernel::automatic;  // the tensor cores where they can be used, or as asked for
+    Kernel kernel = Kernel::automatic;  // the quickest that can be used, or as asked for
 };
 
 // Name and compute capability, 90 for 9.0.

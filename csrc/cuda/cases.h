@@ -22,7 +22,7 @@ struct Case {
 // with.
 constexpr int cases = 16;
 PYRANK_HD constexpr Case case_of(int number) {
-    return {number & 1 ? Law::uniform : Law::gaussian, number & 2 ? Activation::relu : Activation::linear,
+    return {number & 1 ? Law::uniform : Law::quick_gaussian, number & 2 ? Activation::relu : Activation::linear,
             (number & 4) != 0, (number & 8) != 0};
 }
 

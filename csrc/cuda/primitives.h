@@ -120,6 +120,29 @@ PYRANK_DEVICE inline float estimated_inverse_root(float x) {
     return inverse;
 }
 
+// log2 x, off by at most 2^-22 for x in (1/2, 2), by 2^-22 of itself beyond; the root of x, by 2^-23 of itself; sine and
+// cosine of x in [-pi, pi], by 2^-21 (PTX ISA, CUDA C++ Programming Guide). Numbers that are not normal count as zero.
+PYRANK_DEVICE inline float estimated_log2(float x) {
+    float y;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+PYRANK_DEVICE inline float estimated_root(float x) {
+    float y;
+    asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+PYRANK_DEVICE inline float estimated_sine(float x) {
+    float y;
+    asm("sin.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+PYRANK_DEVICE inline float estimated_cosine(float x) {
+    float y;
+    asm("cos.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 // A number from 0 to 15 that is to be found again in the machine code, and in the counters of a profiler.
 template <int number>
 PYRANK_DEVICE inline void leave_mark() {

@@ -2,6 +2,7 @@
 #pragma once
 #include "operand.h"
 #include "panel.h"
+#include "quick_normals.h"
 #include "strip.h"
 
 namespace pyrank::cuda {
@@ -9,6 +10,18 @@ namespace pyrank::cuda {
 // Root of what is zero or normal; all roots of weights are.
 struct NormalRoot {
     PYRANK_DEVICE static float of(float a) { return root_of_normal(a); }
+};
+
+// What a law is drawn as, and the numbers that it is computed with.
+template <Law law>
+struct Drawn {
+    static constexpr Law as = law;
+    using Number = Scalar<float, NormalRoot>;
+};
+template <>
+struct Drawn<Law::quick_gaussian> {
+    static constexpr Law as = Law::gaussian;
+    using Number = QuickNumber;
 };
 
 // Weights as they are drawn.
@@ -33,7 +46,7 @@ PYRANK_DEVICE inline Strip<tiles> product(const StreamPosition& position, Weight
         // Four columns of W from one call of the generator feed two instructions: any order of k is as good, if the
         // operand has the same.
         float w[2][4], leading[2][4], following[2][4];
-        rows.template draw<law, Scalar<float, NormalRoot>>(four, w);
+        rows.template draw<Drawn<law>::as, typename Drawn<law>::Number>(four, w);
         PYRANK_UNROLL
         for (int h = 0; h < 2; ++h) {
             PYRANK_UNROLL

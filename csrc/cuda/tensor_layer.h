@@ -8,6 +8,13 @@
 
 namespace pyrank::cuda {
 
+// Call body with the law as a constant.
+template <class Body>
+PYRANK_DEVICE inline auto with_tensor_law(Law law, Body body) {
+    if (law == Law::quick_gaussian) return body(std::integral_constant<Law, Law::quick_gaussian>());
+    return with_constant_law(law, body);
+}
+
 template <int tiles, int panels = 1>
 class TensorLayer {
 public:
@@ -76,7 +83,7 @@ PYRANK_DEVICE void TensorLayer<tiles, panels>::advance(const State& h, const Wei
     };
     for_strips(rows, [&](int first) {
         for (int start = 0; start < columns; start += panel_columns) {
-            Strip<tiles> z = with_constant_law(chain_.law, [&](auto law) {
+            Strip<tiles> z = with_tensor_law(chain_.law, [&](auto law) {
                 return product<tiles, law()>(position(), affine, operand, depth, first, start, Seat::of_lane());
             });
             const Seat seat = Seat::of_lane();

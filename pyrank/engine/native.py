@@ -19,10 +19,10 @@ from pyrank.estimate import Accumulator
 from pyrank.specs.chain import Chain
 from pyrank.specs.measures import Measure
 from pyrank.specs.plan import COUNTERS, Plan
-from pyrank.support.errors import ArgumentError, GpuError
+from pyrank.support.errors import ArgumentError, GpuError, as_choice
 
 LAYOUTS = ("auto", "lanes", "rows")
-CUDA_KERNELS = ("auto", "plain", "tensor")
+CUDA_KERNELS = ("auto", "plain", "tensor", "quick")
 
 
 @functools.cache
@@ -128,11 +128,23 @@ def _on_gpus(gpus: tuple[int, ...], what: str) -> AbstractContextManager[None]:
     return _telling(what) if gpus else nullcontext()
 
 
+def quickest_cuda_kernel() -> str:
+    """Return the kernel that `PYRANK_CUDA_KERNEL` asks for, or the quickest one."""
+    return as_choice("PYRANK_CUDA_KERNEL", os.environ.get("PYRANK_CUDA_KERNEL") or CUDA_KERNELS[-1], CUDA_KERNELS[1:])
+
+
 def cuda_kernel(chain: Chain, gpus: tuple[int, ...]) -> str:
-    """Return which kernel advances a chain on these GPUs: ``"plain"``, or ``"tensor"`` for the tensor cores."""
+    """Return which kernel advances a chain on these GPUs: the quickest that can, up to the one that is asked for.
+
+    ``"plain"`` performs the operations of the CPU; ``"tensor"`` uses tensor cores, and has the CPU's weights;
+    ``"quick"`` has gaussian weights by the GPU's own functions.
+    """
+    wanted = quickest_cuda_kernel()
     module, options = _kernels("", "auto", 1, gpus)
+    params, twice = codes.params(module, chain, 0), chain.dtype == "float64"
     with _on_gpus(gpus, "anything"):
-        return CUDA_KERNELS[options.kernel_for(codes.params(module, chain, 0), chain.dtype == "float64")]
+        possible = CUDA_KERNELS[options.kernel_for(params, twice)]
+    return min(wanted, possible, key=CUDA_KERNELS.index)
 
 
 @functools.lru_cache
@@ -168,8 +180,8 @@ def advance(
     """Take ``state`` in place from H_first_layer to H_{first_layer + layers}: the compiled `pyrank.reference.advance`.
 
     ``threads``, ``isa`` and ``layout`` change the speed; the first and the last never change a bit. With ``gpus`` these
-    share the chains, and the state may lie in the memory of one of them; ``cuda_kernel`` is "plain", "tensor" or the
-    faster that can be used.
+    share the chains, and the state may lie in the memory of one of them; ``cuda_kernel`` is "plain", "tensor",
+    "quick" or the quickest that can be used.
     """
     module, options = _kernels(isa, layout, threads, gpus, cuda_kernel)
     with _on_gpus(gpus, f"{state.shape[0]} chains of {plan.chain.width} x {plan.chain.batch}"):

@@ -9,6 +9,7 @@
 
 #include "machine.h"
 #include "runtime_calls.h"
+#include "special_functions.h"
 #include "tensor_core.h"
 
 namespace pyrank::cuda {
