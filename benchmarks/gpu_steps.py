@@ -20,7 +20,7 @@ from steps import Outcome
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-TESTS = tuple(f"tests/test_{what}.py" for what in ("cuda", "cuda_tensor", "layer", "spectrum", "ops"))
+TESTS = tuple(f"tests/test_{what}.py" for what in ("cuda", "cuda_tensor", "cuda_quick", "layer", "spectrum", "ops"))
 SUITE = ("-P", "-m", "pytest", *TESTS, "--require-gpu", "-k", "gpu and not emulated", "-W", "default",
          "-p", "no:cacheprovider")  # fmt: skip
 """The equivalence tests that use a GPU; -P, because the checkout holds no kernels."""

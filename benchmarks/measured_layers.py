@@ -22,7 +22,10 @@ PANEL = 16
 TILE = 4
 """Rows and columns of a product that a thread has (csrc/cuda/multiply.h)."""
 
-FORM, COUNT = r"SpectrumIfE3setILi[1-9]", r"SpectrumIfE5countILi[1-9]"
+DEPTH = 8
+"""Columns that a matrix instruction takes (csrc/cuda/tensor_gram.h)."""
+
+FORM, COUNT = r"SpectrumIfE19set_on_tensor_coresILi[1-9]", r"SpectrumIfE5countILi[1-9]"
 """What is called where everything lies in shared memory, for M and for its pivots."""
 
 
@@ -85,9 +88,11 @@ def measured(kernel: Function, layer: Loop, slabs: list[Loop], columns: int) -> 
     code = kernel.path(outer, _worth, {layer: whole, **moments, **written})
 
     forming = _called(kernel, FORM)
-    products = Stage(("LDS", "FFMA"), f"{memory}|FMUL", "FFMA", TILE * TILE * columns, tiles(columns) / warps)
-    turned = Stage(("FMUL .*0\\.8000", "FFMA .*0\\.6000"), memory, "FMUL", columns, lines / warps)
-    gram = forming.through(_worth, _costs(forming, turned, products))
+    turned = _costs(forming, Stage(("FMUL .*0\\.8000", "FFMA .*0\\.6000"), memory, "FMUL", columns / 2))
+    steps = forming.innermost("HMMA")[0]
+    strip = next(loop for loop in forming.loops if steps.body < loop.body)
+    products = {steps: _times(_mean(forming, steps, {}), columns / DEPTH)}
+    gram = forming.through(_worth, turned | {strip: _times(_mean(forming, strip, products), 1)})
 
     counting = _called(kernel, COUNT)
     left = sum(tiles(columns - end) for end in panels) / warps / len(panels)
@@ -148,6 +153,14 @@ def _worth(code: Instruction) -> tuple[int, ...]:
 def _worth_of_r(code: Instruction) -> tuple[int, ...]:
     """Prefer what divides, as r does."""
     return *_worth(code), code.name == "MUFU.RCP64H"
+
+
+def _mean(function: Function, loop: Loop, known: dict[Loop, Code]) -> Code:
+    """Return the mean of the longest and the shortest way, for one that has from no to all strips before its own."""
+    code: Code = Counter()
+    for sign in (1, -1):
+        code += function.path(loop, lambda each, sign=sign: (each == PASSED, sign), known)
+    return _times(code, 0.5)
 
 
 def _times(code: Code, turns: float) -> Code:

@@ -60,10 +60,14 @@ def compiled(tmp_path_factory):
     return [path.read_text() for path in folder.glob("*.ptx")], said
 
 
+APPROXIMATE = {"rsqrt.approx.f32", *(f"{name}.approx.ftz.f32" for name in ("rsqrt", "sqrt", "lg2", "sin", "cos"))}
+
+
 def check_rounding(ptx):
     """No denormal flushed, no approximate function; fused only where the source says so.
 
-    But for inverse roots on the tensor cores, which have a step of Newton's method or more to follow.
+    But for inverse roots on the tensor cores, which have a step of Newton's method or more to follow, and for the four
+    functions of quick weights.
     """
     assert "-fmad=false" in sass.compile_options()
     functions = re.split(r"^(?:\.visible )?\.(?:entry|func)", ptx, flags=re.M)[1:]
@@ -72,7 +76,7 @@ def check_rounding(ptx):
         operations = set(re.findall(r"^\s*(?:@\S+ )?(\w+\.\S*f(?:32|64))\s", function, flags=re.M))
         inexact = {name for name in operations if re.search(r"approx|ftz|full|\.(rz|rm|rp)\.", name)}
         on_tensor_cores = "TensorLayer" in function.partition("(")[0] and "mma.sync" in function
-        assert inexact <= ({"rsqrt.approx.f32", "rsqrt.approx.ftz.f32"} if on_tensor_cores else set())
+        assert inexact <= (APPROXIMATE if on_tensor_cores else set())
         assert not [name for name in operations if name.startswith("mad")]
         of_all |= operations
     assert {"fma.rn.f32", "fma.rn.f64", "div.rn.f32", "sqrt.rn.f32"} <= of_all
@@ -184,14 +188,14 @@ def test_no_register_is_spilled(disassembled):
 
 
 GAUSSIAN_SLAB = 300
-"""Instructions for 16 x 16 weights and their product with 16 columns."""
+"""Instructions for 16 x 16 weights and their product with 16, 32 or 64 columns."""
 
 SMALL_LAYER = 480
-"""Instructions for a whole layer of 16 rows and columns, rescaled."""
+"""Instructions for a whole layer of 16 rows and columns."""
 
 CASES = {
     f"{law}, {activation}, {norm}{skip}"
-    for law in ("gaussian", "uniform")
+    for law in ("quick gaussian", "uniform")
     for activation in ("linear", "relu")
     for norm in ("rescale", "batch")
     for skip in ("", ", skip")
@@ -216,14 +220,13 @@ def test_layers_of_the_cases_are_lean(columns, disassembled):
         assert {code.name.partition(".")[0] for code in kernel.code(slabs[0].body) if code.kind == "branch"} == {"BRA"}
 
 
-def test_as_few_instructions_as_the_design_counts(disassembled):
-    kernel = disassembled["advance, tensor, 16 columns"]
-    name = "advance_kernelINS0_11TensorLayerILi2ELi1EEE"
-    counted = {each.case: each for each in sass.count(name, kernel)}
-    for case in CASES:
+@pytest.mark.parametrize("columns", [16, 32, 64])
+def test_as_few_instructions_as_the_design_counts(columns, disassembled):
+    name = f"advance_kernelINS0_11TensorLayerILi{columns // 8}ELi1EEE"
+    counted = {each.case: each for each in sass.count(name, disassembled[f"advance, tensor, {columns} columns"])}
+    for case in CASES & counted.keys():
         assert sum(counted[case].slab.values()) <= GAUSSIAN_SLAB, case
-        if "rescale" in case:
-            assert sum(counted[case].layer.values()) <= SMALL_LAYER, case
+        assert columns > 16 or sum(counted[case].layer.values()) <= SMALL_LAYER, case
 
 
 RATES = {16: 1.3e9, 32: 3e8, 64: 7e7}
@@ -234,13 +237,16 @@ RATES = {16: 1.3e9, 32: 3e8, 64: 7e7}
 def test_instructions_allow_the_promised_rate(columns, disassembled):
     name = f"advance_kernelINS0_11TensorLayerILi{columns // 8}ELi1EEE"
     counted = list(sass.count(name, disassembled[f"advance, tensor, {columns} columns"]))
-    found = {each.case: each.rate[0] for each in counted if re.match("gaussian, .*rescale", each.case)}
+    found = {each.case: each.rate[0] for each in counted if re.match("quick gaussian, .*rescale", each.case)}
     assert len(found) == (4 if columns < 64 else 2)
     assert min(found.values()) * 0.65 >= RATES[columns]
 
 
-MEASURED = {16: 2850, 32: 3900, 64: 7400}
-"""Instructions of a warp for a layer, rescaled, of which r and one threshold are recorded (`benchmarks.sass`)."""
+MEASURED = {16: 2420, 32: 3398, 64: 6795}
+"""Instructions of a warp for a layer, rescaled, of which r and one threshold are recorded (`benchmarks.sass`).
+
+From 32 columns on 1e8 and 2.5e7 chain-layers a second allow no more at 65 % of the issue slots of an H200.
+"""
 
 
 @pytest.mark.parametrize("columns", MEASURED)

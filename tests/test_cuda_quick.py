@@ -7,13 +7,24 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 import pyrank
 from pyrank.engine import native
+from pyrank.specs.plan import COUNTERS
 
 from harness import advance, assert_same, make_plan
+from tolerances import gram_tolerance
 
 QUICK = {"cuda_kernel": "quick"}
+
+
+@pytest.fixture
+def roomy(gpus, request):
+    """The devices of `gpus`, with as much shared memory as a Hopper has, so that all of a small layer fits into it."""
+    if "emulated" in request.node.callspec.id:
+        request.getfixturevalue("emulated").configure(shared_limit=227 << 10)
+    return gpus
 
 TWO_NUMBERS = 2.0**-23
 """Of a weight, at most this share is lost when it is split in two numbers of the tensor cores."""
@@ -69,3 +80,55 @@ def test_chunks_and_positions_change_no_bit(chain, gpus):
 def test_other_laws_have_no_quick_weights(gpus):
     plan = make_plan(pyrank.Chain(20, weights="uniform"), chains=2)
     assert_same(advance(plan, [3], gpus=gpus, **QUICK), advance(plan, [3], gpus=gpus, cuda_kernel="tensor"))
+
+
+TENSOR_SUM = 4
+"""How many times the rounding of single precision a sum of products on tensor cores has (csrc/core/inertia.h)."""
+
+REAL = ["participation_ratio", "trace", "frobenius_norm"]
+
+SHAPES = [(16, 16), (32, 32), (64, 64), (21, 9), (9, 21), (33, 50), (50, 33), (7, 64), (64, 7), (2, 3), (64, 1), (1, 5)]
+
+
+@pytest.mark.parametrize("observe", ["state", "activation"])
+@pytest.mark.parametrize(("width", "batch"), SHAPES)
+def test_measures_are_those_of_the_state(width, batch, observe, roomy):
+    """M is summed on the tensor cores where all of it fits into shared memory."""
+    chain = pyrank.Chain(width, batch, activation="relu", normalization="batch" if batch > 1 else "rescale")
+    measures = [*REAL, "soft_rank(0.5)", "soft_rank(1.0)", "soft_rank(1.7)"]
+    plan = make_plan(chain, chains=2, burn_in=3, observe=observe, measures=measures)
+    result = advance(plan, [4], gpus=roomy, **QUICK)
+    state = torch.from_numpy(result["state"])
+    seen = state.relu() if observe == "activation" else state
+    expected, _ = native.measure(seen.double(), plan.measures)
+    found = result["trace"][:, 0]
+    rtol = TENSOR_SUM * gram_tolerance("float32", max(width, batch))
+    np.testing.assert_allclose(found[: len(REAL)], expected[: len(REAL)], rtol=rtol)
+    np.testing.assert_array_equal(found[len(REAL) :], expected[len(REAL) :])
+    exact = advance(plan, [4], gpus=roomy, cuda_kernel="tensor")
+    assert (exact["trace"][:, 0] != found).any() or batch == 1 or width == 1  # other weights, other sums
+
+
+@pytest.mark.parametrize("batch", [9, 24, 40, 64])
+def test_counts_close_to_a_threshold_are_right(batch, roomy):
+    """Of thresholds ever closer to the first pivot, by which S doubles: those left open are counted in double."""
+    chain = pyrank.Chain(48, batch)
+    state = advance(make_plan(chain, chains=1, burn_in=1, measures=()), [2], gpus=roomy, **QUICK)["state"]
+    rows = state[0].astype(float) if batch >= 48 else state[0].T.astype(float)
+    first = ((0.8 * rows[0] + 0.6 * rows[len(rows) // 2]) ** 2).sum() / batch
+    plan = make_plan(chain, chains=1, burn_in=1, measures=[f"soft_rank({first - 2.0**-k})" for k in range(4, 24)])
+    result = advance(plan, [2], gpus=roomy, **QUICK)
+    eigenvalues = np.linalg.eigvalsh(rows @ rows.T / batch)
+    expected = [(eigenvalues >= measure.argument).sum() for measure in plan.measures]
+    np.testing.assert_array_equal(result["trace"][:, 0, 0], expected)
+    assert 2 < result["counters"][COUNTERS.index("flagged")][0] < 18
+
+
+@pytest.mark.parametrize(("width", "batch"), [(40, 33), (33, 40), (16, 16)])
+def test_blocks_and_orders_change_no_bit_of_a_measurement(width, batch, emulated):
+    plan = make_plan(pyrank.Chain(width, batch), chains=3)
+    emulated.configure(shared_limit=227 << 10)
+    whole = advance(plan, [2], gpus=(0,), **QUICK)
+    for seed, blocks in enumerate((1, 2, 9)):
+        emulated.configure(seed=seed, resident_blocks=blocks, shared_limit=227 << 10)
+        assert_same(advance(plan, [2], gpus=(0,), **QUICK), whole)

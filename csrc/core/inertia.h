@@ -25,6 +25,12 @@ constexpr double unit_roundoff<float> = 0x1p-24;
 template <>
 constexpr double unit_roundoff<double> = 0x1p-53;
 
+// Sums of products on tensor cores: each product has lost 2^-22 at most where its numbers were split, and the sum is
+// truncated every eight products.
+struct TensorSum {};
+template <>
+constexpr double unit_roundoff<TensorSum> = 0x1p-22;
+
 // When a count of one matrix at one tau may be believed.
 struct CountRule {
     double largest;    // lower bound ||M||_F^2 / Tr M of the largest eigenvalue, or 1

@@ -119,6 +119,7 @@ void draw_panel(Law law, const WeightParams& weights, const StreamPosition<Layou
     switch (law) {
         case Law::orthogonal:
         case Law::gram:
+        case Law::quick_gaussian:
         case Law::gaussian: draw_columns<Law::gaussian, R>(position, vector, first, count, out, step); break;
         case Law::uniform: draw_columns<Law::uniform, R>(position, vector, first, count, out, step); break;
         case Law::rademacher: draw_columns<Law::rademacher, R>(position, vector, first, count, out, step); break;

@@ -56,9 +56,19 @@ private:
         return job_->observe_activation && job_->chain.activation != Activation::linear;
     }
     PYRANK_DEVICE State observed(const State& h, int rows) const;
+    template <int known>
+    PYRANK_DEVICE void form() const;
     PYRANK_DEVICE double certain_count(double tau) const;
     PYRANK_CALLED double exact_count(double tau) const;
     PYRANK_DEVICE CountRule rule(double tau) const;
+    // Whether M is formed on the tensor cores: where weights need not be those of a CPU, measures need not be, either.
+    PYRANK_DEVICE bool is_quick() const { return most > 0 && job_->chain.law == Law::quick_gaussian; }
+    // Whether a count from M as it is formed here, factored in a precision, may be believed.
+    template <class Factor>
+    PYRANK_DEVICE bool accepts(double tau, double S) const {
+        const CountRule found = rule(tau);
+        return is_quick() ? found.template accepts<TensorSum, Factor>(S) : found.template accepts<T, Factor>(S);
+    }
     // body(the `most` of the spectrum), or body(0) where not all that is needed lies in the memory of the block.
     template <class Body>
     PYRANK_DEVICE auto where_it_lies(Body body) const {
@@ -97,7 +107,7 @@ template <class Layer>
 PYRANK_DEVICE double Measurement<Layer>::certain_count(double tau) const {
     const Count single =
         where_it_lies([&](auto known) { return spectrum_.template count<known()>(tau, present().scratch); });
-    return rule(tau).template accepts<T, T>(single.S) ? single.above : exact_count(tau);
+    return accepts<T>(tau, single.S) ? single.above : exact_count(tau);
 }
 
 // When a count was left open: factored in double, then summed in double as well, then on both sides.
@@ -106,7 +116,7 @@ PYRANK_CALLED double Measurement<Layer>::exact_count(double tau) const {
     if (leader()) add_events(job_->flagged + present().index, 1);
     exact_.set(spectrum_);
     const Count factored = exact_.template count<0>(tau, exact_work_);
-    if (rule(tau).template accepts<T, double>(factored.S)) return factored.above;
+    if (accepts<double>(tau, factored.S)) return factored.above;
     exact_.template set<0>(present().h, exact_work_);
     const Count summed = exact_.template count<0>(tau, exact_work_);
     if (rule(tau).template accepts<double, double>(summed.S)) return summed.above;
@@ -120,6 +130,14 @@ PYRANK_CALLED double Measurement<Layer>::exact_count(double tau) const {
 }
 
 template <class Layer>
+template <int known>
+PYRANK_DEVICE void Measurement<Layer>::form() const {
+    if constexpr (known > 0)
+        if (is_quick()) return spectrum_.template set_on_tensor_cores<known>(present().h, present().scratch);
+    spectrum_.template set<known>(present().h, present().scratch);
+}
+
+template <class Layer>
 template <class Emit>
 PYRANK_DEVICE void Measurement<Layer>::measure(const Subject<Layer>& subject, Emit emit) const {
     const State seen = observed(subject.h, subject.rows);
@@ -129,7 +147,7 @@ PYRANK_DEVICE void Measurement<Layer>::measure(const Subject<Layer>& subject, Em
     }
     barrier();
     where_it_lies([&](auto known) {
-        spectrum_.template set<known()>(present().h, present().scratch);
+        form<known()>();
         spectrum_.template find_moments<known()>();
     });
     int counted = -1;  // the measure for which eigenvalues were counted last

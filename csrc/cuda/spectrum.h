@@ -5,6 +5,7 @@
 #include "../core/inertia.h"
 #include "../core/moments.h"
 #include "multiply.h"
+#include "tensor_gram.h"
 
 namespace pyrank::cuda {
 
@@ -35,6 +36,20 @@ public:
     PYRANK_CALLED void set(State state, Array<T> work) const {
         const int stride = most ? stride_of_fours(most) : stride_of(n_);
         copy<most>().template form<(most > 0)>(known<most>(state), {known<most>(work), stride});
+    }
+
+    // The same on the tensor cores, with a rounding of TensorSum; all of it in the memory of the block.
+    template <int most, class State>
+    PYRANK_CALLED void set_on_tensor_cores(State state, Array<T> work) const {
+        const Spectrum own = copy<most>();
+        const State from = known<most>(state);
+        const Turned<most> x{known<most>(work)};
+        const bool over_samples = over_samples_;
+        const T factor = T(1) / T(batch_);
+        x.fill(n_, inner_, [&](int i, int k) { return T(over_samples ? from(k, i) : from(i, k)); });
+        barrier();
+        x.multiply_by_itself(n_, inner_, [&](int i, int j, T sum) { own.gram_(i, j) = sum * factor; });
+        barrier();
     }
 
     // Take over M from a spectrum of another precision.

@@ -33,7 +33,7 @@ public:
 
     PYRANK_HD TensorLayer(const ChainParams& chain, Workspace& workspace)
         : chain_(chain), batch_(int(chain.batch)),
-          operand_(int(chain.width), larger(rotated_size(int(chain.width), batch_), room_for_fours()), workspace) {}
+          operand_(int(chain.width), larger(rotated_size(int(chain.width), batch_), room_for_measuring()), workspace) {}
 
     PYRANK_HD static State take_state(const ChainParams& chain, Workspace& workspace) {
         return {workspace.take<T>(chain.width * State::distance)};
@@ -52,7 +52,7 @@ public:
 
 private:
     // For what is measured of a small layer.
-    PYRANK_HD int64_t room_for_fours() const { return has_cases ? int64_t(batch_) * stride_of_fours(columns) : 0; }
+    PYRANK_HD int64_t room_for_measuring() const { return has_cases ? Turned<columns>::size(columns) : 0; }
     // body(first row) for the strips of this warp.
     template <class Body>
     PYRANK_DEVICE void for_strips(int rows, Body body) const {
