@@ -25,7 +25,7 @@ TILE = 4
 DEPTH = 8
 """Columns that a matrix instruction takes (csrc/cuda/tensor_gram.h)."""
 
-FORM, COUNT = r"SpectrumIfE19set_on_tensor_coresILi[1-9]", r"SpectrumIfE5countILi[1-9]"
+FORM, COUNT = r"SpectrumIfE19set_on_tensor_coresILi\d+ELb1", r"SpectrumIfE5countILi[1-9]"
 """What is called where everything lies in shared memory, for M and for its pivots."""
 
 

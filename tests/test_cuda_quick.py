@@ -3,6 +3,7 @@
 In emulation each of these functions is as wrong as its documentation lets it be.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -25,6 +26,7 @@ def roomy(gpus, request):
     if "emulated" in request.node.callspec.id:
         request.getfixturevalue("emulated").configure(shared_limit=227 << 10)
     return gpus
+
 
 TWO_NUMBERS = 2.0**-23
 """Of a weight, at most this share is lost when it is split in two numbers of the tensor cores."""
@@ -93,7 +95,6 @@ SHAPES = [(16, 16), (32, 32), (64, 64), (21, 9), (9, 21), (33, 50), (50, 33), (7
 @pytest.mark.parametrize("observe", ["state", "activation"])
 @pytest.mark.parametrize(("width", "batch"), SHAPES)
 def test_measures_are_those_of_the_state(width, batch, observe, roomy):
-    """M is summed on the tensor cores where all of it fits into shared memory."""
     chain = pyrank.Chain(width, batch, activation="relu", normalization="batch" if batch > 1 else "rescale")
     measures = [*REAL, "soft_rank(0.5)", "soft_rank(1.0)", "soft_rank(1.7)"]
     plan = make_plan(chain, chains=2, burn_in=3, observe=observe, measures=measures)
@@ -125,10 +126,10 @@ def test_counts_close_to_a_threshold_are_right(batch, roomy):
 
 
 @pytest.mark.parametrize(("width", "batch"), [(40, 33), (33, 40), (16, 16)])
-def test_blocks_and_orders_change_no_bit_of_a_measurement(width, batch, emulated):
+def test_blocks_memories_and_orders_change_no_bit(width, batch, emulated):
     plan = make_plan(pyrank.Chain(width, batch), chains=3)
     emulated.configure(shared_limit=227 << 10)
     whole = advance(plan, [2], gpus=(0,), **QUICK)
-    for seed, blocks in enumerate((1, 2, 9)):
-        emulated.configure(seed=seed, resident_blocks=blocks, shared_limit=227 << 10)
+    for seed, (blocks, limit) in enumerate(itertools.product((1, 9), (0, 9000, 227 << 10))):
+        emulated.configure(seed=seed, resident_blocks=blocks, shared_limit=limit)
         assert_same(advance(plan, [2], gpus=(0,), **QUICK), whole)

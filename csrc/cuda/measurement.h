@@ -132,8 +132,9 @@ PYRANK_CALLED double Measurement<Layer>::exact_count(double tau) const {
 template <class Layer>
 template <int known>
 PYRANK_DEVICE void Measurement<Layer>::form() const {
-    if constexpr (known > 0)
-        if (is_quick()) return spectrum_.template set_on_tensor_cores<known>(present().h, present().scratch);
+    if constexpr (most > 0)
+        if (is_quick())
+            return spectrum_.template set_on_tensor_cores<most, (known > 0)>(present().h, present().scratch);
     spectrum_.template set<known>(present().h, present().scratch);
 }
 

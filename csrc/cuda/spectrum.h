@@ -38,12 +38,14 @@ public:
         copy<most>().template form<(most > 0)>(known<most>(state), {known<most>(work), stride});
     }
 
-    // The same on the tensor cores, with a rounding of TensorSum; all of it in the memory of the block.
-    template <int most, class State>
+    // The same on the tensor cores, with a rounding of TensorSum, for at most `most` rows; `in_block` if everything
+    // lies in the memory of the block.
+    template <int most, bool in_block, class State>
     PYRANK_CALLED void set_on_tensor_cores(State state, Array<T> work) const {
-        const Spectrum own = copy<most>();
-        const State from = known<most>(state);
-        const Turned<most> x{known<most>(work)};
+        constexpr int where = in_block ? most : 0;
+        const Spectrum own = copy<where>();
+        const State from = known<where>(state);
+        const Turned<most> x{known<where>(work)};
         const bool over_samples = over_samples_;
         const T factor = T(1) / T(batch_);
         x.fill(n_, inner_, [&](int i, int k) { return T(over_samples ? from(k, i) : from(i, k)); });

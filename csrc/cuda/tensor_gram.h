@@ -1,4 +1,4 @@
-// M = X X^T / N of a small state on the tensor cores: three products of eleven bits for one, as in a layer.
+// X X^T of a small state on the tensor cores: three products of eleven bits for one, as in a layer.
 #pragma once
 #include "../core/inertia.h"
 #include "operand.h"
@@ -13,7 +13,7 @@ constexpr int tile_depth = 8;
 template <int most>
 struct Turned {
     static constexpr int distance = most + 8;
-    static constexpr int size(int columns) { return pieces(columns, tile_depth) * tile_depth * distance; }
+    PYRANK_HD static int size(int columns) { return pieces(columns, tile_depth) * tile_depth * distance; }
     static_assert(distance % 16 == 8);
 
     Array<float> data;
