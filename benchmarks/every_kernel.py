@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 
@@ -12,7 +14,9 @@ from pyrank.specs.measures import parse_measures
 SHAPES = ((8, 8), (17, 30), (64, 64), (130, 100), (40, 200), (40, 300))
 """Widths and batches: kernels for at most 16, 32, 64, 128 and 256 samples on the tensor cores, then the plain one."""
 
-LAWS = ("gaussian", "uniform")
+LAWS = ("quick", "gaussian", "uniform")
+"""Of weights; gaussian ones are quick, or those of the CPU."""
+
 SIGNS = (17, 30, "rademacher")
 """Sums of which may cancel: there is a kernel for chains that rescale them."""
 
@@ -22,10 +26,10 @@ MEASURES = ("participation_ratio", "soft_rank(0.5)")
 def main() -> None:
     rng = np.random.default_rng(0)
     for dtype in ("float32", "float64"):
-        cases = [(*shape, LAWS[number % len(LAWS)]) for number, shape in enumerate(SHAPES)]
-        for width, batch, law in (*cases, SIGNS):
+        for width, batch, law in (*((*shape, law) for shape in SHAPES for law in LAWS), SIGNS):
+            os.environ["PYRANK_CUDA_KERNEL"] = "tensor" if law == "gaussian" else "quick"
             chain = pyrank.Chain(width, batch, gamma=0.5, activation="relu", normalization="batch", dtype=dtype,
-                                 weights=law)  # fmt: skip
+                                 weights="gaussian" if law == "quick" else law)  # fmt: skip
             pyrank.simulate(chain, 3, chains=3, measures=MEASURES, trace=4, device="cuda:0", progress=False)
             states = torch.tensor(rng.standard_normal((2, width, batch)), dtype=getattr(torch, dtype))
             native.measure(states, parse_measures(MEASURES), gpus=(0,))

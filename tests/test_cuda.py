@@ -1,7 +1,7 @@
 """The CUDA backend, in emulation and on a GPU where there is one.
 
-Its plain kernel gives the same bits as the kernels for the CPU. What its other kernel gives is the matter of
-test_cuda_tensor.py.
+Its plain kernel gives the same bits as the kernels for the CPU. What its others give is the matter of
+test_cuda_tensor.py and test_cuda_quick.py.
 """
 
 import math

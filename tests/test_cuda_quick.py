@@ -35,7 +35,7 @@ TWO_NUMBERS = 2.0**-23
 def bounds(weights):
     """How far a quick weight may be from each of these, by the radius of its pair."""
     radius = np.hypot(weights[:, ::2], weights[:, 1::2]).repeat(2, axis=1)
-    return 2.0**-20 * (1.1 * radius + 1.0)
+    return 2.0**-20 * (1.6 * radius + 1.0)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -50,7 +50,7 @@ def test_weights(seed, gpus):
     assert (radius < math.sqrt(2 * 2.0**-6)).sum() > 100
     share = np.abs(found - drawn) / (bounds(drawn) + TWO_NUMBERS * np.abs(drawn))
     assert share.max() <= 1
-    assert share.max() > 0.5  # the bound says something
+    assert share.max() > 0.4  # the bound says something
 
 
 @pytest.mark.parametrize("batch", [9, 24, 50, 100, 140])
@@ -85,11 +85,26 @@ def test_other_laws_have_no_quick_weights(gpus):
 
 
 TENSOR_SUM = 4
-"""How many times the rounding of single precision a sum of products on tensor cores has (csrc/core/inertia.h)."""
+"""How many times as far as one in single precision a sum of some dozens of products on tensor cores may be off."""
 
 REAL = ["participation_ratio", "trace", "frobenius_norm"]
 
-SHAPES = [(16, 16), (32, 32), (64, 64), (21, 9), (9, 21), (33, 50), (50, 33), (7, 64), (64, 7), (2, 3), (64, 1), (1, 5)]
+SHAPES = [
+    (16, 16),
+    (32, 32),
+    (64, 64),
+    (21, 9),
+    (9, 21),
+    (33, 50),
+    (50, 33),
+    (7, 64),
+    (64, 7),
+    (2, 3),
+    (64, 1),
+    (1, 5),
+    (300, 16),
+    (200, 33),
+]
 
 
 @pytest.mark.parametrize("observe", ["state", "activation"])

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.testing._internal.two_tensor import TwoTensor  # of the kind that has its numbers in other tensors
 
 from pyrank.engine import native
 from pyrank.networks import RankMonitor, measuring
@@ -134,7 +136,10 @@ def test_the_second_batch_may_have_no_matrix(answer):
     (lambda x: (3 * x,), 20.0),
     (lambda x: 2 * x.double(), 10.0),
     (lambda x: (2 * x).T.contiguous().T, 10.0),
-    (lambda x: torch._neg_view(2 * x), 10.0),
+    (lambda x: torch._neg_view(2 * x), 10.0),  # M is that of -H
+    (lambda x: torch._efficientzerotensor(3, 4), 2.0),
+    (lambda x: nn.Parameter(2 * x), 10.0),
+    (lambda x: TwoTensor(2 * x, 2 * x), 10.0),
     (lambda x: x.expand(2, 3, 4), 4.0),
     (lambda x: float("nan") * x, float("nan")),
     (lambda x: 0 * x, 2.0),
@@ -147,6 +152,16 @@ def test_the_second_batch_may_be_of_another_kind(answer, mean):
     assert row.batches == 2
     np.testing.assert_allclose(row.tallies[0].mean, mean, rtol=gram_tolerance("float32", 4))
     assert not monitor.skipped
+
+
+@pytest.mark.parametrize("answer", [
+    lambda _: torch._efficientzerotensor(3, 4), lambda x: nn.Parameter(x), lambda x: TwoTensor(x, x),
+])  # fmt: skip
+@pytest.mark.parametrize("centre", [False, True])
+def test_the_first_batch_may_be_of_another_kind(answer, centre):
+    (row,) = watch(answer, x=torch.ones(3, 4), measures="trace", centre=centre)._rows()
+    size = 0.0 if centre else answer(torch.ones(3, 4)).detach().square().sum().item() / 3
+    np.testing.assert_allclose(row.tallies[0].mean, size, rtol=gram_tolerance("float32", 4))
 
 
 def test_the_second_batch_may_be_empty():
@@ -163,6 +178,13 @@ def test_the_second_batch_may_be_inside_of_a_transform(transform):
     (row,) = monitor._rows()
     assert row.batches == 1
     assert "torch.func" in monitor.skipped["0"]
+
+
+def test_fake_tensors_have_no_matrix():
+    model = nn.Sequential(nn.Linear(4, 4))
+    with FakeTensorMode(allow_non_fake_inputs=True), RankMonitor(model) as monitor:
+        model(torch.ones(3, 4))
+    assert "fake" in monitor.skipped["0"]
 
 
 def test_what_a_kernel_cannot_read_as_it_lies_is_left_alone():

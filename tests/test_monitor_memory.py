@@ -68,7 +68,7 @@ class Negative(nn.Module):
 
 
 def test_no_activation_is_kept():
-    """What waits, 8 MB at most, and pieces in double: not the 60 MB and 15 MB of activations that there are."""
+    """Pieces in double: not the 60 MB and 15 MB of activations that there are."""
     assert most_living(watched=True) - most_living(watched=False) < 20 * MEGABYTE
 
 

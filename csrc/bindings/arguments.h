@@ -89,6 +89,7 @@ inline void define_chain(py::module_& m) {
                          throw py::value_error("weights: expected widths from 1 to that of the state");
                      chain.weights.push_back({fan_out, fan_in, mean, scale});
                  }
+                 if (law < 0 || law > int32_t(Law::gram)) throw py::value_error("law: expected one of the five");
                  if (weights.empty()) throw py::value_error("weights: expected at least one layer");
                  chain.params = {
                      width,         batch,    gamma,   skip,   Law(law), nullptr, 0,     Activation(activation),

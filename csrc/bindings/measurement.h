@@ -12,25 +12,26 @@ public:
         : options_(options), chain_(chain), measures_(measures_of(list)),
           precision_(twice ? Precision::twice : Precision::single) {
         job_.chain = chain_.view();
-        job_.chains = 1;
+        job_.chains = job_.every = 1;
         job_.samples_first = true;
-        job_.degenerate_rows = counts_;
-        job_.flagged = counts_ + 1;
-        job_.ambiguous = counts_ + 2;
-        job_.exponent = counts_ + 3;
         job_.measures = measures_.data();
         job_.measure_count = int32_t(measures_.size());
     }
     Measurement(const Measurement&) = delete;
 
     // The measures of a matrix in a capsule, (samples, features) or (items, places, features). Nothing if it cannot be
-    // read as it lies: another size, precision or device, or distances between its numbers.
-    std::vector<double> operator()(const py::object& capsule) {
+    // read as it lies: another size, precision or device, distances between its numbers, or no memory at all.
+    std::vector<double> operator()(const py::object& capsule) const {
         const DLTensor& matrix = tensor_in(capsule);
         if (!fits(matrix)) return {};
         std::vector<double> values(measures_.size());
-        Job job = job_;
+        int64_t counts[4] = {};  // not asked for
+        Job job = job_;          // its own: the object may be called by several threads
         job.state = data_of(matrix);
+        job.degenerate_rows = counts;
+        job.flagged = counts + 1;
+        job.ambiguous = counts + 2;
+        job.exponent = counts + 3;
         py::gil_scoped_release release;
         cpu::measure(job, precision_, options_, values.data());
         return values;
@@ -41,14 +42,13 @@ private:
         return matrix.device.device_type == 1 && matrix.dtype.code == 2 && matrix.dtype.lanes == 1 &&
                matrix.dtype.bits == (precision_ == Precision::twice ? 64 : 32) && matrix.ndim > 0 &&
                matrix.shape[matrix.ndim - 1] == job_.chain.width &&
-               size_of(matrix) == job_.chain.width * job_.chain.batch && is_contiguous(matrix);
+               size_of(matrix) == job_.chain.width * job_.chain.batch && is_contiguous(matrix) && matrix.data;
     }
 
     const cpu::Options options_;
     const Chain chain_;
     const std::vector<Measure> measures_;
     const Precision precision_;
-    int64_t counts_[4] = {};
     Job job_{};
 };
 

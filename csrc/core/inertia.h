@@ -9,6 +9,7 @@
 // coincidence for the price of one pass over H.
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 #include "host_device.h"
 
@@ -25,28 +26,34 @@ constexpr double unit_roundoff<float> = 0x1p-24;
 template <>
 constexpr double unit_roundoff<double> = 0x1p-53;
 
-// Sums of products on tensor cores: each product has lost 2^-22 at most where its numbers were split, and the sum is
-// truncated every eight products.
+// Sums of products on tensor cores: each product has lost 2^-21 at most where its numbers were split, and the sum is
+// truncated every four products, always downwards.
 struct TensorSum {};
-template <>
-constexpr double unit_roundoff<TensorSum> = 0x1p-22;
 
 // When a count of one matrix at one tau may be believed.
 struct CountRule {
     double largest;    // lower bound ||M||_F^2 / Tr M of the largest eigenvalue, or 1
     double tolerance;  // an eigenvalue further than this from tau is counted on the right side
-    double spread;     // of the rounding errors in an entry of M: the root of how many products it sums
+    double inner;      // how many products an entry of M sums
 
     // purity = ||M||_F^2 / (Tr M)^2
     PYRANK_HD CountRule(double tau, double trace, double purity, int64_t inner)
         : largest(trace * purity > 1 ? trace * purity : 1),
-          tolerance(1e-3 * largest < 0.02 * tau ? 1e-3 * largest : 0.02 * tau), spread(__builtin_sqrt(double(inner))) {}
+          tolerance(1e-3 * largest < 0.02 * tau ? 1e-3 * largest : 0.02 * tau), inner(double(inner)) {}
 
     // Whether the rounding of M, summed in Sum, and that of its factorisation in Factor stay within the tolerance;
     // false for NaN.
     template <class Sum, class Factor>
     PYRANK_HD bool accepts(double S) const {
-        return unit_roundoff<Factor> * 0.2 * S + unit_roundoff<Sum> * 2 * spread * largest <= tolerance;
+        return unit_roundoff<Factor> * 0.2 * S + rounding_of<Sum>() * largest <= tolerance;
+    }
+
+private:
+    // Of an entry of M, as a share of the largest: errors to the nearest spread like the root of their number.
+    template <class Sum>
+    PYRANK_HD double rounding_of() const {
+        if constexpr (std::is_same_v<Sum, TensorSum>) return 0x1p-21 + inner / 4 * 0x1p-23;
+        return unit_roundoff<Sum> * 2 * __builtin_sqrt(inner);
     }
 };
 

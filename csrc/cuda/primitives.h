@@ -121,8 +121,7 @@ PYRANK_DEVICE inline float estimated_inverse_root(float x) {
 }
 
 // log2 x, off by at most 2^-22 for x in (1/2, 2), by 2^-22 of itself beyond; the root of x, by 2^-23 of itself; sine
-// and cosine of x in [-pi, pi], by 2^-21 (PTX ISA, CUDA C++ Programming Guide). Numbers that are not normal count as
-// zero.
+// and cosine of x in [-2 pi, 2 pi], by 2^-20.5 (PTX ISA). Numbers that are not normal count as zero.
 PYRANK_DEVICE inline float estimated_log2(float x) {
     float y;
     asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

@@ -1,5 +1,5 @@
 // Gaussian weights by the special functions of the hardware: for a weight of Law::gaussian whose pair has the radius R,
-// one that is off by at most 2^-20 (1.1 R + 1), which is 8e-6 for the largest.
+// one that is off by at most 2^-20 (1.6 R + 1), which is 1.2e-5 for the largest.
 //
 // The logarithm has an absolute error, which near u = 1 would be all there is of the radius. A series takes its place
 // there, selected and not branched to. docs/stream.md has the sum of the errors.

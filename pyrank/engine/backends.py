@@ -85,13 +85,6 @@ def choose(chain: Chain, device: str = "cpu", backend: str = "auto", threads: in
     return Backend("cpu", f"cpu {isa}", reason, getattr(torch, chain.dtype), advance, normals)
 
 
-_CUDA_KERNELS = {
-    "plain": "compiled plain kernels for CUDA",
-    "tensor": "compiled tensor-core kernels for CUDA",
-    "quick": "compiled tensor-core kernels for CUDA with quick gaussian weights (PYRANK_CUDA_KERNEL=tensor: the CPU's)",
-}
-
-
 def _reference(reason: str) -> Backend:
     return Backend("reference", "reference", reason, torch.float64, reference.advance, initial_normals)
 
@@ -102,7 +95,7 @@ def _on_gpus(chain: Chain, device: str, backend: str) -> Backend:
     numbers = tuple(found)
     kernel = native.cuda_kernel(chain, numbers)
     where = ", ".join(f"{gpu.name} (cuda:{number})" for number, gpu in found.items())
-    reason = f"{_CUDA_KERNELS[kernel]} on {where}"
+    reason = f"compiled {native.ABOUT_CUDA_KERNELS[kernel]} for CUDA on {where}"
     advance = functools.partial(native.advance, gpus=numbers, cuda_kernel=kernel)
     # With every call the state and the record go to the GPU and back.
     dtype, normals = getattr(torch, chain.dtype), native.initial_normals

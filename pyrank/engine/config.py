@@ -12,8 +12,6 @@ import torch
 from pyrank._version import __version__
 from pyrank.engine import gpus, native
 
-_CUDA_KERNELS = "'plain' as on the CPU, 'tensor' cores with its weights, 'quick' with gaussian ones of the GPU's own"
-
 
 def show_config() -> str:
     """Describe versions, backends, the instruction set in use, CUDA architectures, and what would run on each GPU.
@@ -34,7 +32,8 @@ def show_config() -> str:
         lines["compiler"] = build["compiler"]
         lines["CUDA architectures"] = build["cuda_architectures"]
         if native.cuda_architectures():
-            lines["CUDA kernels"] = f"up to {native.quickest_cuda_kernel()!r} (by PYRANK_CUDA_KERNEL: {_CUDA_KERNELS})"
+            kernel = native.quickest_cuda_kernel()
+            lines["CUDA kernels"] = f"up to {kernel!r}, {native.ABOUT_CUDA_KERNELS[kernel]} (PYRANK_CUDA_KERNEL)"
         lines |= seen
     lines["processor"] = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads by default"
     lines["python"] = f"{sys.version.split()[0]}, numpy {np.__version__}, torch {torch.__version__}"

@@ -23,6 +23,11 @@ from pyrank.support.errors import ArgumentError, GpuError, as_choice
 
 LAYOUTS = ("auto", "lanes", "rows")
 CUDA_KERNELS = ("auto", "plain", "tensor", "quick")
+ABOUT_CUDA_KERNELS = {
+    "plain": "plain kernels, which perform the operations of the CPU",
+    "tensor": "tensor-core kernels with the CPU's weights",
+    "quick": "tensor-core kernels with quick gaussian weights",
+}
 
 
 @functools.cache
@@ -134,11 +139,7 @@ def quickest_cuda_kernel() -> str:
 
 
 def cuda_kernel(chain: Chain, gpus: tuple[int, ...]) -> str:
-    """Return which kernel advances a chain on these GPUs: the quickest that can, up to the one that is asked for.
-
-    ``"plain"`` performs the operations of the CPU; ``"tensor"`` uses tensor cores, and has the CPU's weights;
-    ``"quick"`` has gaussian weights by the GPU's own functions.
-    """
+    """Return which kernel advances a chain on these GPUs: the quickest that can, up to the one that is asked for."""
     wanted = quickest_cuda_kernel()
     module, options = _kernels("", "auto", 1, gpus)
     params, twice = codes.params(module, chain, 0), chain.dtype == "float64"

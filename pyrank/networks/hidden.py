@@ -76,6 +76,8 @@ def hidden(output: Any, matrix: str, name: str | int | None = None) -> Tensor | 
         return "its output is a single number"
     if x.is_meta:
         return "its output is on the meta device, without numbers"
+    if hasattr(x, "fake_mode"):
+        return "its output is a fake tensor, without numbers"
     if x.dtype not in _AS_IT_IS:  # eight bits, which have no arithmetic
         x = x.float()
     if x.device.type == "mps":  # which has no double precision

@@ -1,7 +1,7 @@
 """Hidden matrices become numbers as soon as a layer returns them: small ones by the compiled kernels, others by torch.
 
 A large matrix, as in convolutions, or one on a GPU, becomes its second moments piece by piece, so that it is never
-copied as a whole. A small one is read by the kernels as it lies.
+copied as a whole. A small one is read by the kernels, as it lies where its layer returned it row by row.
 """
 
 from __future__ import annotations
@@ -74,17 +74,21 @@ class Measuring:
 
     def _by_kernel(self, X: Tensor, mean: Tensor | None) -> tuple[float, list[float]]:
         H = (X if mean is None else X - mean).to(working(X.dtype)).contiguous()
-        size, *values = self._kernel(H)(to_dlpack(H))
-        return (size, values) if 1 / SAFE[H.dtype] < size < SAFE[H.dtype] else self._by_torch(X, mean)
+        if type(H) is not Tensor:  # some kinds have their numbers elsewhere
+            H = torch.empty(H.shape, dtype=H.dtype, device=H.device).copy_(H)
+        found = self._kernel(H)(to_dlpack(H))
+        if not found or not 1 / SAFE[H.dtype] < found[0] < SAFE[H.dtype]:
+            return self._by_torch(X, mean)
+        return found[0], found[1:]
 
     def _kernel(self, H: Tensor) -> Callable[[Any], list[float]]:
-        key = H.shape, H.dtype
-        if key not in self._kernels:
-            if len(self._kernels) == SHAPES:
+        kernel = self._kernels.get((H.shape, H.dtype))
+        if kernel is None:
+            if len(self._kernels) >= SHAPES:
                 self._kernels.clear()
-            features = H.shape[-1]
-            self._kernels[key] = native.measurement(H.numel() // features, features, H.dtype, self._asked)
-        return self._kernels[key]
+            samples, features = H.numel() // H.shape[-1], H.shape[-1]
+            kernel = self._kernels[H.shape, H.dtype] = native.measurement(samples, features, H.dtype, self._asked)
+        return kernel
 
     def _by_torch(self, X: Tensor, mean: Tensor | None) -> tuple[float, list[float]]:
         """Return Tr M, if that is needed, and the measures of a matrix less a mean sample."""

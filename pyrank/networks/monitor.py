@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class RankMonitor:
     """Measures the hidden matrix of every layer of a network whenever it runs: ``with RankMonitor(model) as monitor``.
 
-    The network computes what it would compute without: outputs are read alone, and parameters, buffers, gradients, the
+    The network computes what it would compute without: outputs are only read, and parameters, buffers, gradients, the
     random state and train or eval mode are left alone. The hidden matrix of a layer that returns (B, C) is C x B,
     features x samples. Layers of `torch.nn.Module.named_modules` are known by their names there. ``torch.compile`` with
     ``fullgraph=True``, and ``torch.export`` with ``strict=True``, refuse a network that is watched.
@@ -100,7 +100,7 @@ class RankMonitor:
         self._alone: dict[str, int] = defaultdict(int)  # calls of a layer outside of those
         self._calls: dict[str, int] = defaultdict(int)  # of a layer in this batch
         self._due, self._is_inside, self._has_output = True, False, output is None
-        self._takes_outputs = where == "output" and output is None and not pooled  # as they come, nearly always
+        self._takes_outputs = where == "output" and output is None and not pooled  # mostly they are hidden matrices
         self._measuring = Measuring(self.measures, centre)
         self._hooks: list[Hook] = []
         self._handles: list[RemovableHandle] = []

@@ -26,7 +26,8 @@ inline float estimated_root(float x) {
     const double exact = std::sqrt(double(x));
     return emulator::perturbed(exact, 0x1p-23 * exact, x, 1);
 }
-inline float estimated_sine(float x) { return emulator::perturbed(std::sin(double(x)), 0x1p-21, x, 2); }
-inline float estimated_cosine(float x) { return emulator::perturbed(std::cos(double(x)), 0x1p-21, x, 3); }
+constexpr double error_of_sine = 0x1.6ap-21;  // 2^-20.5
+inline float estimated_sine(float x) { return emulator::perturbed(std::sin(double(x)), error_of_sine, x, 2); }
+inline float estimated_cosine(float x) { return emulator::perturbed(std::cos(double(x)), error_of_sine, x, 3); }
 
 }  // namespace pyrank::cuda
